@@ -1,0 +1,3 @@
+//! The `nnbpfc` command: reads the arguments and hands over to one module per subcommand.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! ELF bytes of an object: sections, symbols, relocations, BTF, line info, metadata.

@@ -1,0 +1,1 @@
+//! IR to BPF: one file per operation, then register allocation.

@@ -1,0 +1,1 @@
+//! Evaluates the float model in double and single precision.

@@ -1,0 +1,1 @@
+//! ONNX bytes to [`crate::model::Model`]: decoding with our own schema, then import of the graph.

@@ -1,0 +1,1 @@
+//! The parameter slot: layout, bytes, and the file of a retrained model.

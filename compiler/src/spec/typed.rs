@@ -1,0 +1,221 @@
+//! The checked feature specification: names resolved, units converted, ranges known.
+//!
+//! Built by resolution only. Every part keeps its span, so that line info, diagnostics and reports can show
+//! the line it came from. The enums grow with the language; consumers match them exhaustively.
+
+use crate::diag::Span;
+use crate::ir::{FractionBits, Interval};
+
+/// Nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+/// A whole specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureSpec {
+    pub name: String,
+    pub version: u32,
+    /// The file's name as the user gave it, and its text: line info quotes it.
+    pub file: String,
+    pub source: String,
+    pub hook: Hook,
+    pub flow: Flow,
+    /// In the order of the model's inputs.
+    pub features: Vec<Feature>,
+    /// Class labels in output order.
+    pub labels: Vec<String>,
+    pub triggers: Triggers,
+    pub rules: Vec<Rule>,
+}
+
+/// Where the program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    Xdp,
+}
+
+/// The flow table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    pub name: String,
+    pub tcp: bool,
+    pub udp: bool,
+    pub directions: Directions,
+    /// Records, evicted least recently used first.
+    pub capacity: u32,
+    /// A packet later than this after the previous one judges the old record and starts a new one.
+    /// `None`: records never expire.
+    pub idle: Option<Nanos>,
+    pub end: End,
+    pub span: Span,
+}
+
+/// Whether both directions of a connection share a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directions {
+    /// One record for both; forward is the sender of the first packet seen.
+    Both,
+    /// A record for each direction; every packet is forward.
+    One,
+}
+
+/// What ends a TCP flow, besides idle expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Never,
+    /// FIN of both sides (one side with [`Directions::One`]) and/or RST.
+    On {
+        fin: bool,
+        rst: bool,
+    },
+}
+
+/// One input of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    pub name: String,
+    pub value: Value,
+    pub unit: Unit,
+    pub fraction_bits: FractionBits,
+    /// Raw values that can arise, from the types of the fields or narrowed by the author.
+    pub range: Interval,
+    pub span: Span,
+}
+
+/// How a feature is computed when a verdict is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    Aggregate(Aggregate),
+}
+
+/// A running value over the packets of a flow that pass the filter.
+/// Over no packet at all it is 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aggregate {
+    pub function: Function,
+    /// `None` for `count()`.
+    pub operand: Option<Operand>,
+    pub filter: Filter,
+    pub span: Span,
+}
+
+/// Aggregate functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Function {
+    Count,
+    Sum,
+    Min,
+    Max,
+    First,
+    Last,
+    /// Fixed point with 8 fraction bits, rounded down.
+    Mean,
+    /// Sample standard deviation, 0 for fewer than two samples; 8 fraction bits, rounded down.
+    Std,
+    /// Population standard deviation; 8 fraction bits, rounded down.
+    StdPop,
+}
+
+/// What is aggregated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operand {
+    Field(Field),
+    /// Time since the previous packet that passed the same filter; packets without one contribute nothing.
+    Gap(TimeUnit),
+}
+
+/// Fields of one packet. All are unsigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `frame.len`: captured bytes of the link-layer frame, 0..=65535.
+    FrameLen,
+    /// `ip.len`: IPv4 total length, or IPv6 payload length plus 40.
+    IpLen,
+    /// `ip.ttl`: time to live or hop limit.
+    IpTtl,
+    /// `ip.version`: 4 or 6.
+    IpVersion,
+    /// `ip.proto`: the transport protocol's number.
+    IpProto,
+    /// `l4.len`: transport header and payload.
+    L4Len,
+    /// `l4.header_len`: TCP data offset in bytes, or 8.
+    L4HeaderLen,
+    /// `l4.payload_len`.
+    L4PayloadLen,
+    SrcPort,
+    DstPort,
+    /// `tcp.flags`: the low eight flag bits; 0 for UDP.
+    TcpFlags,
+    /// `tcp.window`: unscaled; 0 for UDP.
+    TcpWindow,
+}
+
+/// Units that time is counted in; conversion divides nanoseconds and rounds down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimeUnit {
+    Nanos,
+    Micros,
+    Millis,
+    Seconds,
+}
+
+/// What a feature's number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Packets,
+    Bytes,
+    Time(TimeUnit),
+    /// Ports, flags, versions: numbers without a dimension.
+    Plain,
+}
+
+/// Which packets count: all conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Filter {
+    pub direction: Option<Direction>,
+    /// TCP flag bits that must be set, and that must be clear. A packet without TCP has none set.
+    pub flags_set: u8,
+    pub flags_clear: u8,
+}
+
+/// Direction of a packet in its flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// When verdicts are due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Triggers {
+    /// At the end of a flow: FIN, RST or idle expiry.
+    pub end: bool,
+    /// At every N-th packet of a flow.
+    pub every: Option<u32>,
+}
+
+/// What to do about a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Index into [`FeatureSpec::labels`].
+    pub label: usize,
+    pub threshold: Option<Probability>,
+    pub actions: Vec<Action>,
+    pub span: Span,
+}
+
+/// A probability in millionths, 0..=1_000_000, exactly as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probability(pub u32);
+
+/// Actions of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Drops the packet that caused the verdict, in enforce mode.
+    Drop,
+    /// Blocks the flow's forward source for a time, in enforce mode.
+    BlockSource(Nanos),
+    /// Sends an event.
+    Report,
+}

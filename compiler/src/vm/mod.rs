@@ -1,0 +1,1 @@
+//! A user-space virtual machine for the emitted bytecode: the second oracle.

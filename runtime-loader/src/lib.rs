@@ -1,0 +1,1 @@
+//! Loads, watches and hot-updates the objects that `nnbpfc` writes.

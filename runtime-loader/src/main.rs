@@ -1,0 +1,3 @@
+//! The `nnbpf` command: reads the arguments and hands over to one module per subcommand.
+
+fn main() {}

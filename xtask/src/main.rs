@@ -1,0 +1,3 @@
+//! Chores of the repository; each is a subcommand in a file of its own.
+
+fn main() {}
