@@ -154,6 +154,18 @@ pub struct Decision {
     pub unit: f64,
     /// Class labels, one per class; empty for a regressor.
     pub labels: Vec<String>,
+    /// One test per rule of the specification, in its order.
+    pub tests: Vec<RuleTest>,
+}
+
+/// When a rule of the specification fires. `margin` is a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleTest {
+    /// The label is this class.
+    Label { class: u32 },
+    /// `z[class] - z[other] >= margin` for two classes; for a single output `z >= margin` (class 1) or
+    /// `-z >= margin` (class 0). A probability threshold becomes this with `margin = ceil(logit(p) / unit)`.
+    Margin { class: u32, margin: i64 },
 }
 
 /// The label as a function of the raw outputs.
