@@ -9,6 +9,8 @@
 //! [`crate::check`] derives; `>>` is the arithmetic shift (rounds towards minus infinity). The formulas are
 //! stated once more, with their derivation, in `docs/numerics.md`.
 
+pub mod packet;
+pub mod flow;
 pub mod interpret;
 
 use crate::diag::NodeRef;

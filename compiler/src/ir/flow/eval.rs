@@ -1,0 +1,79 @@
+//! What a feature is worth when a verdict is due: exact integer arithmetic over slots.
+//!
+//! Means and standard deviations have 8 fraction bits and round down. The formulas below are what the bytecode
+//! computes; 128 bits suffice at every step, by the sample limits in [`super`].
+
+use super::{Expr, FlowProgram, Slot, SlotKind, record};
+
+/// The content of one slot: a 32- or 64-bit slot in the low bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content(pub u128);
+
+/// The raw value of an expression over the slots of one record.
+#[must_use]
+pub fn expr(program: &FlowProgram, slots: &[Content], expr: Expr) -> i64 {
+    let load = |id: super::SlotId| {
+        let content = slots.get(id.0 as usize).copied().unwrap_or(Content(0));
+        load(program.slot(id), content, program.sample_limit)
+    };
+    // Sums are below 2^63 by the sample limits, except that nothing bounds a damaged record: keep the bits.
+    let narrow = |value: u128| value as u64;
+    let raw = match expr {
+        Expr::Load(slot) => narrow(load(slot)),
+        Expr::Mean { sum, count } => mean(narrow(load(sum)), narrow(load(count))),
+        Expr::Std { sum, squares, count, population } => {
+            std(narrow(load(count)), narrow(load(sum)), load(squares), population)
+        }
+    };
+    raw.cast_signed()
+}
+
+/// A slot's value: packets at most the sample limit, 0 for an empty minimum or first.
+fn load(slot: &Slot, content: Content, sample_limit: u64) -> u128 {
+    match slot.kind {
+        SlotKind::Packets => content.0.min(u128::from(sample_limit)),
+        SlotKind::Min | SlotKind::First => {
+            let none = match slot.width {
+                super::Width::W32 => u128::from(record::NONE_32),
+                super::Width::W64 | super::Width::W128 => u128::from(record::NONE_64),
+            };
+            if content.0 == none { 0 } else { content.0 }
+        }
+        SlotKind::Time
+        | SlotKind::Count
+        | SlotKind::Sum
+        | SlotKind::Squares
+        | SlotKind::Max
+        | SlotKind::Last => content.0,
+    }
+}
+
+/// `floor(256 * sum / n)`, 0 for `n = 0`.
+///
+/// In 64 bits: `256 * (sum / n) + 256 * (sum % n) / n`, where the remainder is below 2^32.
+#[must_use]
+pub fn mean(sum: u64, n: u64) -> u64 {
+    let (Some(quotient), Some(remainder)) = (sum.checked_div(n), sum.checked_rem(n)) else { return 0 };
+    quotient.wrapping_mul(256).wrapping_add(remainder.wrapping_mul(256) / n)
+}
+
+/// `floor(256 * sqrt((n*squares - sum²) / d))` with `d = n*(n-1)`, or `n²` for a population; 0 for `d = 0`.
+///
+/// As integers: `isqrt(floor(65536 * numerator / d))`, because the floor of a root is the root of the floor.
+/// `65536 * (numerator / d) + 65536 * (numerator % d) / d` stays within 128 bits.
+#[must_use]
+pub fn std(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
+    let (n, sum) = (u128::from(n), u128::from(sum));
+    let divisor = n * if population { n } else { n.saturating_sub(1) };
+    if divisor == 0 {
+        return 0;
+    }
+    // Never negative for sums of the same samples; a verdict may see a packet half counted, and two
+    // processors may leave the squares behind the sum for a moment.
+    let numerator = n.wrapping_mul(squares).saturating_sub(sum.wrapping_mul(sum));
+    let scaled = (numerator / divisor)
+        .wrapping_mul(65_536)
+        .wrapping_add((numerator % divisor).wrapping_mul(65_536) / divisor);
+    // The root of a 128-bit number has 64 bits.
+    scaled.isqrt() as u64
+}

@@ -1,0 +1,404 @@
+//! The flow program: what the packet path does to each packet, as data.
+//!
+//! [`build`] makes a [`FlowProgram`] from a checked specification; `interpret` executes it and is the
+//! reference that the bytecode matches bit for bit; [`record`] lays out the table's key and value;
+//! [`eval`] states what features are worth when a verdict is due; `table`, `lists` and `extract` serve
+//! the interpreter. Parsing lives in [`super::packet`], the network in [`super`]. For users the semantics are
+//! stated in `docs/flows.md`.
+//!
+//! # Steps per packet
+//!
+//! 1. **Parse.** Without fields, or of a transport that the specification does not name: count, pass.
+//! 2. **Look up** the record of the packet's key ([`record::Key`]).
+//! 3. **Lists.** The packet's direction has a cached answer in the record, valid while its epoch is the global
+//!    one; otherwise (and without a record) the lists are asked: when either end of the packet is allowed, or
+//!    its source is not on the block list, `blocked_until` is 0, else the expiry. A packet before
+//!    `blocked_until` is dropped in enforce mode and changes nothing else; in monitor mode it is counted and
+//!    goes on.
+//! 4. **Idle.** `now > last + idle` retires the record: when it is not closed and `end` is a trigger, it is
+//!    judged with [`Trigger::Idle`]; a new record takes its place. A clock that went backwards never expires.
+//! 5. **Closed.** A packet of a closed record restarts it when it has SYN without ACK (nothing is judged: that
+//!    happened when it closed); any other is *stray*: counted, passed, and changes nothing, not even the last
+//!    time.
+//! 6. **Create** where there is no record. Its sender is the forward side.
+//! 7. **Update.** `packets` counts one up and gives the packet its ordinal; `last` becomes `now`; then, unless
+//!    the ordinal is above [`SAMPLE_LIMIT`] (the record is flagged *saturated* and its slots stay), each group
+//!    whose guard holds does its updates.
+//! 8. **End.** TCP only: FIN sets the flag of its direction. With `end.rst` and RST, or `end.fin` and FIN of
+//!    both sides (any side for one-direction keys), the record closes.
+//! 9. **Triggers.** The packet that closed the record is judged with [`Trigger::End`] when `end` is a trigger;
+//!    else with [`Trigger::Every`] when its ordinal is a multiple of N. One verdict at most, besides the old
+//!    record's.
+//! 10. **Act**, per verdict, on every rule that fires: see [`Rule`].
+//!
+//! # What two processors may do to one record
+//!
+//! Every write below names its atomic operation. Two packets of one flow on two processors then give the same
+//! record as one after the other, in one of the two orders, except that `last`-like values may be of either
+//! packet, and that a verdict's features may contain part of a packet in flight.
+//!
+//! | value | operation |
+//! |---|---|
+//! | `packets` | 64-bit fetch-and-add; the ordinal is the old value plus one |
+//! | count, sum | 32- or 64-bit add |
+//! | squares, 64 bits | 64-bit add |
+//! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word |
+//! | min, max | load; while it improves, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
+//! | first | one compare-and-exchange of [`record::NONE_32`] or [`record::NONE_64`] |
+//! | last | plain store |
+//! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
+//! | `flags` | fetch-and-or; the bit that was clear before decides who judges, so exactly one does |
+//! | list cache | plain stores, `blocked_until` before `epoch` |
+//! | creation | insert if absent, then look up again |
+//! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
+
+pub mod record;
+pub mod ranges;
+mod build;
+pub mod eval;
+
+pub use build::build;
+
+use super::packet::Reason;
+use super::{FractionBits, Interval};
+use crate::diag::Span;
+use crate::spec::typed::{Action, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit};
+
+/// Packets of a record that are aggregated; later ones find it saturated.
+/// A little under 2^32, so that 32-bit counts and 64-bit sums of squares of lengths cannot wrap, with packets
+/// of several processors in flight.
+pub const SAMPLE_LIMIT: u64 = (1 << 32) - (1 << 23);
+
+/// Sample limit of a specification that takes a sum, mean or standard deviation of gaps in nanoseconds.
+/// `limit * greatest sample` stays below 2^63 in every case, so sums fit 63 bits and variances 128.
+pub const SAMPLE_LIMIT_NANOS: u64 = 1 << 22;
+
+/// Greatest gap that is aggregated in microseconds, milliseconds and seconds; longer gaps count as this.
+pub const GAP_LIMIT: u64 = (1 << 31) - 1;
+
+/// Greatest gap that is aggregated in nanoseconds (36 minutes); longer gaps count as this.
+pub const GAP_LIMIT_NANOS: u64 = (1 << 41) - 1;
+
+/// Tries of the compare-and-exchange loop of min and max, after which the sample is given up and counted.
+pub const EXCHANGE_TRIES: u32 = 8;
+
+/// Lookups while another processor replaces a record.
+pub const RETIRE_TRIES: u32 = 16;
+
+/// Position in [`FlowProgram::slots`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u32);
+
+impl SlotId {
+    /// `packets` of the record's header: a 64-bit count of all packets.
+    pub const PACKETS: Self = Self(0);
+    /// `last_ns` of the header: the time of the flow's last packet.
+    pub const LAST_TIME: Self = Self(1);
+}
+
+/// What the packet path does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowProgram {
+    /// The flow's name in the specification.
+    pub name: String,
+    /// Which transports are followed; others are counted and passed.
+    pub tcp: bool,
+    pub udp: bool,
+    pub directions: Directions,
+    pub capacity: u32,
+    pub idle: Option<Nanos>,
+    pub end: End,
+    pub triggers: Triggers,
+    /// [`SAMPLE_LIMIT`] or [`SAMPLE_LIMIT_NANOS`].
+    pub sample_limit: u64,
+    pub record: record::Layout,
+    /// State of a record. The first two are [`SlotId::PACKETS`] and [`SlotId::LAST_TIME`].
+    pub slots: Vec<Slot>,
+    /// Updates in execution order; guards are distinct.
+    pub groups: Vec<Group>,
+    /// In the specification's order: the network's raw inputs.
+    pub features: Vec<FeatureExpr>,
+    /// In the specification's order.
+    pub rules: Vec<Rule>,
+    /// Where the flow block stands in the specification.
+    pub span: Span,
+}
+
+/// One value of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// A C identifier, unique in the record: the feature's name where the slot is the feature, else the name
+    /// of the first feature that uses it and the part that it is.
+    pub name: String,
+    pub kind: SlotKind,
+    pub width: Width,
+    /// Bytes from the start of the record.
+    pub offset: u32,
+    /// The feature that introduced it; the flow block for the header's two.
+    pub span: Span,
+}
+
+/// What a slot holds. See the module documentation for each kind's atomic operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SlotKind {
+    /// The header's `packets`. As a value: at most the sample limit.
+    Packets,
+    /// Nanoseconds of the previous packet of a filter; [`record::NONE_64`] before the first.
+    Time,
+    Count,
+    Sum,
+    /// Sum of squares.
+    Squares,
+    /// `NONE` of its width when empty.
+    Min,
+    Max,
+    /// `NONE` of its width when empty.
+    First,
+    Last,
+}
+
+/// Bits of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Width {
+    W32,
+    W64,
+    /// Two 64-bit words, the low one first.
+    W128,
+}
+
+/// Updates under one guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub guard: Filter,
+    /// Where some update takes a gap: the slot whose exchange gives it. For the empty guard that is
+    /// [`SlotId::LAST_TIME`], whose exchange replaces the store of step 7.
+    pub clock: Option<SlotId>,
+    pub updates: Vec<Update>,
+}
+
+/// One write to a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    pub slot: SlotId,
+    pub op: UpdateOp,
+    pub sample: Sample,
+    pub span: Span,
+}
+
+/// What is done with the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpdateOp {
+    /// Adds 1.
+    Count,
+    Add,
+    AddSquare,
+    Min,
+    Max,
+    SetFirst,
+    SetLast,
+}
+
+/// The sample of a packet. A gap exists from the second packet of its filter on; without it the update is
+/// left out. Samples are below 2^31, gaps in nanoseconds below 2^41.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sample {
+    /// The packet itself, for [`UpdateOp::Count`] only.
+    Packet,
+    Field(Field),
+    /// Time since the group's clock, `min((now - previous) / unit, limit)`, 0 when time went backwards.
+    Gap(TimeUnit),
+    /// A gap in whatever unit, for [`UpdateOp::Count`] only.
+    AnyGap,
+}
+
+/// One feature when a verdict is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureExpr {
+    pub name: String,
+    pub expr: Expr,
+    pub unit: Unit,
+    pub fraction_bits: FractionBits,
+    /// Contains every value that can arise.
+    pub range: Interval,
+    pub span: Span,
+}
+
+/// How a feature is computed from slots; all results are raw values with the feature's fraction bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expr {
+    /// The slot's value; 0 for an empty minimum or first.
+    Load(SlotId),
+    /// `floor(256 * sum / count)`, 0 without samples.
+    Mean { sum: SlotId, count: SlotId },
+    /// `floor(256 * sqrt((n*squares - sum²) / (n*(n-1))))`, 0 for fewer than two samples;
+    /// with `population`, the divisor is `n²`, 0 without samples.
+    Std { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
+}
+
+/// What to do when a rule fires.
+///
+/// - `report` sends an event, in both modes.
+/// - `drop` drops the packet that is judged, in enforce mode, unless one of its ends is allowed. The verdict
+///   of an old record (idle) drops nothing: that flow has no packet at hand.
+/// - `block` puts the judged flow's forward source on the block list until now plus the time (never shortening
+///   an entry) and moves the epoch, in enforce mode, unless one of the flow's ends is allowed. It acts from
+///   the next packet on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Index of the label.
+    pub label: usize,
+    pub actions: Vec<Action>,
+    pub span: Span,
+}
+
+/// Why a verdict is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Trigger {
+    /// FIN or RST closed the flow.
+    End = 1,
+    /// A packet after the idle time retired the flow.
+    Idle = 2,
+    /// Every N packets.
+    Every = 3,
+    /// The capture ended; never in the kernel.
+    Eof = 4,
+}
+
+impl Trigger {
+    /// The word in CSV files and events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Idle => "idle",
+            Self::Every => "every",
+            Self::Eof => "eof",
+        }
+    }
+}
+
+/// What the packet path counts. [`Counter::Packet`] takes the first indices of the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counter {
+    /// Every packet once, by what the parser said.
+    Packet(Reason),
+    /// Parsed, but of a transport that the specification does not follow.
+    Unselected,
+    /// Dropped by the block list, enforce mode.
+    Blocked,
+    /// Would have been dropped by the block list, monitor mode.
+    WouldBlock,
+    /// Packets of closed records.
+    Stray,
+    /// Records created, restarts and replacements included.
+    Created,
+    /// Packets of saturated records.
+    Saturated,
+    /// Verdicts given.
+    Verdicts,
+    /// Dropped by a verdict, enforce mode.
+    Dropped,
+    /// Would have been dropped by a verdict, monitor mode.
+    WouldDrop,
+    /// Hosts put on the block list by a verdict.
+    HostsBlocked,
+    /// The record could not be created.
+    NoRecord,
+    /// Gave up after [`EXCHANGE_TRIES`] or [`RETIRE_TRIES`].
+    Contended,
+    /// Events that found the ring buffer full.
+    EventsLost,
+}
+
+impl Counter {
+    /// The counters after the parser's, by index.
+    pub const REST: [Self; 13] = [
+        Self::Unselected,
+        Self::Blocked,
+        Self::WouldBlock,
+        Self::Stray,
+        Self::Created,
+        Self::Saturated,
+        Self::Verdicts,
+        Self::Dropped,
+        Self::WouldDrop,
+        Self::HostsBlocked,
+        Self::NoRecord,
+        Self::Contended,
+        Self::EventsLost,
+    ];
+
+    /// Number of counters.
+    pub const COUNT: u32 = Reason::ALL.len() as u32 + Self::REST.len() as u32;
+
+    /// All counters, by index.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Reason::ALL.into_iter().map(Self::Packet).chain(Self::REST)
+    }
+
+    /// Index in the counters map.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        let rest = Reason::ALL.len() as u32;
+        match self {
+            Self::Packet(reason) => reason.index(),
+            Self::Unselected => rest,
+            Self::Blocked => rest + 1,
+            Self::WouldBlock => rest + 2,
+            Self::Stray => rest + 3,
+            Self::Created => rest + 4,
+            Self::Saturated => rest + 5,
+            Self::Verdicts => rest + 6,
+            Self::Dropped => rest + 7,
+            Self::WouldDrop => rest + 8,
+            Self::HostsBlocked => rest + 9,
+            Self::NoRecord => rest + 10,
+            Self::Contended => rest + 11,
+            Self::EventsLost => rest + 12,
+        }
+    }
+
+    /// Name in reports and in BTF.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Packet(reason) => reason.name(),
+            Self::Unselected => "unselected",
+            Self::Blocked => "blocked",
+            Self::WouldBlock => "would_block",
+            Self::Stray => "stray",
+            Self::Created => "created",
+            Self::Saturated => "saturated",
+            Self::Verdicts => "verdicts",
+            Self::Dropped => "dropped",
+            Self::WouldDrop => "would_drop",
+            Self::HostsBlocked => "hosts_blocked",
+            Self::NoRecord => "no_record",
+            Self::Contended => "contended",
+            Self::EventsLost => "events_lost",
+        }
+    }
+}
+
+impl FlowProgram {
+    /// The slot, which every identifier in the program has.
+    ///
+    /// # Panics
+    ///
+    /// Never for identifiers of this program: [`build`] makes both.
+    #[must_use]
+    pub fn slot(&self, id: SlotId) -> &Slot {
+        self.slots.get(id.0 as usize).expect("identifiers of a flow program name its slots")
+    }
+
+    /// Whether a packet's gap since the flow's previous packet is a sample: then the header's last time is
+    /// exchanged instead of stored.
+    #[must_use]
+    pub fn exchanges_last_time(&self) -> bool {
+        self.groups.iter().any(|group| group.clock == Some(SlotId::LAST_TIME))
+    }
+}
+
+#[cfg(test)]
+mod tests;

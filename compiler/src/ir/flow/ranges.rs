@@ -1,0 +1,92 @@
+//! Which raw values aggregates can take, from the types of their samples.
+//!
+//! The front end intersects these with what the author declares; the network's overflow proof rests on them.
+
+use super::{GAP_LIMIT, GAP_LIMIT_NANOS, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS};
+use crate::ir::{FractionBits, Interval};
+use crate::spec::typed::{Aggregate, Field, Function, Operand, TimeUnit};
+
+/// Fraction bits of means and standard deviations.
+pub const MEAN_BITS: FractionBits = FractionBits(8);
+
+/// Greatest value of a field.
+#[must_use]
+pub const fn field_limit(field: Field) -> u64 {
+    match field {
+        Field::FrameLen => 65_535,
+        // IPv6: payload length plus 40.
+        Field::IpLen => 65_575,
+        // Without options or extension headers: all of an IPv6 payload.
+        Field::L4Len | Field::L4PayloadLen => 65_535,
+        Field::IpTtl | Field::TcpFlags => 255,
+        Field::IpVersion => 6,
+        Field::IpProto => 17,
+        Field::L4HeaderLen => 60,
+        Field::SrcPort | Field::DstPort | Field::TcpWindow => 65_535,
+    }
+}
+
+/// Greatest gap in a unit; longer ones count as this.
+#[must_use]
+pub const fn gap_limit(unit: TimeUnit) -> u64 {
+    match unit {
+        TimeUnit::Nanos => GAP_LIMIT_NANOS,
+        TimeUnit::Micros | TimeUnit::Millis | TimeUnit::Seconds => GAP_LIMIT,
+    }
+}
+
+/// Nanoseconds in a unit.
+#[must_use]
+pub const fn unit_nanos(unit: TimeUnit) -> u64 {
+    match unit {
+        TimeUnit::Nanos => 1,
+        TimeUnit::Micros => 1_000,
+        TimeUnit::Millis => 1_000_000,
+        TimeUnit::Seconds => 1_000_000_000,
+    }
+}
+
+/// Greatest sample of an operand.
+#[must_use]
+pub const fn sample_limit(operand: Operand) -> u64 {
+    match operand {
+        Operand::Field(field) => field_limit(field),
+        Operand::Gap(unit) => gap_limit(unit),
+    }
+}
+
+/// Fraction bits of an aggregate's raw value.
+#[must_use]
+pub const fn fraction_bits(function: Function) -> FractionBits {
+    match function {
+        Function::Count
+        | Function::Sum
+        | Function::Min
+        | Function::Max
+        | Function::First
+        | Function::Last => FractionBits(0),
+        Function::Mean | Function::Std | Function::StdPop => MEAN_BITS,
+    }
+}
+
+/// Raw values of an aggregate. All start at 0, the value without samples.
+#[must_use]
+pub fn of(aggregate: &Aggregate) -> Interval {
+    let sample = i64::try_from(aggregate.operand.map_or(1, sample_limit)).unwrap_or(i64::MAX);
+    let samples = |limit| i64::try_from(limit).unwrap_or(i64::MAX);
+    let high = match aggregate.function {
+        Function::Count => samples(SAMPLE_LIMIT),
+        // Below 2^63: the limits are chosen for it.
+        Function::Sum => match aggregate.operand {
+            Some(Operand::Gap(TimeUnit::Nanos)) => samples(SAMPLE_LIMIT_NANOS).saturating_mul(sample),
+            Some(Operand::Gap(_) | Operand::Field(_)) | None => samples(SAMPLE_LIMIT).saturating_mul(sample),
+        },
+        Function::Min | Function::Max | Function::First | Function::Last => sample,
+        Function::Mean => sample << MEAN_BITS.0,
+        // Two samples at the ends of the range: sqrt(1/2) of it, here rounded up to 3/4.
+        Function::Std => (sample << MEAN_BITS.0) / 4 * 3,
+        // Half of the samples at each end of the range.
+        Function::StdPop => (sample << MEAN_BITS.0) / 2,
+    };
+    Interval { low: 0, high }
+}

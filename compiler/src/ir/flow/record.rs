@@ -1,0 +1,203 @@
+//! Key and value of the flow table: offsets, flags and initial content.
+//!
+//! What the values mean is in [`super`]; turning the layout into BTF is lowering's business.
+
+use super::{Slot, SlotKind, Width};
+use crate::ir::packet::{Host, Parsed};
+use crate::spec::typed::{Direction, Directions};
+
+/// Content of an empty 32-bit minimum or first: the only value with bit 31 set.
+pub const NONE_32: u32 = u32::MAX;
+
+/// Content of an empty 64-bit minimum, first or time: the only value with bit 63 set.
+pub const NONE_64: u64 = u64::MAX;
+
+/// Bits of the record's `flags`.
+pub mod flag {
+    /// FIN seen from the forward and from the backward side.
+    pub const FIN_FORWARD: u32 = 1;
+    pub const FIN_BACKWARD: u32 = 2;
+    /// The flow ended; packets are stray.
+    pub const CLOSED: u32 = 4;
+    /// Being replaced by the processor that set this.
+    pub const RETIRED: u32 = 8;
+    /// More packets than the sample limit.
+    pub const SATURATED: u32 = 16;
+    /// The forward sender is end `b` of the key. Set on creation, constant afterwards.
+    pub const FORWARD_IS_B: u32 = 32;
+}
+
+/// Bytes of a key.
+pub const KEY_SIZE: u32 = 40;
+
+/// The five-tuple as the flow table sees it, 40 bytes:
+/// `a` at 0, `b` at 16, `a_port` at 32, `b_port` at 34 (both in host order), `proto` at 36, zeros.
+///
+/// With [`Directions::Both`] the smaller end is `a`. Ends compare as the tuple (bytes 8..16 of the address,
+/// bytes 0..8 of the address, port), where the byte ranges are read as little-endian 64-bit numbers and the
+/// port is a number. With [`Directions::One`], `a` is the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub a: Host,
+    pub b: Host,
+    pub a_port: u16,
+    pub b_port: u16,
+    pub proto: u8,
+}
+
+/// A packet's key, and whether its sender is `b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Oriented {
+    pub key: Key,
+    pub sender_is_b: bool,
+}
+
+impl Oriented {
+    /// The key of a packet.
+    #[must_use]
+    pub fn of(packet: &Parsed, directions: Directions) -> Self {
+        let sender_is_b = match directions {
+            Directions::One => false,
+            Directions::Both => rank(packet.src, packet.src_port) > rank(packet.dst, packet.dst_port),
+        };
+        let (a, b, a_port, b_port) = if sender_is_b {
+            (packet.dst, packet.src, packet.dst_port, packet.src_port)
+        } else {
+            (packet.src, packet.dst, packet.src_port, packet.dst_port)
+        };
+        Self { key: Key { a, b, a_port, b_port, proto: packet.proto }, sender_is_b }
+    }
+
+    /// The packet's direction in a record with these flags.
+    #[must_use]
+    pub fn direction(&self, flags: u32) -> Direction {
+        if self.sender_is_b == (flags & flag::FORWARD_IS_B != 0) {
+            Direction::Forward
+        } else {
+            Direction::Backward
+        }
+    }
+}
+
+fn rank(host: Host, port: u16) -> (u64, u64, u16) {
+    let number = u128::from_le_bytes(host.0);
+    // The two halves; both casts keep exactly 64 bits.
+    ((number >> 64) as u64, number as u64, port)
+}
+
+impl Key {
+    /// The bytes of the map's key, with numbers in host order of a little-endian machine.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; KEY_SIZE as usize] {
+        let [a0, a1] = self.a_port.to_le_bytes();
+        let [b0, b1] = self.b_port.to_le_bytes();
+        let mut bytes = [0; KEY_SIZE as usize];
+        let rest = [a0, a1, b0, b1, self.proto];
+        let content = self.a.0.iter().chain(&self.b.0).chain(&rest).copied();
+        for (to, from) in bytes.iter_mut().zip(content) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// The sending end of a direction, then the receiving end.
+    #[must_use]
+    pub fn ends(&self, sender_is_b: bool) -> ((Host, u16), (Host, u16)) {
+        let (a, b) = ((self.a, self.a_port), (self.b, self.b_port));
+        if sender_is_b { (b, a) } else { (a, b) }
+    }
+}
+
+/// Offsets in a record. The header comes first:
+///
+/// | offset | name | bytes | initially |
+/// |---|---|---|---|
+/// | 0 | `packets` | 8 | 0 |
+/// | 8 | `last_ns` | 8 | `NONE_64` |
+/// | 16 | `first_ns` | 8 | the first packet's time |
+/// | 24 | `flags` | 4 | `FORWARD_IS_B` or 0 |
+/// | 28 | zeros | 4 | 0 |
+/// | 32 | `forward_epoch` | 8 | the epoch that was asked for the first packet |
+/// | 40 | `forward_blocked_until` | 8 | the answer |
+/// | 48 | `backward_epoch` | 8 | `NONE_64` |
+/// | 56 | `backward_blocked_until` | 8 | 0 |
+///
+/// The backward pair is absent with [`Directions::One`]. Slots follow, 64-bit and 128-bit ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of a record, a multiple of 8.
+    pub size: u32,
+    /// End of the header, where the first slot of a feature starts.
+    pub header: u32,
+    pub backward_lists: Option<u32>,
+}
+
+impl Layout {
+    pub const PACKETS: u32 = 0;
+    pub const LAST: u32 = 8;
+    pub const FIRST: u32 = 16;
+    pub const FLAGS: u32 = 24;
+    pub const RESERVED: u32 = 28;
+    /// The forward list cache: `epoch`, then `blocked_until`. The backward one has the same shape.
+    pub const FORWARD_LISTS: u32 = 32;
+    /// From the start of a list cache.
+    pub const LISTS_BLOCKED_UNTIL: u32 = 8;
+    /// Bytes of a list cache.
+    pub const LISTS_SIZE: u32 = 16;
+}
+
+impl Width {
+    /// Bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::W32 => 4,
+            Self::W64 => 8,
+            Self::W128 => 16,
+        }
+    }
+
+    /// The empty content of minimum and first.
+    const fn none(self) -> u64 {
+        match self {
+            Self::W32 => NONE_32 as u64,
+            Self::W64 | Self::W128 => NONE_64,
+        }
+    }
+}
+
+impl Slot {
+    /// What a new record holds here, before its first packet; the high word of a 128-bit slot is 0.
+    #[must_use]
+    pub const fn initial(&self) -> u64 {
+        match self.kind {
+            SlotKind::Time => NONE_64,
+            SlotKind::Min | SlotKind::First => self.width.none(),
+            SlotKind::Packets
+            | SlotKind::Count
+            | SlotKind::Sum
+            | SlotKind::Squares
+            | SlotKind::Max
+            | SlotKind::Last => 0,
+        }
+    }
+}
+
+/// Places the slots after the header (the first two are in it), widest first, in order otherwise.
+pub(super) fn lay_out(slots: &mut [Slot], directions: Directions) -> Layout {
+    let backward_lists = match directions {
+        Directions::Both => Some(Layout::FORWARD_LISTS + Layout::LISTS_SIZE),
+        Directions::One => None,
+    };
+    let header = backward_lists.unwrap_or(Layout::FORWARD_LISTS) + Layout::LISTS_SIZE;
+    let mut at = header;
+    let mut place = |slots: &mut [Slot], narrow: bool| {
+        for slot in slots.iter_mut().skip(2).filter(|slot| (slot.width == Width::W32) == narrow) {
+            slot.offset = at;
+            at += slot.width.bytes();
+        }
+    };
+    place(slots, false);
+    place(slots, true);
+    Layout { size: at.next_multiple_of(8), header, backward_lists }
+}

@@ -1,0 +1,397 @@
+//! The reference packet parser: one frame to the fields that a specification can name, or to the reason why
+//! it has none.
+//!
+//! The bytecode of the packet path must agree with this module bit for bit, on every input. The same text, for
+//! users, is `docs/packets.md`. Flow state lives in [`super::flow`]; capture files in [`crate::capture`].
+//!
+//! # Semantics
+//!
+//! A header is *present* when all its fixed bytes are captured. Lengths come from headers only: Ethernet
+//! padding counts in `frame.len` and nowhere else, and a frame that was cut by a snapshot length keeps the
+//! lengths that its headers state. The checks run in this order and the first that fails gives the reason:
+//!
+//! 1. More than [`MAX_FRAME`] captured bytes: [`Reason::FrameTooLong`].
+//! 2. Ethernet: 14 bytes present, else [`Reason::Truncated`].
+//! 3. While the type is a VLAN tag (0x8100, 0x88a8, 0x9100), at most two: 4 more bytes present, else
+//!    `Truncated`; the type that follows. A tag after the second: [`Reason::TooManyTags`].
+//! 4. Type 0x0800 is IPv4, 0x86dd is IPv6, everything else is [`Reason::NotIp`].
+//! 5. IPv4: 20 bytes present, else `Truncated`; version 4, header length at least 20 and total length at least
+//!    the header length, else [`Reason::BadIp`]; fragment offset 0, else [`Reason::LaterFragment`].
+//!    The transport header starts after the options; `l4.len` is total length less header length.
+//! 6. IPv6: 40 bytes present, else `Truncated`; version 6, else `BadIp`. Then extension headers, at most
+//!    [`MAX_EXTENSIONS`]: hop-by-hop options (0), routing (43), fragment (44), authentication (51),
+//!    destination options (60). Each: 8 bytes present, else `Truncated`; a fragment header with an offset
+//!    other than 0 gives `LaterFragment`; its length is 8 for fragment, `4 * (n + 2)` for authentication,
+//!    `8 * (n + 1)` for the others. A further extension header: [`Reason::TooManyExtensions`].
+//!    `l4.len` is the payload length less the extension headers; negative: `BadIp`.
+//! 7. The protocol is TCP (6) or UDP (17), else [`Reason::OtherTransport`]: ICMP, SCTP, ESP, no next header,
+//!    tunnels (an inner packet is never looked at), and authentication headers over IPv4.
+//! 8. TCP: `l4.len` at least 20, else [`Reason::BadTransport`]; 20 bytes present, else `Truncated`; data
+//!    offset at least 5 words and within `l4.len`, else `BadTransport`. TCP options need not be captured.
+//! 9. UDP: `l4.len` at least 8, else `BadTransport`; 8 bytes present, else `Truncated`. The length field of
+//!    the UDP header is not read.
+//!
+//! A first fragment is parsed like a whole packet; its lengths are those of the fragment. Checksums are not
+//! verified.
+
+use crate::spec::typed::Field;
+
+/// Longest frame that is parsed: `frame.len` is a 16-bit number.
+pub const MAX_FRAME: usize = 65_535;
+
+/// VLAN tags that are skipped.
+pub const MAX_TAGS: usize = 2;
+
+/// IPv6 extension headers that are skipped.
+pub const MAX_EXTENSIONS: usize = 8;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET_HEADER: usize = 14;
+
+/// TCP flag bits, as in the low byte of the flags field.
+pub mod tcp_flags {
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const PSH: u8 = 0x08;
+    pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
+    pub const ECE: u8 = 0x40;
+    pub const CWR: u8 = 0x80;
+}
+
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// What became of a frame in the parser. The discriminants are the first indices of the counters map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Reason {
+    /// TCP or UDP over IP; all fields are known.
+    Parsed = 0,
+    /// Neither IPv4 nor IPv6.
+    NotIp = 1,
+    /// The captured bytes end before a header that is needed.
+    Truncated = 2,
+    /// More than [`MAX_FRAME`] bytes.
+    FrameTooLong = 3,
+    /// A third VLAN tag.
+    TooManyTags = 4,
+    /// An IP header that contradicts itself.
+    BadIp = 5,
+    /// More than [`MAX_EXTENSIONS`] IPv6 extension headers.
+    TooManyExtensions = 6,
+    /// A fragment other than the first: it has no ports.
+    LaterFragment = 7,
+    /// A protocol other than TCP and UDP.
+    OtherTransport = 8,
+    /// A TCP or UDP header that does not fit its packet.
+    BadTransport = 9,
+}
+
+impl Reason {
+    /// All reasons, by index.
+    pub const ALL: [Self; 10] = [
+        Self::Parsed,
+        Self::NotIp,
+        Self::Truncated,
+        Self::FrameTooLong,
+        Self::TooManyTags,
+        Self::BadIp,
+        Self::TooManyExtensions,
+        Self::LaterFragment,
+        Self::OtherTransport,
+        Self::BadTransport,
+    ];
+
+    /// Index in the counters map.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+
+    /// Name in reports and in BTF.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Parsed => "parsed",
+            Self::NotIp => "not_ip",
+            Self::Truncated => "truncated",
+            Self::FrameTooLong => "frame_too_long",
+            Self::TooManyTags => "too_many_tags",
+            Self::BadIp => "bad_ip",
+            Self::TooManyExtensions => "too_many_extensions",
+            Self::LaterFragment => "later_fragment",
+            Self::OtherTransport => "other_transport",
+            Self::BadTransport => "bad_transport",
+        }
+    }
+}
+
+/// A host address: IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`), in network order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Host(pub [u8; 16]);
+
+impl Host {
+    /// The mapped form of an IPv4 address.
+    #[must_use]
+    pub const fn from_ipv4([a, b, c, d]: [u8; 4]) -> Self {
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+}
+
+/// Prints mapped addresses as IPv4.
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let address = std::net::Ipv6Addr::from(self.0);
+        match address.to_ipv4_mapped() {
+            Some(v4) => v4.fmt(f),
+            None => address.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// The fields of one TCP or UDP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parsed {
+    pub src: Host,
+    pub dst: Host,
+    pub src_port: u16,
+    pub dst_port: u16,
+    /// 6 or 17.
+    pub proto: u8,
+    /// 4 or 6.
+    pub ip_version: u8,
+    pub ttl: u8,
+    pub tcp_flags: u8,
+    pub tcp_window: u16,
+    pub frame_len: u32,
+    pub ip_len: u32,
+    pub l4_len: u32,
+    pub l4_header_len: u32,
+}
+
+impl Parsed {
+    /// Transport payload in bytes.
+    #[must_use]
+    pub const fn payload_len(&self) -> u32 {
+        // The parser refuses headers longer than the packet, so nothing saturates.
+        self.l4_len.saturating_sub(self.l4_header_len)
+    }
+
+    /// The value of a field as specifications see it.
+    #[must_use]
+    pub fn field(&self, field: Field) -> u64 {
+        match field {
+            Field::FrameLen => u64::from(self.frame_len),
+            Field::IpLen => u64::from(self.ip_len),
+            Field::IpTtl => u64::from(self.ttl),
+            Field::IpVersion => u64::from(self.ip_version),
+            Field::IpProto => u64::from(self.proto),
+            Field::L4Len => u64::from(self.l4_len),
+            Field::L4HeaderLen => u64::from(self.l4_header_len),
+            Field::L4PayloadLen => u64::from(self.payload_len()),
+            Field::SrcPort => u64::from(self.src_port),
+            Field::DstPort => u64::from(self.dst_port),
+            Field::TcpFlags => u64::from(self.tcp_flags),
+            Field::TcpWindow => u64::from(self.tcp_window),
+        }
+    }
+}
+
+/// What stands between Ethernet and transport, once the network layer is understood.
+struct Network {
+    src: Host,
+    dst: Host,
+    version: u8,
+    ttl: u8,
+    proto: u8,
+    ip_len: u32,
+    l4_len: u32,
+    /// Offset of the transport header.
+    l4: usize,
+}
+
+/// Parses the captured bytes of one Ethernet frame.
+///
+/// # Errors
+///
+/// The reason why the frame has no fields; never [`Reason::Parsed`].
+pub fn parse(frame: &[u8]) -> Result<Parsed, Reason> {
+    if frame.len() > MAX_FRAME {
+        return Err(Reason::FrameTooLong);
+    }
+    let ethernet: &[u8; ETHERNET_HEADER] = bytes(frame, 0)?;
+    let [.., high, low] = *ethernet;
+    let mut ether_type = u16::from_be_bytes([high, low]);
+    let mut at = ETHERNET_HEADER;
+    for _ in 0..MAX_TAGS {
+        if !is_tag(ether_type) {
+            break;
+        }
+        let [_, _, high, low] = *bytes(frame, at)?;
+        ether_type = u16::from_be_bytes([high, low]);
+        at += 4;
+    }
+    let network = match ether_type {
+        0x0800 => ipv4(frame, at)?,
+        0x86dd => ipv6(frame, at)?,
+        other if is_tag(other) => return Err(Reason::TooManyTags),
+        _ => return Err(Reason::NotIp),
+    };
+    transport(frame, &network)
+}
+
+const fn is_tag(ether_type: u16) -> bool {
+    matches!(ether_type, 0x8100 | 0x88a8 | 0x9100)
+}
+
+/// `N` bytes from an offset, when they are captured.
+fn bytes<const N: usize>(frame: &[u8], at: usize) -> Result<&[u8; N], Reason> {
+    frame.get(at..).and_then(<[u8]>::first_chunk).ok_or(Reason::Truncated)
+}
+
+fn ipv4(frame: &[u8], at: usize) -> Result<Network, Reason> {
+    let header: &[u8; 20] = bytes(frame, at)?;
+    let [
+        version_ihl,
+        _tos,
+        len_high,
+        len_low,
+        _id_high,
+        _id_low,
+        fragment_high,
+        fragment_low,
+        ttl,
+        proto,
+        _sum_high,
+        _sum_low,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+    ] = *header;
+    let header_len = u32::from(version_ihl & 0x0f) * 4;
+    let ip_len = u32::from(u16::from_be_bytes([len_high, len_low]));
+    if version_ihl >> 4 != 4 || header_len < 20 || ip_len < header_len {
+        return Err(Reason::BadIp);
+    }
+    if u16::from_be_bytes([fragment_high, fragment_low]) & 0x1fff != 0 {
+        return Err(Reason::LaterFragment);
+    }
+    Ok(Network {
+        src: Host::from_ipv4([s0, s1, s2, s3]),
+        dst: Host::from_ipv4([d0, d1, d2, d3]),
+        version: 4,
+        ttl,
+        proto,
+        ip_len,
+        l4_len: ip_len - header_len,
+        l4: at + header_len as usize,
+    })
+}
+
+fn ipv6(frame: &[u8], at: usize) -> Result<Network, Reason> {
+    let start: &[u8; 8] = bytes(frame, at)?;
+    let src: &[u8; 16] = bytes(frame, at + 8)?;
+    let dst: &[u8; 16] = bytes(frame, at + 24)?;
+    let [version, _, _, _, len_high, len_low, next, ttl] = *start;
+    if version >> 4 != 6 {
+        return Err(Reason::BadIp);
+    }
+    let payload = u32::from(u16::from_be_bytes([len_high, len_low]));
+    let mut proto = next;
+    let mut extensions = 0_u32;
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(proto) {
+            break;
+        }
+        let [next, n, b2, b3, ..]: [u8; 8] = *bytes(frame, at + 40 + extensions as usize)?;
+        extensions += match proto {
+            44 => {
+                if u16::from_be_bytes([b2, b3]) & 0xfff8 != 0 {
+                    return Err(Reason::LaterFragment);
+                }
+                8
+            }
+            51 => 4 * (u32::from(n) + 2),
+            _ => 8 * (u32::from(n) + 1),
+        };
+        proto = next;
+    }
+    if is_extension(proto) {
+        return Err(Reason::TooManyExtensions);
+    }
+    let l4_len = payload.checked_sub(extensions).ok_or(Reason::BadIp)?;
+    Ok(Network {
+        src: Host(*src),
+        dst: Host(*dst),
+        version: 6,
+        ttl,
+        proto,
+        ip_len: payload + 40,
+        l4_len,
+        l4: at + 40 + extensions as usize,
+    })
+}
+
+const fn is_extension(proto: u8) -> bool {
+    matches!(proto, 0 | 43 | 44 | 51 | 60)
+}
+
+fn transport(frame: &[u8], network: &Network) -> Result<Parsed, Reason> {
+    let (ports, l4_header_len, tcp_flags, tcp_window) = match network.proto {
+        TCP => {
+            if network.l4_len < 20 {
+                return Err(Reason::BadTransport);
+            }
+            let header: &[u8; 20] = bytes(frame, network.l4)?;
+            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, flags, w0, w1, ..] = *header;
+            let header_len = u32::from(offset >> 4) * 4;
+            if header_len < 20 || header_len > network.l4_len {
+                return Err(Reason::BadTransport);
+            }
+            ([s0, s1, d0, d1], header_len, flags, u16::from_be_bytes([w0, w1]))
+        }
+        UDP => {
+            if network.l4_len < 8 {
+                return Err(Reason::BadTransport);
+            }
+            let [s0, s1, d0, d1, ..]: [u8; 8] = *bytes(frame, network.l4)?;
+            ([s0, s1, d0, d1], 8, 0, 0)
+        }
+        _ => return Err(Reason::OtherTransport),
+    };
+    let [s0, s1, d0, d1] = ports;
+    Ok(Parsed {
+        src: network.src,
+        dst: network.dst,
+        src_port: u16::from_be_bytes([s0, s1]),
+        dst_port: u16::from_be_bytes([d0, d1]),
+        proto: network.proto,
+        ip_version: network.version,
+        ttl: network.ttl,
+        tcp_flags,
+        tcp_window,
+        // At most MAX_FRAME, checked on entry.
+        frame_len: u32::try_from(frame.len()).map_err(|_| Reason::FrameTooLong)?,
+        ip_len: network.ip_len,
+        l4_len: network.l4_len,
+        l4_header_len,
+    })
+}
+
+#[cfg(test)]
+mod tests;
