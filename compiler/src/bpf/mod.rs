@@ -4,7 +4,33 @@
 //! [`Insn`] is generic over its register type: lowering writes virtual registers, the register allocator
 //! answers with machine registers, and only the latter can be encoded.
 
+pub mod limits;
+pub mod helper;
+pub mod position;
+pub mod parts;
+pub mod table;
+pub mod asm;
 pub mod module;
+pub mod encode;
+pub mod assemble;
+mod islands;
+pub mod decode;
+pub mod print;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+/// A register that instructions can be written with: a machine register, or a virtual one before allocation.
+pub trait Register: Copy + Eq {
+    /// Writes the register's name, `w3` or `r3`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the formatter.
+    fn write(self, width: Width, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
 
 /// A machine register, `r0` to `r10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
