@@ -1,1 +1,51 @@
 //! IR to BPF: one file per operation, then register allocation.
+//!
+//! Operations write code over virtual registers with [`builder::Builder`]; [`regalloc`] gives every virtual
+//! register a machine register or a stack slot. The packet path and the network meet in the per-CPU value
+//! whose layout [`scratch`] owns.
+
+pub mod code;
+pub mod builder;
+pub mod regalloc;
+
+use std::fmt;
+
+/// Why lowering failed: a plan that does not fit, or a broken invariant of the lowering itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LowerError {
+    /// More values are live at one place than registers can carry even with spilling.
+    OutOfRegisters { function: String },
+    /// Stack slots and spills pass the limit for functions of this kind.
+    FrameTooLarge { function: String, bytes: u32, limit: u32 },
+    /// A register is read on a path that never wrote it.
+    UseBeforeDefinition { function: String, register: u32 },
+    /// A jump names a label that was never bound, or the last instruction can fall off the end.
+    BrokenFlow { function: String, reason: String },
+    /// The checker found an allocation that does not compute what the virtual code says.
+    WrongAllocation { function: String, reason: String },
+    /// A part of the plan exceeds a fixed limit of the kernel or of the instruction set.
+    TooLarge { what: String, value: u64, limit: u64 },
+}
+
+impl fmt::Display for LowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRegisters { function } => write!(f, "{function}: more live values than registers"),
+            Self::FrameTooLarge { function, bytes, limit } => {
+                write!(f, "{function}: a frame of {bytes} bytes where {limit} are allowed")
+            }
+            Self::UseBeforeDefinition { function, register } => {
+                write!(f, "{function}: v{register} is read before it is written")
+            }
+            Self::BrokenFlow { function, reason } => write!(f, "{function}: {reason}"),
+            Self::WrongAllocation { function, reason } => {
+                write!(f, "{function}: wrong register allocation: {reason}")
+            }
+            Self::TooLarge { what, value, limit } => {
+                write!(f, "{what} is {value}, over the limit of {limit}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LowerError {}
