@@ -231,10 +231,10 @@ impl Step {
 
     /// Destination and source of a full-width register copy.
     pub(crate) fn copy(&self) -> Option<(VReg, VReg)> {
-        match self.insn {
-            Insn::Alu { width: Width::W64, op: AluOp::Mov, dst, src: Operand::Reg(src) } => Some((dst, src)),
-            _ => None,
-        }
+        let Insn::Alu { width: Width::W64, op: AluOp::Mov, dst, src: Operand::Reg(src) } = self.insn else {
+            return None;
+        };
+        Some((dst, src))
     }
 
     /// Whether control never reaches the next step.

@@ -7,6 +7,7 @@
 pub mod code;
 pub mod builder;
 pub mod regalloc;
+pub mod scratch;
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Placed;
 use super::flow::Flow;
 use super::graph::is_constant;
-use crate::bpf::{AtomicOp, Insn, Operand, Reg};
+use crate::bpf::{AtomicOp, Insn, Operand, Reg, Size};
 use crate::lower::LowerError;
 use crate::lower::code::{Role, Source, Step, VReg, rename};
 
@@ -96,25 +96,23 @@ fn execute(original: &[Step], placed: &Placed, state: &mut State) -> Result<(), 
             if !held.contains(&register) {
                 return Err(format!("slot {slot} does not hold v{}", register.0));
             }
-            match placed.insn {
-                Insn::Load { dst, base: Reg::FP, offset, .. } if offset == slot => {
-                    state.insert(Place::Register(dst), held);
-                    Ok(())
-                }
-                _ => Err(format!("v{} is reloaded by something else than a load", register.0)),
-            }
+            let Some(dst) = loaded_from(&placed.insn, slot) else {
+                return Err(format!("v{} is reloaded by something else than a load", register.0));
+            };
+            state.insert(Place::Register(dst), held);
+            Ok(())
         }
-        Source::Spill { register, slot } => match placed.insn {
-            Insn::Store { base: Reg::FP, offset, src: Operand::Reg(src), .. } if offset == slot => {
-                let held = state.get(&Place::Register(src)).cloned().unwrap_or_default();
-                if !held.contains(&register) {
-                    return Err(format!("r{} does not hold v{} when it is spilled", src.0, register.0));
-                }
-                state.insert(Place::Slot(slot), held);
-                Ok(())
+        Source::Spill { register, slot } => {
+            let Some(src) = stored_to(&placed.insn, slot) else {
+                return Err(format!("v{} is spilled by something else than a store", register.0));
+            };
+            let held = state.get(&Place::Register(src)).cloned().unwrap_or_default();
+            if !held.contains(&register) {
+                return Err(format!("r{} does not hold v{} when it is spilled", src.0, register.0));
             }
-            _ => Err(format!("v{} is spilled by something else than a store", register.0)),
-        },
+            state.insert(Place::Slot(slot), held);
+            Ok(())
+        }
         Source::Again { register } => {
             let mut definitions = original.iter().filter(|s| s.kills().contains(&register));
             let (Some(definition), None) = (definitions.next(), definitions.next()) else {
@@ -134,6 +132,20 @@ fn execute(original: &[Step], placed: &Placed, state: &mut State) -> Result<(), 
             }
         }
     }
+}
+
+/// The register that the instruction loads a slot into, if it does just that.
+fn loaded_from(insn: &Insn<Reg>, slot: i16) -> Option<Reg> {
+    let Insn::Load { size: Size::DW, dst, base: Reg::FP, offset } = *insn else { return None };
+    (offset == slot).then_some(dst)
+}
+
+/// The register that the instruction stores to a slot, if it does just that.
+fn stored_to(insn: &Insn<Reg>, slot: i16) -> Option<Reg> {
+    let Insn::Store { size: Size::DW, base: Reg::FP, offset, src: Operand::Reg(src) } = *insn else {
+        return None;
+    };
+    (offset == slot).then_some(src)
 }
 
 fn execute_original(index: usize, step: &Step, placed: &Placed, state: &mut State) -> Result<(), String> {

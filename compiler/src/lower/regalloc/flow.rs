@@ -125,10 +125,10 @@ impl Flow {
     pub(super) fn new(function: &str, steps: &[Step]) -> Result<Self, LowerError> {
         let mut starts = vec![0];
         for (index, step) in steps.iter().enumerate() {
-            match step.insn {
-                Insn::Label(_) => starts.push(index),
-                Insn::Goto { .. } | Insn::Jump { .. } | Insn::Exit => starts.push(index + 1),
-                _ => {}
+            if matches!(step.insn, Insn::Label(_)) {
+                starts.push(index);
+            } else if matches!(step.insn, Insn::Goto { .. } | Insn::Jump { .. } | Insn::Exit) {
+                starts.push(index + 1);
             }
         }
         starts.push(steps.len());

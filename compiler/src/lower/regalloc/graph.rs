@@ -89,10 +89,8 @@ impl<'a> Graph<'a> {
                         *constant = is_constant(step);
                     }
                 }
-                if let Some((dst, src)) = step.copy() {
-                    if src != VReg::FP {
-                        graph.copies.push(Copy { dst: dst.index(), src: src.index(), weight });
-                    }
+                if let Some((dst, src)) = step.copy().filter(|(_, src)| *src != VReg::FP) {
+                    graph.copies.push(Copy { dst: dst.index(), src: src.index(), weight });
                 }
                 for killed in kills {
                     live.remove(&killed.index());

@@ -1,10 +1,10 @@
 //! Register allocation: graph colouring with conservative coalescing, constants computed again and spilling
 //! as the last resort (Chaitin, Briggs, George).
 //!
-//! In order: [`flow`] cuts the code into blocks and finds what is live, [`graph`] says which registers exclude
-//! each other and colours them, [`spill`] rewrites the code when colours run out, [`checker`] re-executes the
+//! In order: `flow` cuts the code into blocks and finds what is live, `graph` says which registers exclude
+//! each other and colours them, `spill` rewrites the code when colours run out, `checker` re-executes the
 //! result symbolically. What code means is not known here; how an instruction touches registers is stated in
-//! [`super::code`].
+//! `super::code`.
 
 mod flow;
 mod graph;
