@@ -2,8 +2,10 @@
 //!
 //! Nothing here chooses machine registers.
 
+use std::fmt;
+
 use crate::bpf::module::{Line, Parameter};
-use crate::bpf::{AluOp, AtomicOp, Helper, Insn, Operand, Reg, Width};
+use crate::bpf::{AluOp, AtomicOp, Helper, Insn, Operand, Reg, Register, Width};
 
 /// A virtual register, or a machine register where the calling convention wants that very one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,15 +36,13 @@ impl VReg {
     }
 }
 
-impl From<VReg> for Operand<VReg> {
-    fn from(register: VReg) -> Self {
-        Self::Reg(register)
-    }
-}
-
-impl From<i32> for Operand<VReg> {
-    fn from(value: i32) -> Self {
-        Self::Imm(value)
+impl Register for VReg {
+    fn write(self, width: Width, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.machine(), width) {
+            (Some(register), _) => register.write(width, f),
+            (None, Width::W64) => write!(f, "v{}", self.0),
+            (None, Width::W32) => write!(f, "v{}.w", self.0),
+        }
     }
 }
 
