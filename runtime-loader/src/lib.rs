@@ -1,1 +1,21 @@
 //! Loads, watches and hot-updates the objects that `nnbpfc` writes.
+//!
+//! [`Kernel::load`] takes the bytes of an object and answers with its programs and maps; [`Loaded::run`]
+//! runs a program on a packet without a network interface. Everything that depends on the running kernel
+//! lives in this crate; the compiler's output never does. Each stage has its own error type, and every error
+//! turns into a [`nnbpf_compiler::diag::Diagnostic`] with a code of the family `E08xx`.
+
+pub mod permission;
+pub mod open;
+pub mod load;
+pub mod test_run;
+pub mod log;
+pub mod maps;
+mod sys;
+
+pub use load::{Kernel, LoadError, Loaded, Program};
+pub use log::VerifierLog;
+pub use maps::{Map, MapError, Update};
+pub use open::OpenError;
+pub use permission::PermissionError;
+pub use test_run::{RunError, RunInput, RunOutput, pin_to_cpu};

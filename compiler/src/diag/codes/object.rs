@@ -2,5 +2,55 @@
 
 use super::Code;
 
+/// The file is no ELF object for the BPF machine.
+pub static NOT_AN_OBJECT: Code = Code {
+    id: "E0701",
+    title: "not an object for the BPF machine",
+    explanation: "Commands that read an object expect the file that `nnbpfc MODEL SPEC -o OBJ` wrote: a \
+        little-endian 64-bit ELF file for the BPF machine. The file named here is something else, or it was \
+        cut. Check the path; compile the model again when the file was damaged.",
+};
+
+/// The parts of an object contradict each other.
+pub static MALFORMED: Code = Code {
+    id: "E0702",
+    title: "malformed object",
+    explanation: "The file is an ELF object for the BPF machine, but its sections, symbols or types \
+        contradict each other or point outside of the file. It was changed after it was compiled, or \
+        another tool wrote it. Compile the model again.",
+};
+
+/// The object has no metadata section.
+pub static NO_METADATA: Code = Code {
+    id: "E0703",
+    title: "object without metadata",
+    explanation: "Objects of `nnbpfc` describe themselves in the section `.nnbpf`. This object lacks it: it \
+        was written by another compiler, or a tool such as `strip` removed the section. The programs in it \
+        may still load with other loaders, but updates and checks need the description.",
+};
+
+/// The metadata section is damaged.
+pub static DAMAGED_METADATA: Code = Code {
+    id: "E0704",
+    title: "damaged metadata",
+    explanation: "The section `.nnbpf` starts with a magic number and carries the length and the SHA-256 of \
+        what follows. One of them does not match, so nothing in the section can be trusted. Compile the \
+        model again.",
+};
+
+/// The metadata has a version that this release does not read.
+pub static UNKNOWN_METADATA_VERSION: Code = Code {
+    id: "E0705",
+    title: "unknown metadata version",
+    explanation: "The object was compiled by another release, whose metadata this one does not read. Use \
+        the tools of the release that compiled the object, or compile the model again with this one.",
+};
+
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[];
+pub static TABLE: &[&Code] = &[
+    &NOT_AN_OBJECT,
+    &MALFORMED,
+    &NO_METADATA,
+    &DAMAGED_METADATA,
+    &UNKNOWN_METADATA_VERSION,
+];

@@ -1,0 +1,58 @@
+//! Reads an object file and checks that it is one of ours before the kernel sees it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nnbpf_compiler::diag::codes::object as codes;
+use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
+use nnbpf_compiler::elf::{metadata, read};
+
+/// An object file that was read and checked.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub bytes: Vec<u8>,
+    pub inventory: read::Inventory,
+    /// Payload of the metadata section.
+    pub metadata: Vec<u8>,
+}
+
+/// An object file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the object is refused")]
+    Refused(Vec<Diagnostic>),
+}
+
+impl OpenError {
+    /// What the user is told.
+    #[must_use]
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Io { path, .. } => vec![Diagnostic::new(
+                &codes::NOT_AN_OBJECT,
+                Origin::File { file: path.display().to_string() },
+                self.to_string(),
+                "check the path; `nnbpfc MODEL SPEC -o OBJ` writes an object",
+            )],
+            Self::Refused(diagnostics) => diagnostics.clone(),
+        }
+    }
+}
+
+/// Reads and checks an object file.
+///
+/// # Errors
+/// A file that cannot be read, that is no object, or whose metadata is missing or damaged.
+pub fn open(path: &Path) -> Result<Opened, OpenError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    check(bytes, &path.display().to_string()).map_err(OpenError::Refused)
+}
+
+fn check(bytes: Vec<u8>, file: &str) -> Outcome<Opened> {
+    let inventory = read::read(&bytes, file)?;
+    let metadata = metadata::read_metadata(&bytes, file)?;
+    Ok(Opened { bytes, inventory, metadata })
+}

@@ -1,0 +1,302 @@
+//! `bpf(2)`: the system calls that neither std nor aya offers, each behind a safe function.
+//!
+//! Attribute structures are prefixes of `union bpf_attr` in `include/uapi/linux/bpf.h`; the kernel takes
+//! what is missing as zero. Nothing else in the crate calls the kernel without std or aya.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// `enum bpf_cmd`.
+#[derive(Clone, Copy)]
+enum Command {
+    MapCreate = 0,
+    MapLookup = 1,
+    MapUpdate = 2,
+    MapDelete = 3,
+    MapGetNextKey = 4,
+    ProgLoad = 5,
+    ObjPin = 6,
+    ObjGet = 7,
+    ProgTestRun = 10,
+    ObjGetInfo = 15,
+}
+
+/// Where a key and a value lie.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    /// The next key for `MapGetNextKey`.
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoadAttr {
+    prog_type: u32,
+    insn_count: u32,
+    insns: u64,
+    license: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjectAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttr {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttr {
+    prog_fd: u32,
+    ret: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+}
+
+/// Head of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+pub(crate) struct MapInfo {
+    pub(crate) map_type: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
+    pub(crate) name: [u8; 16],
+}
+
+/// What a test run answered.
+pub(crate) struct TestRun {
+    pub(crate) ret: u32,
+    pub(crate) duration_ns: u32,
+    /// Bytes of the packet after the run; may exceed the buffer that was given.
+    pub(crate) output_bytes: u32,
+}
+
+/// Runs a program `repeat` times on a packet.
+pub(crate) fn test_run(
+    program: BorrowedFd<'_>,
+    data: &[u8],
+    output: &mut [u8],
+    repeat: u32,
+) -> io::Result<TestRun> {
+    let mut attr = TestRunAttr {
+        prog_fd: raw(program),
+        data_size_in: length(data)?,
+        data_size_out: length(output)?,
+        data_in: address(data),
+        data_out: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
+        repeat,
+        ..TestRunAttr::default()
+    };
+    call(Command::ProgTestRun, &mut attr)?;
+    Ok(TestRun {
+        ret: attr.ret,
+        duration_ns: attr.duration,
+        output_bytes: attr.data_size_out,
+    })
+}
+
+/// Loads a program of `instructions` (8 bytes each).
+pub(crate) fn load_program(
+    prog_type: u32,
+    instructions: &[u8],
+    license: &str,
+) -> io::Result<OwnedFd> {
+    let license = CString::new(license)?;
+    let mut attr = ProgLoadAttr {
+        prog_type,
+        insn_count: length(instructions)? / 8,
+        insns: address(instructions),
+        license: license.as_ptr() as u64,
+    };
+    new_fd(Command::ProgLoad, &mut attr)
+}
+
+/// Creates a map without a name and without types.
+pub(crate) fn create_map(
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    inner: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
+    let mut attr = MapCreateAttr {
+        map_type,
+        key_size,
+        value_size,
+        max_entries,
+        flags: 0,
+        inner_map_fd: inner.map_or(0, raw),
+    };
+    new_fd(Command::MapCreate, &mut attr)
+}
+
+/// Copies a value; `value` has the size that the kernel writes, per-CPU copies included.
+pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    let value = value.as_mut_ptr() as u64;
+    element(Command::MapLookup, map, key, value, 0)
+}
+
+pub(crate) fn update(
+    map: BorrowedFd<'_>,
+    key: &[u8],
+    value: &[u8],
+    flags: u64,
+) -> io::Result<()> {
+    element(Command::MapUpdate, map, key, address(value), flags)
+}
+
+pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    element(Command::MapDelete, map, key, 0, 0)
+}
+
+/// The key after `key`, or the first one.
+pub(crate) fn next_key(
+    map: BorrowedFd<'_>,
+    key: Option<&[u8]>,
+    next: &mut [u8],
+) -> io::Result<()> {
+    let next = next.as_mut_ptr() as u64;
+    element(Command::MapGetNextKey, map, key.unwrap_or(&[]), next, 0)
+}
+
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut info = MapInfo::default();
+    let mut attr = InfoAttr {
+        fd: raw(map),
+        length: size_of::<MapInfo>() as u32,
+        info: &raw mut info as u64,
+    };
+    call(Command::ObjGetInfo, &mut attr)?;
+    Ok(info)
+}
+
+/// Pins a map, program or link at a path in bpffs.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjectAttr { path: path.as_ptr() as u64, fd: raw(object), flags: 0 };
+    call(Command::ObjPin, &mut attr).map(|_| ())
+}
+
+/// Opens what is pinned at a path.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjectAttr { path: path.as_ptr() as u64, ..ObjectAttr::default() };
+    new_fd(Command::ObjGet, &mut attr)
+}
+
+/// Lifts the limit on locked memory, which kernels before 5.11 charge maps to. A refusal is left to the
+/// map creation that follows.
+pub(crate) fn lift_memory_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure is initialised and read only.
+    let _refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Lets the calling thread run on one CPU only.
+pub(crate) fn set_affinity(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: a CPU set is plain bits, for which zero is a value; `cpu` lies inside of it.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn element(
+    command: Command,
+    map: BorrowedFd<'_>,
+    key: &[u8],
+    value: u64,
+    flags: u64,
+) -> io::Result<()> {
+    let key = if key.is_empty() { 0 } else { address(key) };
+    let mut attr = ElementAttr { map_fd: raw(map), reserved: 0, key, value, flags };
+    call(command, &mut attr).map(|_| ())
+}
+
+fn new_fd<T>(command: Command, attr: &mut T) -> io::Result<OwnedFd> {
+    let fd = call(command, attr)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<T>(command: Command, attr: &mut T) -> io::Result<i32> {
+    loop {
+        // SAFETY: `attr` is a prefix of `union bpf_attr` of the size that is passed, and the addresses in it
+        // come from buffers that the callers above keep alive and large enough until the call returns.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command as libc::c_int,
+                std::ptr::from_mut(attr),
+                size_of::<T>(),
+            )
+        };
+        if result >= 0 {
+            return Ok(result as i32);
+        }
+        let error = io::Error::last_os_error();
+        // Program loading answers EAGAIN when a signal arrived, test runs answer EINTR.
+        let again = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock];
+        if !again.contains(&error.kind()) {
+            return Err(error);
+        }
+    }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    // Descriptors are not negative.
+    fd.as_raw_fd().unsigned_abs()
+}
+
+fn address(bytes: &[u8]) -> u64 {
+    bytes.as_ptr() as u64
+}
+
+fn length(bytes: &[u8]) -> io::Result<u32> {
+    u32::try_from(bytes.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))
+}
