@@ -11,6 +11,7 @@ pub mod load;
 pub mod test_run;
 pub mod log;
 pub mod maps;
+pub mod grace;
 mod sys;
 
 pub use load::{Kernel, LoadError, Loaded, Program};

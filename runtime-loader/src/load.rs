@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use aya::maps::MapError as AyaMapError;
 use aya::programs::{Program as AyaProgram, ProgramError};
@@ -18,8 +17,8 @@ use nnbpf_compiler::elf::read::{self, Inventory};
 use crate::log::VerifierLog;
 use crate::maps::{Map, MapError, Update};
 use crate::permission::{self, PermissionError};
-use crate::test_run::{self, RunError, RunInput, RunOutput};
 use crate::sys;
+use crate::test_run::{self, RunError, RunInput, RunOutput};
 
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
@@ -126,10 +125,9 @@ impl Kernel {
         }
         let mut maps = BTreeMap::new();
         for (name, map) in ebpf.maps() {
-            let fd = map_fd(map).try_clone_to_owned().map_err(|source| LoadError::Map {
-                map: name.to_owned(),
-                source,
-            })?;
+            let fd = map_fd(map)
+                .try_clone_to_owned()
+                .map_err(|source| LoadError::Map { map: name.to_owned(), source })?;
             maps.insert(name.to_owned(), Map::from_fd(name, fd)?);
         }
         let loaded = Loaded { ebpf, maps };
@@ -186,7 +184,6 @@ impl Loaded {
     pub fn verified_instructions(&self, name: &str) -> Result<Option<u32>, RunError> {
         self.program(name)?.verified_instructions()
     }
-
 
     fn fill_program_arrays(&self, inventory: &Inventory) -> Result<(), LoadError> {
         for map in &inventory.maps {
@@ -246,13 +243,13 @@ impl Program<'_> {
 }
 
 fn load_program(name: &str, program: &mut AyaProgram) -> Result<(), LoadError> {
-    let result = match program {
-        AyaProgram::Xdp(xdp) => xdp.load(),
-        AyaProgram::SchedClassifier(classifier) => classifier.load(),
-        // Objects of other kinds have nothing that this loader could run; aya's error says what it wants.
-        other => Err(ProgramError::UnexpectedProgramType).inspect_err(|_| {
-            let _ = other;
-        }),
+    let result = if let AyaProgram::Xdp(xdp) = program {
+        xdp.load()
+    } else if let AyaProgram::SchedClassifier(classifier) = program {
+        classifier.load()
+    } else {
+        // Objects of other kinds have nothing that this loader could run.
+        Err(ProgramError::UnexpectedProgramType)
     };
     match result {
         Ok(()) => Ok(()),
@@ -266,16 +263,15 @@ fn load_program(name: &str, program: &mut AyaProgram) -> Result<(), LoadError> {
 }
 
 fn refused_object(error: EbpfError) -> LoadError {
-    match error {
-        EbpfError::MapError(AyaMapError::CreateError { name, io_error }) => {
-            // EINVAL is how a kernel says that it does not know the kind of map or a flag.
-            if io_error.raw_os_error() == Some(libc::EINVAL) {
-                LoadError::Feature { part: name, source: io_error }
-            } else {
-                LoadError::Map { map: name, source: io_error }
-            }
+    if let EbpfError::MapError(AyaMapError::CreateError { name, io_error }) = error {
+        // EINVAL is how a kernel says that it does not know the kind of map or a flag.
+        if io_error.raw_os_error() == Some(libc::EINVAL) {
+            LoadError::Feature { part: name, source: io_error }
+        } else {
+            LoadError::Map { map: name, source: io_error }
         }
-        error => LoadError::Aya { source: Box::new(error) },
+    } else {
+        LoadError::Aya { source: Box::new(error) }
     }
 }
 

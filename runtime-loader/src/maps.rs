@@ -71,16 +71,12 @@ impl MapError {
             Self::NoMap { map } => {
                 (&codes::NO_SUCH_PART, object(map), "list the maps with `nnbpfc inspect OBJ`")
             }
-            Self::Size { map, .. } | Self::PerCpu { map, .. } => (
-                &codes::MAP_ACCESS,
-                object(map),
-                "use the `nnbpf` of the release that compiled the object",
-            ),
-            Self::Full { map } => (
-                &codes::MAP_ACCESS,
-                object(map),
-                "remove entries first, or compile with a larger capacity",
-            ),
+            Self::Size { map, .. } | Self::PerCpu { map, .. } => {
+                (&codes::MAP_ACCESS, object(map), "use the `nnbpf` of the release that compiled the object")
+            }
+            Self::Full { map } => {
+                (&codes::MAP_ACCESS, object(map), "remove entries first, or compile with a larger capacity")
+            }
             Self::Cpus { .. } => (
                 &codes::MAP_ACCESS,
                 Origin::Kernel { object: "/sys/devices/system/cpu/possible".to_owned() },
@@ -184,12 +180,7 @@ impl Map {
     ///
     /// # Errors
     /// As [`Self::update`]; the number of values must be that of the possible CPUs.
-    pub fn update_per_cpu(
-        &self,
-        key: &[u8],
-        values: &[Vec<u8>],
-        mode: Update,
-    ) -> Result<(), MapError> {
+    pub fn update_per_cpu(&self, key: &[u8], values: &[Vec<u8>], mode: Update) -> Result<(), MapError> {
         self.expect_per_cpu(true)?;
         self.expect_size("the set of CPUs", possible_cpus()?, values.len())?;
         let stride = self.stride();
@@ -275,11 +266,9 @@ impl Map {
             Update::Insert => 1,
             Update::Replace => 2,
         };
-        sys::update(self.fd.as_fd(), key, value, flags).map_err(|source| {
-            match source.raw_os_error() {
-                Some(libc::E2BIG | libc::ENOSPC) => MapError::Full { map: self.name.clone() },
-                _ => self.kernel("update", source),
-            }
+        sys::update(self.fd.as_fd(), key, value, flags).map_err(|source| match source.raw_os_error() {
+            Some(libc::E2BIG | libc::ENOSPC) => MapError::Full { map: self.name.clone() },
+            _ => self.kernel("update", source),
         })
     }
 
@@ -290,19 +279,10 @@ impl Map {
 
     fn expect_per_cpu(&self, wanted: bool) -> Result<(), MapError> {
         let per_cpu = self.is_per_cpu();
-        if per_cpu == wanted {
-            Ok(())
-        } else {
-            Err(MapError::PerCpu { map: self.name.clone(), per_cpu })
-        }
+        if per_cpu == wanted { Ok(()) } else { Err(MapError::PerCpu { map: self.name.clone(), per_cpu }) }
     }
 
-    fn expect_size(
-        &self,
-        what: &'static str,
-        expected: usize,
-        bytes: usize,
-    ) -> Result<(), MapError> {
+    fn expect_size(&self, what: &'static str, expected: usize, bytes: usize) -> Result<(), MapError> {
         if bytes == expected {
             Ok(())
         } else {

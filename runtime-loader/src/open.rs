@@ -46,8 +46,7 @@ impl OpenError {
 /// # Errors
 /// A file that cannot be read, that is no object, or whose metadata is missing or damaged.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     check(bytes, &path.display().to_string()).map_err(OpenError::Refused)
 }
 

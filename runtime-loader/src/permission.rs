@@ -79,12 +79,7 @@ fn classify(error: &io::Error) -> PermissionError {
 
 /// `r0 = 2; exit`, encoded by the compiler's assembler: the instruction format is known there only.
 fn smallest_program() -> Option<Vec<u8>> {
-    let pass = Insn::Alu {
-        width: Width::W64,
-        op: AluOp::Mov,
-        dst: Reg::R0,
-        src: Operand::Imm(XDP_PASS),
-    };
+    let pass = Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: Operand::Imm(XDP_PASS) };
     let function = Function {
         name: "probe".to_owned(),
         section: "xdp".to_owned(),

@@ -128,19 +128,11 @@ pub(crate) fn test_run(
         ..TestRunAttr::default()
     };
     call(Command::ProgTestRun, &mut attr)?;
-    Ok(TestRun {
-        ret: attr.ret,
-        duration_ns: attr.duration,
-        output_bytes: attr.data_size_out,
-    })
+    Ok(TestRun { ret: attr.ret, duration_ns: attr.duration, output_bytes: attr.data_size_out })
 }
 
 /// Loads a program of `instructions` (8 bytes each).
-pub(crate) fn load_program(
-    prog_type: u32,
-    instructions: &[u8],
-    license: &str,
-) -> io::Result<OwnedFd> {
+pub(crate) fn load_program(prog_type: u32, instructions: &[u8], license: &str) -> io::Result<OwnedFd> {
     let license = CString::new(license)?;
     let mut attr = ProgLoadAttr {
         prog_type,
@@ -176,12 +168,7 @@ pub(crate) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::R
     element(Command::MapLookup, map, key, value, 0)
 }
 
-pub(crate) fn update(
-    map: BorrowedFd<'_>,
-    key: &[u8],
-    value: &[u8],
-    flags: u64,
-) -> io::Result<()> {
+pub(crate) fn update(map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> io::Result<()> {
     element(Command::MapUpdate, map, key, address(value), flags)
 }
 
@@ -190,22 +177,14 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
 }
 
 /// The key after `key`, or the first one.
-pub(crate) fn next_key(
-    map: BorrowedFd<'_>,
-    key: Option<&[u8]>,
-    next: &mut [u8],
-) -> io::Result<()> {
+pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
     let next = next.as_mut_ptr() as u64;
     element(Command::MapGetNextKey, map, key.unwrap_or(&[]), next, 0)
 }
 
 pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     let mut info = MapInfo::default();
-    let mut attr = InfoAttr {
-        fd: raw(map),
-        length: size_of::<MapInfo>() as u32,
-        info: &raw mut info as u64,
-    };
+    let mut attr = InfoAttr { fd: raw(map), length: size_of::<MapInfo>() as u32, info: &raw mut info as u64 };
     call(Command::ObjGetInfo, &mut attr)?;
     Ok(info)
 }
@@ -246,13 +225,7 @@ pub(crate) fn set_affinity(cpu: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn element(
-    command: Command,
-    map: BorrowedFd<'_>,
-    key: &[u8],
-    value: u64,
-    flags: u64,
-) -> io::Result<()> {
+fn element(command: Command, map: BorrowedFd<'_>, key: &[u8], value: u64, flags: u64) -> io::Result<()> {
     let key = if key.is_empty() { 0 } else { address(key) };
     let mut attr = ElementAttr { map_fd: raw(map), reserved: 0, key, value, flags };
     call(command, &mut attr).map(|_| ())
@@ -269,12 +242,7 @@ fn call<T>(command: Command, attr: &mut T) -> io::Result<i32> {
         // SAFETY: `attr` is a prefix of `union bpf_attr` of the size that is passed, and the addresses in it
         // come from buffers that the callers above keep alive and large enough until the call returns.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command as libc::c_int,
-                std::ptr::from_mut(attr),
-                size_of::<T>(),
-            )
+            libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attr), size_of::<T>())
         };
         if result >= 0 {
             return Ok(result as i32);

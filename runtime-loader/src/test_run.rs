@@ -77,11 +77,7 @@ impl RunError {
 ///
 /// # Errors
 /// A packet whose size the kernel does not take, or a kernel that cannot run the program.
-pub(crate) fn run(
-    program: BorrowedFd<'_>,
-    name: &str,
-    input: &RunInput<'_>,
-) -> Result<RunOutput, RunError> {
+pub(crate) fn run(program: BorrowedFd<'_>, name: &str, input: &RunInput<'_>) -> Result<RunOutput, RunError> {
     let bytes = input.data.len();
     if bytes < MIN_PACKET_BYTES {
         return Err(RunError::TooSmall { program: name.to_owned(), bytes });

@@ -47,9 +47,7 @@ pub(super) fn describe(
     let function_bytes = narrow(functions.len(), "the function table")?;
     let line_bytes = narrow(lines.len(), "the line table")?;
     let mut bytes = common_header().to_vec();
-    let end = function_bytes
-        .checked_add(line_bytes)
-        .ok_or(ElfError::TooLarge { what: "the line table" })?;
+    let end = function_bytes.checked_add(line_bytes).ok_or(ElfError::TooLarge { what: "the line table" })?;
     push(&mut bytes, &[HEADER_BYTES, 0, function_bytes, function_bytes, line_bytes, end, 0]);
     bytes.extend(functions);
     bytes.extend(lines);
@@ -65,8 +63,7 @@ fn line_info(
     placed: &Placed,
     records: &mut Vec<u8>,
 ) -> Result<(), ElfError> {
-    let (Some(function), Some(code)) = (function_at(module, placed.index), code.get(placed.index))
-    else {
+    let (Some(function), Some(code)) = (function_at(module, placed.index), code.get(placed.index)) else {
         return Ok(());
     };
     let mismatch = || ElfError::Lines { function: function.name.clone() };
@@ -92,7 +89,7 @@ fn line_info(
             .ok_or(ElfError::TooLarge { what: "a code section" })?;
         let file = btf.string(&line.file)?;
         let text = btf.string(&line.text)?;
-        let position = line.line.min(MAX_LINE) << 10 | line.column.min(MAX_COLUMN);
+        let position = (line.line.min(MAX_LINE) << 10) | line.column.min(MAX_COLUMN);
         push(records, &[offset, file, text, position]);
     }
     Ok(())

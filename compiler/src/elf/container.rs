@@ -167,7 +167,9 @@ fn relocate_code(
             for relocation in relocations {
                 let (name, what, r_type) = match &relocation.target {
                     RelocationTarget::Map { map: name } => (name, "map", elf::R_BPF_64_64),
-                    RelocationTarget::MapValue { map: name, offset: _ } => (name, "data section", elf::R_BPF_64_64),
+                    RelocationTarget::MapValue { map: name, offset: _ } => {
+                        (name, "data section", elf::R_BPF_64_64)
+                    }
                     RelocationTarget::Function { function: name } => (name, "function", elf::R_BPF_64_32),
                 };
                 let symbol = *symbols.get(name).ok_or_else(|| ElfError::Undefined {
@@ -215,6 +217,5 @@ fn relocate(
     r_type: elf::RelocationType,
 ) -> Result<(), ElfError> {
     let flags = RelocationFlags::Elf { r_type };
-    file.add_relocation(section, Relocation { offset, symbol, addend: 0, flags })
-        .map_err(ElfError::Container)
+    file.add_relocation(section, Relocation { offset, symbol, addend: 0, flags }).map_err(ElfError::Container)
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::error::ElfError;
 use super::TEXT_SECTION;
+use super::error::ElfError;
 use crate::bpf::assemble::{Assembled, RelocationTarget};
 use crate::bpf::module::{Data, Function, Module};
 
@@ -148,8 +148,7 @@ fn check_names(module: &Module) -> Result<(), ElfError> {
 
 fn check_section(function: &Function, program: bool) -> Result<(), ElfError> {
     let section = function.section.as_str();
-    let fits =
-        if program { PROGRAM_SECTIONS.contains(&section) } else { section == TEXT_SECTION };
+    let fits = if program { PROGRAM_SECTIONS.contains(&section) } else { section == TEXT_SECTION };
     if fits {
         return Ok(());
     }
@@ -172,11 +171,7 @@ fn check_references(module: &Module, function: &Function, code: &Assembled) -> R
             }
         };
         if !defined {
-            return Err(ElfError::Undefined {
-                function: function.name.clone(),
-                what,
-                name: name.clone(),
-            });
+            return Err(ElfError::Undefined { function: function.name.clone(), what, name: name.clone() });
         }
     }
     Ok(())

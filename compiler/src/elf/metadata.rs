@@ -80,8 +80,7 @@ fn unframe(section: &[u8], file: &str) -> Outcome<Vec<u8>> {
         .and_then(|rest| rest.first_chunk().copied())
         .map(u64::from_le_bytes)
         .ok_or_else(|| damaged("the header is cut"))?;
-    let checksum =
-        section.get(CHECKSUM_AT..PAYLOAD_AT).ok_or_else(|| damaged("the header is cut"))?;
+    let checksum = section.get(CHECKSUM_AT..PAYLOAD_AT).ok_or_else(|| damaged("the header is cut"))?;
     let payload = section.get(PAYLOAD_AT..).unwrap_or(&[]);
     if payload.len() as u64 != length {
         return Err(damaged("its length does not match the header"));

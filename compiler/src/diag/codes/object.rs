@@ -47,10 +47,5 @@ pub static UNKNOWN_METADATA_VERSION: Code = Code {
 };
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[
-    &NOT_AN_OBJECT,
-    &MALFORMED,
-    &NO_METADATA,
-    &DAMAGED_METADATA,
-    &UNKNOWN_METADATA_VERSION,
-];
+pub static TABLE: &[&Code] =
+    &[&NOT_AN_OBJECT, &MALFORMED, &NO_METADATA, &DAMAGED_METADATA, &UNKNOWN_METADATA_VERSION];

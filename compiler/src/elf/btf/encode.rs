@@ -88,7 +88,7 @@ impl Btf {
         let name = self.string(name)?;
         let id = self.begin(name, KIND_INT, 0, u32::from(bytes))?;
         let encoding = if signed { INT_SIGNED } else { 0 };
-        self.word(encoding | u32::from(bytes) * 8);
+        self.word(encoding | (u32::from(bytes) * 8));
         Ok(id)
     }
 
@@ -96,12 +96,7 @@ impl Btf {
         self.begin(0, KIND_PTR, 0, to.0)
     }
 
-    pub(super) fn array(
-        &mut self,
-        element: TypeId,
-        index: TypeId,
-        count: u32,
-    ) -> Result<TypeId, ElfError> {
+    pub(super) fn array(&mut self, element: TypeId, index: TypeId, count: u32) -> Result<TypeId, ElfError> {
         let id = self.begin(0, KIND_ARRAY, 0, 0)?;
         for word in [element.0, index.0, count] {
             self.word(word);
@@ -194,20 +189,13 @@ impl Btf {
     }
 
     /// Starts a record: name, kind and count, then the word that is a size or a type.
-    fn begin(
-        &mut self,
-        name: u32,
-        kind: u32,
-        vlen: usize,
-        size_or_type: u32,
-    ) -> Result<TypeId, ElfError> {
+    fn begin(&mut self, name: u32, kind: u32, vlen: usize, size_or_type: u32) -> Result<TypeId, ElfError> {
         if vlen > MAX_VLEN {
             return Err(ElfError::Type { reason: format!("{vlen} members, more than {MAX_VLEN}") });
         }
         let vlen = narrow(vlen, "a BTF record")?;
-        self.count =
-            self.count.checked_add(1).ok_or(ElfError::TooLarge { what: "the number of types" })?;
-        for word in [name, kind << 24 | vlen, size_or_type] {
+        self.count = self.count.checked_add(1).ok_or(ElfError::TooLarge { what: "the number of types" })?;
+        for word in [name, (kind << 24) | vlen, size_or_type] {
             self.word(word);
         }
         Ok(TypeId(self.count))

@@ -7,10 +7,8 @@ use crate::bpf::module::{Function, Module, Parameter, Type};
 use crate::elf::error::{ElfError, narrow};
 
 /// `struct xdp_md` of `include/uapi/linux/bpf.h`.
-const XDP_MD: (&str, &[&str]) = (
-    "xdp_md",
-    &["data", "data_end", "data_meta", "ingress_ifindex", "rx_queue_index", "egress_ifindex"],
-);
+const XDP_MD: (&str, &[&str]) =
+    ("xdp_md", &["data", "data_end", "data_meta", "ingress_ifindex", "rx_queue_index", "egress_ifindex"]);
 
 /// `struct __sk_buff` up to `data_end`, all that generated code reads.
 const SK_BUFF: (&str, &[&str]) = (
@@ -57,11 +55,7 @@ pub(super) fn declare(types: &mut CTypes, module: &Module) -> Result<Vec<TypeId>
     Ok(ids)
 }
 
-fn declare_one(
-    types: &mut CTypes,
-    function: &Function,
-    context: TypeId,
-) -> Result<TypeId, ElfError> {
+fn declare_one(types: &mut CTypes, function: &Function, context: TypeId) -> Result<TypeId, ElfError> {
     let mut parameters = Vec::with_capacity(function.parameters.len());
     for (position, parameter) in function.parameters.iter().enumerate() {
         parameters.push(match parameter {

@@ -78,7 +78,9 @@ fn numbers(map: &Map) -> Vec<(&'static str, u32)> {
 fn define(types: &mut CTypes, map: &Map) -> Result<TypeId, ElfError> {
     let untyped = matches!(map.kind, MapKind::RingBuf | MapKind::ProgArray);
     if untyped != map.key.is_none() || untyped != map.value.is_none() {
-        return Err(ElfError::Type { reason: format!("key or value of `{}` does not fit its kind", map.name) });
+        return Err(ElfError::Type {
+            reason: format!("key or value of `{}` does not fit its kind", map.name),
+        });
     }
     if map.kind != MapKind::ProgArray && !map.programs.is_empty() {
         return Err(ElfError::Type { reason: format!("`{}` is no program array", map.name) });

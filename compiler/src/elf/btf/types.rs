@@ -96,13 +96,12 @@ impl CTypes {
                     reason: format!("`{}.{}` overlaps the member before it", structure.name, member.name),
                 });
             }
-            end = member
-                .offset
-                .checked_add(member.ty.size())
-                .filter(|end| *end <= structure.size)
-                .ok_or_else(|| ElfError::Type {
-                    reason: format!("`{}.{}` lies outside of its structure", structure.name, member.name),
-                })?;
+            end =
+                member.offset.checked_add(member.ty.size()).filter(|end| *end <= structure.size).ok_or_else(
+                    || ElfError::Type {
+                        reason: format!("`{}.{}` lies outside of its structure", structure.name, member.name),
+                    },
+                )?;
             let ty = self.of(&member.ty)?;
             members.push(MemberOf { name: member.name.clone(), ty, offset: member.offset });
         }

@@ -1,6 +1,6 @@
 //! Looks into an object: programs, maps, data sections and sizes, for `inspect` and the loader.
 //!
-//! Input is untrusted: every offset is checked and nothing here panics. [`types`] reads the few BTF records
+//! Input is untrusted: every offset is checked and nothing here panics. `types` reads the few BTF records
 //! that map definitions need.
 
 mod maps;
@@ -82,39 +82,27 @@ pub fn read(bytes: &[u8], file: &str) -> Outcome<Inventory> {
             continue;
         }
         inventory.sections.push((name.to_owned(), section.size()));
-        match section.kind() {
-            SectionKind::Text => {
-                let functions = functions_in(&object, &section, name);
-                if name == TEXT_SECTION {
-                    inventory.functions.extend(functions);
-                } else {
-                    inventory.programs.extend(functions);
-                }
+        let kind = section.kind();
+        if kind == SectionKind::Text {
+            let functions = functions_in(&object, &section, name);
+            if name == TEXT_SECTION {
+                inventory.functions.extend(functions);
+            } else {
+                inventory.programs.extend(functions);
             }
-            kind @ (SectionKind::Data
-            | SectionKind::ReadOnlyData
-            | SectionKind::ReadOnlyString
-            | SectionKind::UninitializedData)
-                if is_data(name) =>
-            {
-                let writable =
-                    !matches!(kind, SectionKind::ReadOnlyData | SectionKind::ReadOnlyString);
-                inventory.data.push(DataEntry {
-                    section: name.to_owned(),
-                    size: section.size(),
-                    writable,
-                });
-            }
-            _ if name == "license" => {
-                let data = section.data().map_err(|error| malformed(file, &error.to_string()))?;
-                let text = data.split(|byte| *byte == 0).next().unwrap_or(&[]);
-                inventory.license = String::from_utf8_lossy(text).into_owned();
-            }
-            _ if name == MAPS_SECTION => {
-                inventory.maps =
-                    maps::definitions(&object).map_err(|reason| malformed(file, &reason))?;
-            }
-            _ => {}
+        } else if is_data(name) {
+            let read_only = [SectionKind::ReadOnlyData, SectionKind::ReadOnlyString];
+            inventory.data.push(DataEntry {
+                section: name.to_owned(),
+                size: section.size(),
+                writable: !read_only.contains(&kind),
+            });
+        } else if name == "license" {
+            let data = section.data().map_err(|error| malformed(file, &error.to_string()))?;
+            let text = data.split(|byte| *byte == 0).next().unwrap_or(&[]);
+            inventory.license = String::from_utf8_lossy(text).into_owned();
+        } else if name == MAPS_SECTION {
+            inventory.maps = maps::definitions(&object).map_err(|reason| malformed(file, &reason))?;
         }
     }
     Ok(inventory)
@@ -152,12 +140,7 @@ fn malformed(file: &str, reason: &str) -> Vec<Diagnostic> {
 
 fn open<'data>(bytes: &'data [u8], file: &str) -> Outcome<object::File<'data>> {
     let no_object = |reason: String| {
-        refuse(
-            &codes::NOT_AN_OBJECT,
-            file,
-            reason,
-            "name an object that `nnbpfc MODEL SPEC -o OBJ` wrote",
-        )
+        refuse(&codes::NOT_AN_OBJECT, file, reason, "name an object that `nnbpfc MODEL SPEC -o OBJ` wrote")
     };
     let object = object::File::parse(bytes)
         .map_err(|error| no_object(format!("this is not an ELF object: {error}")))?;
@@ -165,9 +148,7 @@ fn open<'data>(bytes: &'data [u8], file: &str) -> Outcome<object::File<'data>> {
         || object.architecture() != object::Architecture::Bpf
         || !object.is_little_endian()
     {
-        return Err(no_object(
-            "this is not a little-endian ELF object for the BPF machine".to_owned(),
-        ));
+        return Err(no_object("this is not a little-endian ELF object for the BPF machine".to_owned()));
     }
     Ok(object)
 }
@@ -179,9 +160,7 @@ fn functions_in<'data>(
 ) -> Vec<FunctionEntry> {
     let mut functions: Vec<(u64, FunctionEntry)> = object
         .symbols()
-        .filter(|symbol| {
-            symbol.kind() == SymbolKind::Text && symbol.section_index() == Some(section.index())
-        })
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.section_index() == Some(section.index()))
         .map(|symbol| {
             let entry = FunctionEntry {
                 name: symbol.name().unwrap_or("").to_owned(),
@@ -196,7 +175,7 @@ fn functions_in<'data>(
 }
 
 fn is_data(name: &str) -> bool {
-    [".data", ".rodata", ".bss"].iter().any(|prefix| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    [".data", ".rodata", ".bss"]
+        .iter()
+        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }

@@ -91,9 +91,7 @@ impl<'data> Types<'data> {
         match self.get(id)? {
             Record::Int { bytes } | Record::Struct { bytes, .. } => Some(*bytes),
             Record::Pointer { .. } => Some(8),
-            Record::Array { element, count } => {
-                self.size_at(*element, depth + 1)?.checked_mul(*count)
-            }
+            Record::Array { element, count } => self.size_at(*element, depth + 1)?.checked_mul(*count),
             Record::Variable { .. } | Record::Section { .. } | Record::Other => None,
         }
     }
@@ -104,7 +102,7 @@ fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
     let at = |index: usize| word(bytes, index * 4).ok_or_else(|| "a BTF record is cut".to_owned());
     let (name, info, size_or_type) = (at(0)?, at(1)?, at(2)?);
     let vlen = to_usize(info & 0xffff);
-    let kind = info >> 24 & 0x1f;
+    let kind = (info >> 24) & 0x1f;
     let (record, words) = match kind {
         1 => (Record::Int { bytes: size_or_type }, 1),
         2 => (Record::Pointer { to: size_or_type }, 0),
@@ -113,11 +111,7 @@ fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
             let mut members = Vec::new();
             for index in 0..vlen {
                 let first = 3 + index * 3;
-                members.push(Member {
-                    name: at(first)?,
-                    ty: at(first + 1)?,
-                    bit_offset: at(first + 2)?,
-                });
+                members.push(Member { name: at(first)?, ty: at(first + 1)?, bit_offset: at(first + 2)? });
             }
             (Record::Struct { bytes: size_or_type, members }, vlen * 3)
         }
