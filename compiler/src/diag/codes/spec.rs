@@ -1,6 +1,237 @@
 //! Codes of the feature specification: `E02xx`.
+//!
+//! | codes | concern |
+//! |---|---|
+//! | `E0200`–`E0209` | text and structure of the file |
+//! | `E0210`–`E0219` | hook and flow |
+//! | `E0220`–`E0239` | features |
+//! | `E0240`–`E0249` | labels, triggers, rules |
+//! | `E0290` | what the language has and this version does not |
 
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[];
+pub static TABLE: &[&Code] = &[
+    &UNKNOWN_CHARACTER,
+    &SYNTAX,
+    &TOO_LARGE,
+    &MISSING,
+    &REPEATED,
+    &VERSION,
+    &HOOK,
+    &PROTOCOL,
+    &KEY,
+    &CAPACITY,
+    &TIME,
+    &FLOW_END,
+    &UNKNOWN_FLOW,
+    &UNKNOWN_FUNCTION,
+    &ARGUMENTS,
+    &UNKNOWN_FIELD,
+    &CONDITION,
+    &NEVER_TRUE,
+    &UNIT,
+    &RANGE,
+    &FEATURE_NAME,
+    &NOT_AN_AGGREGATE,
+    &LABELS,
+    &UNKNOWN_LABEL,
+    &THRESHOLD,
+    &ACTION,
+    &TRIGGER,
+    &UNSUPPORTED,
+];
+
+pub static UNKNOWN_CHARACTER: Code = Code {
+    id: "E0200",
+    title: "text that is not part of the language",
+    explanation: "A character begins no word, number, sign or comment. \
+        Words consist of letters, digits and `_`; comments begin with `//`; text stands in double quotes.",
+};
+
+pub static SYNTAX: Code = Code {
+    id: "E0201",
+    title: "syntax error",
+    explanation: "A statement does not have the form that the language reference gives for it. \
+        The message lists what could stand at the place. \
+        Reading goes on behind the statement, so that further mistakes are shown in the same run.",
+};
+
+pub static TOO_LARGE: Code = Code {
+    id: "E0202",
+    title: "specification beyond a limit",
+    explanation: "A specification has at most 1 MiB of text, 64 levels of brackets, \
+        1,024 features and 32 rules. The limits keep the compiler's own memory and stack bounded.",
+};
+
+pub static MISSING: Code = Code {
+    id: "E0203",
+    title: "missing part",
+    explanation: "Every specification has a `spec` line, an `attach` line, a `flow` block with key, capacity, \
+        idle time and end, a `features` block with at least one feature, a `model` block with labels, \
+        and a `classify` line.",
+};
+
+pub static REPEATED: Code = Code {
+    id: "E0204",
+    title: "part given twice",
+    explanation: "A part that may be given once is given again; the first one is pointed at. \
+        Remove one of the two.",
+};
+
+pub static VERSION: Code = Code {
+    id: "E0205",
+    title: "unknown version of the language",
+    explanation: "The `spec` line ends with the version of the language that the file is written in. \
+        This compiler reads `v1`.",
+};
+
+pub static HOOK: Code = Code {
+    id: "E0210",
+    title: "unknown hook",
+    explanation: "`attach` names the place in the kernel where packets are seen: `xdp`.",
+};
+
+pub static PROTOCOL: Code = Code {
+    id: "E0211",
+    title: "unknown protocol",
+    explanation: "`flow NAME on …` lists the transport protocols whose packets belong to flows: `tcp`, `udp`.",
+};
+
+pub static KEY: Code = Code {
+    id: "E0212",
+    title: "unusable flow key",
+    explanation: "`key` says which packets share a record. \
+        `five_tuple bidirectional` gives a connection one record, `five_tuple directional` each direction its own.",
+};
+
+pub static CAPACITY: Code = Code {
+    id: "E0213",
+    title: "unusable table size",
+    explanation: "`capacity` is the number of flow records, a whole number from 1 to 16,777,216. \
+        Memory for all of them is taken when the program is loaded. \
+        When the table is full, the least recently used record makes place: `evict lru`.",
+};
+
+pub static TIME: Code = Code {
+    id: "E0214",
+    title: "unusable time",
+    explanation: "A time is a number with one of the units `ns`, `us`, `ms`, `s`, `min`, `h`, \
+        a whole number of nanoseconds, above zero and below 292 years.",
+};
+
+pub static FLOW_END: Code = Code {
+    id: "E0215",
+    title: "unusable end of flow",
+    explanation: "`end` lists what ends a flow besides idle time: `tcp.fin`, `tcp.rst`, joined by `or`; or `never`. \
+        Causes beginning with `tcp.` need `tcp` among the flow's protocols.",
+};
+
+pub static UNKNOWN_FLOW: Code = Code {
+    id: "E0216",
+    title: "unknown flow",
+    explanation: "`features of NAME` and `classify NAME` refer to a flow block by its name.",
+};
+
+pub static UNKNOWN_FUNCTION: Code = Code {
+    id: "E0220",
+    title: "unknown function",
+    explanation: "Features are made by the functions `count`, `sum`, `min`, `max`, `first`, `last`, `mean`, `std` \
+        and `std_pop`.",
+};
+
+pub static ARGUMENTS: Code = Code {
+    id: "E0221",
+    title: "wrong arguments",
+    explanation: "`count()` takes no argument, every other function exactly one field of a packet or `gap`. \
+        Which packets count is said behind the function: `count() where tcp.syn`.",
+};
+
+pub static UNKNOWN_FIELD: Code = Code {
+    id: "E0222",
+    title: "unknown field",
+    explanation: "The language reference lists the fields of a packet. \
+        Lengths are told apart by the layer whose bytes they count: `frame.len`, `ip.len`, `l4.len`, `l4.payload_len`.",
+};
+
+pub static CONDITION: Code = Code {
+    id: "E0223",
+    title: "not a condition",
+    explanation: "Behind `where` stand conditions that a packet fulfils or not: `fwd`, `bwd`, TCP flags such as \
+        `tcp.syn`, joined by `and`, turned round by `not`.",
+};
+
+pub static NEVER_TRUE: Code = Code {
+    id: "E0224",
+    title: "condition that no packet fulfils",
+    explanation: "The conditions exclude each other, or exclude what the flow block lets in: \
+        a directional flow has no backward packets, a flow without `tcp` no TCP flags.",
+};
+
+pub static UNIT: Code = Code {
+    id: "E0225",
+    title: "unusable unit",
+    explanation: "`as` converts a time to `ns`, `us`, `ms` or `s`; the result is a whole number, rounded down. \
+        Packets, bytes and plain numbers have no other unit.",
+};
+
+pub static RANGE: Code = Code {
+    id: "E0226",
+    title: "unusable range",
+    explanation: "`in LOW..HIGH` narrows the range that follows from a feature's type. \
+        LOW lies below HIGH and both lie inside that range, in the feature's unit. \
+        Whole-number features have whole bounds.",
+};
+
+pub static FEATURE_NAME: Code = Code {
+    id: "E0227",
+    title: "feature name used twice",
+    explanation: "Names of features are column names of files and fields of maps; each stands for one feature.",
+};
+
+pub static NOT_AN_AGGREGATE: Code = Code {
+    id: "E0228",
+    title: "not a value of a flow",
+    explanation: "A field has one value per packet, a feature one value per flow: \
+        a function such as `first`, `last`, `max` or `sum` makes one from the other.",
+};
+
+pub static LABELS: Code = Code {
+    id: "E0240",
+    title: "unusable labels",
+    explanation: "`labels` names the model's classes in the order of its outputs: at least two, each name once.",
+};
+
+pub static UNKNOWN_LABEL: Code = Code {
+    id: "E0241",
+    title: "unknown label",
+    explanation: "`on LABEL` refers to one of the names behind `labels`.",
+};
+
+pub static THRESHOLD: Code = Code {
+    id: "E0242",
+    title: "unusable threshold",
+    explanation: "A rule may demand a probability: `when p >= 0.95`. \
+        It lies above 0 and below 1 and has at most six decimals.",
+};
+
+pub static ACTION: Code = Code {
+    id: "E0243",
+    title: "unusable action",
+    explanation: "A rule's actions are `drop;`, `block ip.src for TIME;` and `report;`, each at most once, \
+        and at least one of them.",
+};
+
+pub static TRIGGER: Code = Code {
+    id: "E0244",
+    title: "unusable trigger",
+    explanation: "`classify FLOW at …` takes `end` and `every N packets`, each at most once. \
+        `end` needs something that ends flows: a cause behind `end` or an idle time.",
+};
+
+pub static UNSUPPORTED: Code = Code {
+    id: "E0290",
+    title: "not supported yet",
+    explanation: "The language has this construct, this version of the compiler does not build it. \
+        The help text names what can be used instead.",
+};

@@ -1,0 +1,67 @@
+//! `flow NAME on PROTOCOLS { key …; capacity …; idle …; end …; }`
+
+use chumsky::prelude::*;
+
+use super::basic::{block, name, number, path, quantity, range, semicolon, sign, word};
+use super::{Parsed, Token};
+use crate::spec::ast::{Causes, Flow, FlowClause};
+
+pub(super) fn flow<'p>() -> Parsed<'p, Flow> {
+    let protocols = name("a protocol").separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>();
+    let head = word("flow")
+        .ignore_then(name("a name for the flow"))
+        .then_ignore(word("on"))
+        .then(protocols)
+        .map_with(|parts, extra| (parts, range(extra.span())));
+    head.then(block(clause(), FlowClause::Broken))
+        .map(|(((name, protocols), head), clauses)| Flow { name, protocols, clauses, head })
+        .boxed()
+}
+
+fn clause<'p>() -> Parsed<'p, FlowClause> {
+    choice((key(), capacity(), idle(), ending())).then_ignore(semicolon()).boxed()
+}
+
+fn key<'p>() -> Parsed<'p, FlowClause> {
+    word("key")
+        .ignore_then(path("a field", &[]).separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>())
+        .then(name("`bidirectional` or `directional`").or_not())
+        .map_with(|(fields, directions), extra| FlowClause::Key {
+            fields,
+            directions,
+            span: range(extra.span()),
+        })
+        .boxed()
+}
+
+fn capacity<'p>() -> Parsed<'p, FlowClause> {
+    word("capacity")
+        .ignore_then(number())
+        .then(word("evict").ignore_then(name("a policy")).or_not())
+        .map_with(|(records, evict), extra| FlowClause::Capacity {
+            records,
+            evict,
+            span: range(extra.span()),
+        })
+        .boxed()
+}
+
+fn idle<'p>() -> Parsed<'p, FlowClause> {
+    let time = choice((word("never").to(None), quantity().map(Some)));
+    word("idle")
+        .ignore_then(time)
+        .map_with(|time, extra| FlowClause::Idle { time, span: range(extra.span()) })
+        .boxed()
+}
+
+fn ending<'p>() -> Parsed<'p, FlowClause> {
+    let causes = path("a cause such as `tcp.fin`", &["never"])
+        .separated_by(word("or"))
+        .at_least(1)
+        .collect::<Vec<_>>()
+        .map(Causes::Any);
+    word("end")
+        .ignore_then(choice((word("never").to(Causes::Never), causes)))
+        .map_with(|causes, extra| FlowClause::End { causes, span: range(extra.span()) })
+        .boxed()
+}

@@ -1,0 +1,72 @@
+//! `classify FLOW at TRIGGERS;` and `on LABEL when CONDITION { ACTIONS }`
+
+use chumsky::prelude::*;
+
+use super::basic::{block, name, name_except, name_or_text, path, quantity, range, semicolon, sign, word};
+use super::expression::expression;
+use super::{Parsed, Token};
+use crate::spec::ast::{Action, Classify, Rule, Trigger};
+
+pub(super) fn classify<'p>() -> Parsed<'p, Classify> {
+    let triggers = trigger().separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>();
+    word("classify")
+        .ignore_then(name_except("the name of a flow", &["at"]))
+        .then(word("at").ignore_then(triggers).or_not())
+        .map_with(|(flow, triggers), extra| Classify {
+            flow,
+            triggers: triggers.unwrap_or_default(),
+            span: range(extra.span()),
+        })
+        .then_ignore(semicolon())
+        .boxed()
+}
+
+fn trigger<'p>() -> Parsed<'p, Trigger> {
+    let ending = word("end").map_with(|(), extra| Trigger::End { span: range(extra.span()) });
+    let packet =
+        word("packet").map_with(|(), extra| Trigger::EveryPackets { count: None, span: range(extra.span()) });
+    let every = word("every").ignore_then(choice((
+        packet,
+        quantity().map_with(|quantity, extra| {
+            if is_packets(quantity.unit.as_ref().map(|unit| unit.text.as_str())) {
+                Trigger::EveryPackets { count: Some(quantity.number), span: range(extra.span()) }
+            } else {
+                Trigger::Every { time: quantity, span: range(extra.span()) }
+            }
+        }),
+    )));
+    let after = word("after").ignore_then(quantity()).map_with(|time, extra| Trigger::After {
+        packets: is_packets(time.unit.as_ref().map(|unit| unit.text.as_str())),
+        time,
+        span: range(extra.span()),
+    });
+    choice((ending, every, after)).boxed()
+}
+
+fn is_packets(unit: Option<&str>) -> bool {
+    matches!(unit, Some("packets" | "packet"))
+}
+
+pub(super) fn rule<'p>() -> Parsed<'p, Rule> {
+    word("on")
+        .ignore_then(name_or_text("a label"))
+        .then(word("when").ignore_then(expression()).or_not())
+        .map_with(|parts, extra| (parts, range(extra.span())))
+        .then(block(action().map(Some).boxed(), None))
+        .map(|(((label, condition), head), actions)| Rule {
+            label,
+            condition,
+            actions: actions.into_iter().flatten().collect(),
+            head,
+        })
+        .boxed()
+}
+
+fn action<'p>() -> Parsed<'p, Action> {
+    name("an action")
+        .then(path("a field", &["for"]).or_not())
+        .then(word("for").ignore_then(quantity()).or_not())
+        .map_with(|((verb, subject), time), extra| Action { verb, subject, time, span: range(extra.span()) })
+        .then_ignore(semicolon())
+        .boxed()
+}

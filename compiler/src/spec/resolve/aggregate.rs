@@ -1,0 +1,319 @@
+//! Expressions of features: one aggregate over the packets of a flow.
+//!
+//! The rest of the expression language is parsed and refused here by name.
+
+use super::FlowFacts;
+use super::condition;
+use super::fields::{FIELDS, PLANNED_FIELDS, field};
+use super::structure::{unknown, unsupported};
+use super::units::time_unit;
+use crate::diag::Span;
+use crate::diag::codes::spec as codes;
+use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
+use crate::spec::report::Reporter;
+use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit};
+
+/// Functions by name.
+const FUNCTIONS: [(&str, Function); 9] = [
+    ("count", Function::Count),
+    ("sum", Function::Sum),
+    ("min", Function::Min),
+    ("max", Function::Max),
+    ("first", Function::First),
+    ("last", Function::Last),
+    ("mean", Function::Mean),
+    ("std", Function::Std),
+    ("std_pop", Function::StdPop),
+];
+
+/// Functions that the language will have, with what can be written today.
+const PLANNED_FUNCTIONS: [(&str, &str); 12] = [
+    ("var", "use `std`"),
+    ("range", "use `min` and `max`"),
+    ("ewma", "use `mean`"),
+    ("distinct", "count the packets that matter with `count() where …`"),
+    ("duration", "use `sum(gap)`"),
+    ("rate", "give the model `count()` and `sum(gap)`"),
+    ("share", "give the model both counts"),
+    ("any", "use `count() where …`"),
+    ("all", "use `count() where …` and `count()`"),
+    ("log2", "take the logarithm in the model"),
+    ("clip", "clamp in the model"),
+    ("abs", "take the absolute value in the model"),
+];
+
+/// The aggregate that an expression stands for; `None` when something was reported.
+pub(super) fn aggregate(
+    expr: &Expr,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Aggregate> {
+    resolve(expr, &[], &expr.span, flow, reporter)
+}
+
+fn resolve(
+    expr: &Expr,
+    qualifiers: &[Qualifier],
+    whole: &Span,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Aggregate> {
+    let (what, help) = match &expr.kind {
+        ExprKind::Call(call) => return called(call, qualifiers, whole, flow, reporter),
+        ExprKind::Group(inner) => return resolve(inner, qualifiers, whole, flow, reporter),
+        ExprKind::Qualified { value, qualifiers: inner } if qualifiers.is_empty() => {
+            return resolve(value, inner, whole, flow, reporter);
+        }
+        ExprKind::Path(path) => {
+            bare(path, reporter);
+            return None;
+        }
+        ExprKind::Qualified { .. } => ("qualifiers behind a bracket", "write them behind the function"),
+        ExprKind::Number(_) => ("a constant as a feature", "leave it to the model's bias"),
+        ExprKind::Slice { .. } => ("payload bytes", "use lengths, counts and flags"),
+        ExprKind::Not(_) | ExprKind::Or(_) | ExprKind::And(_) | ExprKind::Compare { .. } => {
+            ("a truth value as a feature", "count the packets with `count() where …`")
+        }
+        ExprKind::Negate(_) | ExprKind::Sum(_) | ExprKind::Product(_) => {
+            ("arithmetic between features", "give the model each part as a feature of its own")
+        }
+    };
+    let _ = unsupported(expr.span.clone(), format!("{what} is not supported yet"), help, reporter);
+    None
+}
+
+/// A name without a function around it.
+fn bare(path: &Path, reporter: &mut Reporter<'_>) {
+    let text = path.text();
+    let function = if text == "gap" { "max" } else { "first" };
+    if text == "gap" || field(&text).is_some() {
+        reporter
+            .error(
+                &codes::NOT_AN_AGGREGATE,
+                path.span.clone(),
+                format!("`{text}` has a value for each packet, a feature has one for the flow"),
+                format!("write `{function}({text})`, or another function such as `last`, `max`, `mean`"),
+            )
+            .primary("one value per packet");
+    } else if FUNCTIONS.iter().any(|(name, _)| *name == text) {
+        let argument = if text == "count" { "" } else { "l4.len" };
+        reporter.error(
+            &codes::ARGUMENTS,
+            path.span.clone(),
+            format!("the function `{text}` has no brackets"),
+            format!("write `{text}({argument})`"),
+        );
+    } else {
+        unknown_field(path, reporter);
+    }
+}
+
+fn unknown_field(path: &Path, reporter: &mut Reporter<'_>) {
+    let text = path.text();
+    if PLANNED_FIELDS.contains(&text.as_str()) {
+        let names: Vec<&str> = FIELDS.iter().map(|facts| facts.name).collect();
+        unsupported(
+            path.span.clone(),
+            format!("the field `{text}` is not supported yet"),
+            format!("use one of {}", crate::spec::report::list(names)),
+            reporter,
+        );
+        return;
+    }
+    let mut known: Vec<&str> = FIELDS.iter().map(|facts| facts.name).collect();
+    known.push("gap");
+    unknown(&codes::UNKNOWN_FIELD, "field", &text, path.span.clone(), &known, reporter);
+}
+
+fn called(
+    call: &Call,
+    qualifiers: &[Qualifier],
+    whole: &Span,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Aggregate> {
+    let function = function(&call.function, reporter);
+    let mut filter = Filter::default();
+    let mut unit: Option<(&Name, Option<TimeUnit>)> = None;
+    let mut sound = true;
+    for qualifier in qualifiers {
+        match qualifier {
+            Qualifier::Where(condition) => condition::add(&mut filter, condition, flow, reporter),
+            Qualifier::As(name) => match &unit {
+                None => unit = Some((name, time_unit(name, reporter))),
+                Some((first, _)) => {
+                    super::structure::repeated("as", first.span.clone(), name.span.clone(), reporter);
+                }
+            },
+            Qualifier::Per(path) => {
+                sound = false;
+                unsupported(
+                    path.span.clone(),
+                    "`per` is not supported yet",
+                    "features are computed per flow: remove it",
+                    reporter,
+                );
+            }
+            Qualifier::Over(time) => {
+                sound = false;
+                unsupported(
+                    time.span.clone(),
+                    "`over` is not supported yet",
+                    "features are computed over the whole flow: remove it",
+                    reporter,
+                );
+            }
+        }
+    }
+    let function = function?;
+    let operand = operand(function, call, unit, reporter)?;
+    sound.then(|| Aggregate { function, operand, filter, span: whole.clone() })
+}
+
+fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {
+    let text = name.text.as_str();
+    if let Some((_, function)) = FUNCTIONS.iter().find(|(known, _)| *known == text) {
+        return Some(*function);
+    }
+    if let Some((_, help)) = PLANNED_FUNCTIONS.iter().find(|(known, _)| *known == text) {
+        unsupported(
+            name.span.clone(),
+            format!("the function `{text}` is not supported yet"),
+            *help,
+            reporter,
+        );
+    } else {
+        let mut known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+        known.extend(PLANNED_FUNCTIONS.iter().map(|(name, _)| *name));
+        let help = match text {
+            "avg" | "average" => Some("did you mean `mean`?"),
+            "stddev" | "stdev" | "std_dev" => Some("did you mean `std`?"),
+            "len" | "packets" | "number" => Some("did you mean `count`?"),
+            _ => None,
+        };
+        match help {
+            Some(help) => {
+                reporter
+                    .error(
+                        &codes::UNKNOWN_FUNCTION,
+                        name.span.clone(),
+                        format!("there is no function `{text}`"),
+                        help,
+                    )
+                    .primary("not known");
+            }
+            None => unknown(
+                &codes::UNKNOWN_FUNCTION,
+                "function",
+                text,
+                name.span.clone(),
+                known.get(..FUNCTIONS.len()).unwrap_or_default(),
+                reporter,
+            ),
+        }
+    }
+    None
+}
+
+/// The operand, `Some(None)` for `count()`.
+#[expect(clippy::option_option, reason = "no operand and no sound operand are different answers")]
+fn operand(
+    function: Function,
+    call: &Call,
+    unit: Option<(&Name, Option<TimeUnit>)>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Option<Operand>> {
+    let name = &call.function;
+    if function == Function::Count {
+        if let (Some(first), Some(last)) = (call.arguments.first(), call.arguments.last()) {
+            reporter.error(
+                &codes::ARGUMENTS,
+                first.span.start..last.span.end,
+                "`count` takes no argument: it counts packets",
+                "write `count()`; which packets count is said by `where`: `count() where tcp.syn`",
+            );
+            return None;
+        }
+        return no_unit(unit, "a number of packets", reporter).then_some(None);
+    }
+    let [argument] = call.arguments.as_slice() else {
+        reporter.error(
+            &codes::ARGUMENTS,
+            name.span.clone(),
+            format!("`{}` takes one argument, {} are given", name.text, call.arguments.len()),
+            format!("write `{}(l4.payload_len)`, or another field", name.text),
+        );
+        return None;
+    };
+    let path = match &argument.kind {
+        ExprKind::Path(path) => path,
+        ExprKind::Number(_) => {
+            reporter.error(
+                &codes::ARGUMENTS,
+                argument.span.clone(),
+                "a number is the same for every packet",
+                format!("write `{}(l4.payload_len)`, or another field", name.text),
+            );
+            return None;
+        }
+        ExprKind::Slice { .. }
+        | ExprKind::Call(_)
+        | ExprKind::Group(_)
+        | ExprKind::Not(_)
+        | ExprKind::Negate(_)
+        | ExprKind::Or(_)
+        | ExprKind::And(_)
+        | ExprKind::Compare { .. }
+        | ExprKind::Sum(_)
+        | ExprKind::Product(_)
+        | ExprKind::Qualified { .. } => {
+            unsupported(
+                argument.span.clone(),
+                format!("an expression as the argument of `{}` is not supported yet", name.text),
+                format!(
+                    "write a single field, `{}(l4.payload_len)`; units and conditions stand behind the bracket",
+                    name.text
+                ),
+                reporter,
+            );
+            return None;
+        }
+    };
+    let text = path.text();
+    if text == "gap" {
+        let unit = match unit {
+            None => TimeUnit::Nanos,
+            Some((_, unit)) => unit?,
+        };
+        return Some(Some(Operand::Gap(unit)));
+    }
+    match field(&text) {
+        Some(facts) => {
+            no_unit(unit, &format!("`{text}`"), reporter).then_some(Some(Operand::Field(facts.field)))
+        }
+        None => {
+            unknown_field(path, reporter);
+            None
+        }
+    }
+}
+
+/// Refuses a unit of time behind what is no time.
+fn no_unit(unit: Option<(&Name, Option<TimeUnit>)>, what: &str, reporter: &mut Reporter<'_>) -> bool {
+    match unit {
+        None => true,
+        // The unit itself was reported already.
+        Some((_, None)) => false,
+        Some((name, Some(_))) => {
+            reporter
+                .error(
+                    &codes::UNIT,
+                    name.span.clone(),
+                    format!("{what} is not a time and has no other unit"),
+                    format!("remove `as {}`", name.text),
+                )
+                .primary("a unit of time");
+            false
+        }
+    }
+}

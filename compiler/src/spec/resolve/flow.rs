@@ -1,0 +1,250 @@
+//! The flow block: protocols, key, table size, idle time, end.
+
+use super::FlowFacts;
+use super::number::{self, Misfit};
+use super::structure::{repeated, unknown, unsupported};
+use super::units::duration;
+use crate::diag::Span;
+use crate::diag::codes::spec as codes;
+use crate::spec::ast::{self, Causes, FlowClause, Name, Number, Path};
+use crate::spec::report::Reporter;
+use crate::spec::typed::{Directions, End, Flow, Nanos};
+
+/// Most records of a table: the kernel would allow more, but not before some gigabytes of memory are gone.
+const MAX_CAPACITY: i128 = 1 << 24;
+
+/// A flow as far as it could be resolved.
+pub(super) struct Resolved {
+    pub facts: FlowFacts,
+    /// `None` when something about it was reported.
+    pub flow: Option<Flow>,
+}
+
+/// Resolves the flow block.
+pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
+    let (tcp, udp) = protocols(&flow.protocols, reporter);
+    let mut clauses = Clauses::default();
+    for clause in &flow.clauses {
+        clauses.take(clause, reporter);
+    }
+    if !clauses.broken {
+        clauses.report_missing(&flow.head, tcp, reporter);
+    }
+    let key = clauses.key.and_then(|(fields, directions, span)| key(fields, directions, span, reporter));
+    let capacity = clauses.capacity.and_then(|(records, evict, _)| capacity(records, evict, reporter));
+    let idle = clauses.idle.map(|(time, _)| time.map(|time| duration(time, reporter)));
+    let idle: Option<Option<Nanos>> = match idle {
+        None | Some(Some(None)) => None,
+        Some(None) => Some(None),
+        Some(Some(Some(nanos))) => Some(Some(nanos)),
+    };
+    // A flow of UDP alone has nothing to say about its end.
+    let end = match clauses.end {
+        None => (!tcp).then_some(End::Never),
+        Some((causes, _)) => end(causes, tcp, &flow.head, reporter),
+    };
+    let facts = FlowFacts {
+        name: flow.name.text.clone(),
+        tcp,
+        udp,
+        directional: key == Some(Directions::One),
+        idle: idle.flatten(),
+    };
+    let resolved = (|| {
+        Some(Flow {
+            name: flow.name.text.clone(),
+            tcp,
+            udp,
+            directions: key?,
+            capacity: capacity?,
+            idle: idle?,
+            end: end?,
+            span: flow.head.clone(),
+        })
+    })();
+    Resolved { facts, flow: resolved }
+}
+
+/// The clauses of a block, each the first of its kind, with its place.
+#[derive(Default)]
+struct Clauses<'a> {
+    key: Option<(&'a [Path], Option<&'a Name>, &'a Span)>,
+    capacity: Option<(&'a Number, Option<&'a Name>, &'a Span)>,
+    idle: Option<(Option<&'a ast::Quantity>, &'a Span)>,
+    end: Option<(&'a Causes, &'a Span)>,
+    /// Whether a clause could not be read, which may be the one that seems to be missing.
+    broken: bool,
+}
+
+impl<'a> Clauses<'a> {
+    fn take(&mut self, clause: &'a FlowClause, reporter: &mut Reporter<'_>) {
+        match clause {
+            FlowClause::Key { fields, directions, span } => match &self.key {
+                None => self.key = Some((fields, directions.as_ref(), span)),
+                Some((_, _, first)) => repeated("key", (*first).clone(), span.clone(), reporter),
+            },
+            FlowClause::Capacity { records, evict, span } => match &self.capacity {
+                None => self.capacity = Some((records, evict.as_ref(), span)),
+                Some((_, _, first)) => repeated("capacity", (*first).clone(), span.clone(), reporter),
+            },
+            FlowClause::Idle { time, span } => match &self.idle {
+                None => self.idle = Some((time.as_ref(), span)),
+                Some((_, first)) => repeated("idle", (*first).clone(), span.clone(), reporter),
+            },
+            FlowClause::End { causes, span } => match &self.end {
+                None => self.end = Some((causes, span)),
+                Some((_, first)) => repeated("end", (*first).clone(), span.clone(), reporter),
+            },
+            FlowClause::Broken => self.broken = true,
+        }
+    }
+
+    fn report_missing(&self, head: &Span, tcp: bool, reporter: &mut Reporter<'_>) {
+        let required = [
+            (self.key.is_some(), "key", "add `key five_tuple bidirectional;`"),
+            (self.capacity.is_some(), "capacity", "add `capacity 65536 evict lru;`"),
+            (
+                self.idle.is_some(),
+                "idle",
+                "add `idle 120 s;`, or `idle never;` where records live until they are evicted",
+            ),
+            (
+                self.end.is_some() || !tcp,
+                "end",
+                "add `end tcp.fin or tcp.rst;`, or `end never;` where only idle time ends a flow",
+            ),
+        ];
+        for (present, clause, help) in required {
+            if !present {
+                reporter
+                    .error(&codes::MISSING, head.clone(), format!("the flow has no `{clause}`"), help)
+                    .primary("in this block");
+            }
+        }
+    }
+}
+
+fn protocols(names: &[Name], reporter: &mut Reporter<'_>) -> (bool, bool) {
+    let mut first: [Option<&Name>; 2] = [None, None];
+    let [tcp, udp] = &mut first;
+    for name in names {
+        let slot = match name.text.as_str() {
+            "tcp" => &mut *tcp,
+            "udp" => &mut *udp,
+            other @ ("icmp" | "icmpv6" | "sctp") => {
+                unsupported(
+                    name.span.clone(),
+                    format!("flows of `{other}` are not supported yet"),
+                    "use `tcp` and `udp`; packets of other protocols pass unjudged",
+                    reporter,
+                );
+                continue;
+            }
+            other => {
+                unknown(&codes::PROTOCOL, "protocol", other, name.span.clone(), &["tcp", "udp"], reporter);
+                continue;
+            }
+        };
+        match slot {
+            None => *slot = Some(name),
+            Some(first) => repeated(&name.text, first.span.clone(), name.span.clone(), reporter),
+        }
+    }
+    (tcp.is_some(), udp.is_some())
+}
+
+fn key(
+    fields: &[Path],
+    directions: Option<&Name>,
+    span: &Span,
+    reporter: &mut Reporter<'_>,
+) -> Option<Directions> {
+    let texts: Vec<String> = fields.iter().map(Path::text).collect();
+    if !matches!(texts.as_slice(), [only] if only == "five_tuple") {
+        let parts = ["ip.src", "ip.dst", "ip.proto", "l4.src_port", "l4.dst_port", "five_tuple"];
+        let strange = fields.iter().zip(&texts).find(|(_, text)| !parts.contains(&text.as_str()));
+        match strange {
+            Some((field, text)) => {
+                unknown(&codes::KEY, "key field", text, field.span.clone(), &parts, reporter);
+            }
+            None => {
+                unsupported(
+                    span.clone(),
+                    "keys other than the 5-tuple are not supported yet",
+                    "write `key five_tuple bidirectional;`",
+                    reporter,
+                );
+            }
+        }
+        return None;
+    }
+    match directions {
+        None => Some(Directions::Both),
+        Some(name) => match name.text.as_str() {
+            "bidirectional" => Some(Directions::Both),
+            "directional" => Some(Directions::One),
+            other => {
+                let known = ["bidirectional", "directional"];
+                unknown(&codes::KEY, "direction", other, name.span.clone(), &known, reporter);
+                None
+            }
+        },
+    }
+}
+
+fn capacity(records: &Number, evict: Option<&Name>, reporter: &mut Reporter<'_>) -> Option<u32> {
+    if let Some(policy) = evict.filter(|policy| policy.text != "lru") {
+        let known = ["lru"];
+        unknown(&codes::CAPACITY, "policy", &policy.text, policy.span.clone(), &known, reporter);
+    }
+    let problem = match number::whole(records) {
+        Ok(value) if (1..=MAX_CAPACITY).contains(&value) => return u32::try_from(value).ok(),
+        Ok(0) => "a table without records holds no flow",
+        Ok(_) | Err(Misfit::TooLarge) => "the table is too large",
+        Err(Misfit::Fraction) => "the number of records is not whole",
+    };
+    reporter
+        .error(
+            &codes::CAPACITY,
+            records.span.clone(),
+            problem,
+            format!("write a whole number from 1 to {MAX_CAPACITY}, for example `capacity 65536 evict lru;`"),
+        )
+        .primary("number of flow records");
+    None
+}
+
+fn end(causes: &Causes, tcp: bool, head: &Span, reporter: &mut Reporter<'_>) -> Option<End> {
+    let paths = match causes {
+        Causes::Never => return Some(End::Never),
+        Causes::Any(paths) => paths,
+    };
+    let (mut fin, mut rst) = (false, false);
+    let mut sound = true;
+    for path in paths {
+        let text = path.text();
+        let slot = match text.as_str() {
+            "tcp.fin" => &mut fin,
+            "tcp.rst" => &mut rst,
+            other => {
+                let known = ["tcp.fin", "tcp.rst", "never"];
+                unknown(&codes::FLOW_END, "cause", other, path.span.clone(), &known, reporter);
+                sound = false;
+                continue;
+            }
+        };
+        if !tcp {
+            reporter
+                .error(
+                    &codes::FLOW_END,
+                    path.span.clone(),
+                    format!("`{text}` ends no flow, because the flow has no TCP packets"),
+                    "write `end never;`, or add `tcp` to the flow's protocols",
+                )
+                .label(head.clone(), "protocols are given here");
+            sound = false;
+        }
+        *slot = true;
+    }
+    sound.then_some(End::On { fin, rst })
+}

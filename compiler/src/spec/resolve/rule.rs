@@ -1,0 +1,323 @@
+//! Labels, triggers and rules: when a flow is judged and what follows.
+
+use super::FlowFacts;
+use super::feature::check_flow;
+use super::number::{self, Misfit};
+use super::structure::{repeated, unknown, unsupported};
+use super::units::duration;
+use crate::diag::Span;
+use crate::diag::codes::spec as codes;
+use crate::spec::ast::{self, ExprKind, Number, Trigger};
+use crate::spec::report::{Reporter, suggest};
+use crate::spec::typed::{Action, End, Flow, Probability, Rule, Triggers};
+
+/// Most rules: each has a bit in a 32-bit mask.
+const MAX_RULES: usize = 32;
+
+/// Probabilities are millionths.
+const MILLION: u128 = 1_000_000;
+
+/// The labels of the model block.
+pub(super) fn labels(model: &ast::Model, reporter: &mut Reporter<'_>) -> Option<Vec<String>> {
+    let Some((first, others)) = model.labels.split_first() else {
+        if reporter.is_clean() {
+            reporter.error(
+                &codes::MISSING,
+                model.head.clone(),
+                "the model block has no labels",
+                "add `labels benign, attack;` in the order of the model's outputs",
+            );
+        }
+        return None;
+    };
+    for other in others {
+        repeated("labels", first.span.clone(), other.span.clone(), reporter);
+    }
+    let mut labels: Vec<String> = Vec::new();
+    let mut sound = others.is_empty();
+    for (index, name) in first.names.iter().enumerate() {
+        if let Some(earlier) = first.names.iter().take(index).find(|earlier| earlier.text == name.text) {
+            reporter
+                .error(
+                    &codes::LABELS,
+                    name.span.clone(),
+                    format!("two classes are labelled `{}`", name.text),
+                    "give each output of the model a label of its own",
+                )
+                .primary("second")
+                .label(earlier.span.clone(), "first");
+            sound = false;
+        }
+        if name.text.trim().is_empty() {
+            reporter.error(&codes::LABELS, name.span.clone(), "a label is empty", "write a name in it");
+            sound = false;
+        }
+        labels.push(name.text.clone());
+    }
+    if labels.len() < 2 {
+        reporter.error(
+            &codes::LABELS,
+            first.span.clone(),
+            "a classifier has at least two labels",
+            "write `labels benign, attack;` in the order of the model's outputs",
+        );
+        sound = false;
+    }
+    sound.then_some(labels)
+}
+
+/// When verdicts are due. `flow` is the resolved flow, if it could be resolved.
+pub(super) fn triggers(
+    classify: &ast::Classify,
+    facts: Option<&FlowFacts>,
+    flow: Option<&Flow>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Triggers> {
+    check_flow(&classify.flow, facts, reporter);
+    if classify.triggers.is_empty() {
+        reporter.error(
+            &codes::TRIGGER,
+            classify.span.clone(),
+            "the line does not say when to classify",
+            format!("write `classify {} at end;`", classify.flow.text),
+        );
+        return None;
+    }
+    let mut end: Option<&Span> = None;
+    let mut every: Option<(&Span, Option<u32>)> = None;
+    for trigger in &classify.triggers {
+        match trigger {
+            Trigger::End { span } => match end {
+                None => end = Some(span),
+                Some(first) => repeated("end", first.clone(), span.clone(), reporter),
+            },
+            Trigger::EveryPackets { count, span } => match every {
+                None => every = Some((span, packets(count.as_ref(), reporter))),
+                Some((first, _)) => repeated("every", first.clone(), span.clone(), reporter),
+            },
+            Trigger::Every { time, .. } if time.unit.is_none() => {
+                reporter.error(
+                    &codes::TRIGGER,
+                    time.span.clone(),
+                    "the number has no unit",
+                    format!("write `every {} packets`", time.number.text),
+                );
+            }
+            Trigger::Every { time, .. } => {
+                unsupported(
+                    time.span.clone(),
+                    "classifying at intervals of time is not supported yet",
+                    "write `every 16 packets`",
+                    reporter,
+                );
+            }
+            Trigger::After { span, packets, .. } => {
+                let help =
+                    if *packets { "write `every 16 packets`" } else { "write `end` or `every 16 packets`" };
+                unsupported(span.clone(), "`after` is not supported yet", help, reporter);
+            }
+        }
+    }
+    if let (Some(span), Some(flow)) = (end, flow)
+        && flow.end == End::Never
+        && flow.idle.is_none()
+    {
+        reporter
+            .error(
+                &codes::TRIGGER,
+                span.clone(),
+                "nothing ends this flow: it has `end never` and `idle never`",
+                "give the flow an idle time, for example `idle 120 s;`, or classify `every 16 packets`",
+            )
+            .label(flow.span.clone(), "the flow");
+    }
+    Some(Triggers {
+        end: end.is_some(),
+        every: match every {
+            None => None,
+            Some((_, count)) => Some(count?),
+        },
+    })
+}
+
+fn packets(count: Option<&Number>, reporter: &mut Reporter<'_>) -> Option<u32> {
+    let Some(count) = count else { return Some(1) };
+    match number::whole(count).ok().and_then(|value| u32::try_from(value).ok()) {
+        Some(value) if value > 0 => Some(value),
+        Some(_) | None => {
+            reporter.error(
+                &codes::TRIGGER,
+                count.span.clone(),
+                format!("`{}` is not a usable number of packets", count.text),
+                "write a whole number from 1 to 4294967295, for example `every 16 packets`",
+            );
+            None
+        }
+    }
+}
+
+/// The rules, as far as they are sound. `labels` is `None` when the labels are not known.
+pub(super) fn rules(
+    rules: &[&ast::Rule],
+    labels: Option<&[String]>,
+    reporter: &mut Reporter<'_>,
+) -> Vec<Rule> {
+    if let Some(beyond) = rules.get(MAX_RULES) {
+        reporter.error(
+            &codes::TOO_LARGE,
+            beyond.head.clone(),
+            format!("{} rules are given, the limit is {MAX_RULES}", rules.len()),
+            "join rules that have the same actions",
+        );
+    }
+    rules.iter().filter_map(|rule| resolve_rule(rule, labels, reporter)).collect()
+}
+
+fn resolve_rule(rule: &ast::Rule, labels: Option<&[String]>, reporter: &mut Reporter<'_>) -> Option<Rule> {
+    let label = labels.and_then(|labels| {
+        let found = labels.iter().position(|label| *label == rule.label.text);
+        if found.is_none() {
+            reporter
+                .error(
+                    &codes::UNKNOWN_LABEL,
+                    rule.label.span.clone(),
+                    format!("the model has no label `{}`", rule.label.text),
+                    suggest(&rule.label.text, labels.iter().map(String::as_str)),
+                )
+                .primary("not known");
+        }
+        found
+    });
+    let threshold = rule.condition.as_ref().map(|condition| threshold(condition, reporter));
+    let mut actions: Vec<(Action, &Span)> = Vec::new();
+    let mut sound = true;
+    for entry in &rule.actions {
+        match action(entry, reporter) {
+            None => sound = false,
+            Some(action) => {
+                let same = |other: &Action| std::mem::discriminant(other) == std::mem::discriminant(&action);
+                match actions.iter().find(|(other, _)| same(other)) {
+                    None => actions.push((action, &entry.span)),
+                    Some((_, first)) => {
+                        repeated(&entry.verb.text, (*first).clone(), entry.span.clone(), reporter);
+                    }
+                }
+            }
+        }
+    }
+    if rule.actions.is_empty() && reporter.is_clean() {
+        reporter.error(
+            &codes::ACTION,
+            rule.head.clone(),
+            "the rule does nothing",
+            "write at least one of `drop;`, `block ip.src for 10 min;`, `report;`",
+        );
+    }
+    let threshold = match threshold {
+        None => None,
+        Some(threshold) => Some(threshold?),
+    };
+    sound.then_some(Rule {
+        label: label?,
+        threshold,
+        actions: actions.into_iter().map(|(action, _)| action).collect(),
+        span: rule.head.clone(),
+    })
+}
+
+/// `p >= NUMBER`
+fn threshold(condition: &ast::Expr, reporter: &mut Reporter<'_>) -> Option<Probability> {
+    let help = "write `when p >= 0.95`";
+    if let ExprKind::Compare { left, operator, right } = &condition.kind
+        && let (ExprKind::Path(path), ExprKind::Number(number)) = (&left.kind, &right.kind)
+        && path.text() == "p"
+    {
+        if operator.text != ">=" {
+            reporter.error(
+                &codes::THRESHOLD,
+                operator.span.clone(),
+                format!("a threshold is a lower bound, `{}` is none", operator.text),
+                format!("write `p >= {}`", number.text),
+            );
+            return None;
+        }
+        let problem = match number::scaled(number, MILLION) {
+            Ok(value) if value > 0 && value < i128::from(1_000_000) => {
+                return u32::try_from(value).ok().map(Probability);
+            }
+            Ok(_) | Err(Misfit::TooLarge) => "a threshold lies above 0 and below 1",
+            Err(Misfit::Fraction) => "a threshold has at most six decimals",
+        };
+        reporter.error(&codes::THRESHOLD, number.span.clone(), problem, help);
+        return None;
+    }
+    unsupported(
+        condition.span.clone(),
+        "conditions of rules other than a probability are not supported yet",
+        help,
+        reporter,
+    );
+    None
+}
+
+fn action(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
+    let plain = |action: Action, reporter: &mut Reporter<'_>| {
+        let name = &entry.verb.text;
+        if entry.subject.is_none() && entry.time.is_none() {
+            return Some(action);
+        }
+        reporter.error(
+            &codes::ACTION,
+            entry.span.clone(),
+            format!("`{name}` stands alone"),
+            format!("write `{name};`"),
+        );
+        None
+    };
+    match entry.verb.text.as_str() {
+        "drop" => plain(Action::Drop, reporter),
+        "report" => plain(Action::Report, reporter),
+        "block" => block(entry, reporter),
+        other @ ("pass" | "mark" | "redirect" | "limit") => {
+            unsupported(
+                entry.verb.span.clone(),
+                format!("the action `{other}` is not supported yet"),
+                "use `drop`, `block ip.src for TIME` and `report`",
+                reporter,
+            );
+            None
+        }
+        other => {
+            let known = ["drop", "block", "report"];
+            unknown(&codes::ACTION, "action", other, entry.verb.span.clone(), &known, reporter);
+            None
+        }
+    }
+}
+
+fn block(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
+    let example = "write `block ip.src for 10 min;`";
+    match entry.subject.as_ref().map(|subject| (subject, subject.text())) {
+        Some((_, text)) if text == "ip.src" => {}
+        Some((subject, text)) if matches!(text.as_str(), "ip.dst" | "flow" | "five_tuple" | "eth.src") => {
+            let message = format!("blocking `{text}` is not supported yet");
+            unsupported(subject.span.clone(), message, example, reporter);
+            return None;
+        }
+        Some((subject, text)) => {
+            unknown(&codes::ACTION, "address", &text, subject.span.clone(), &["ip.src"], reporter);
+            return None;
+        }
+        None => {
+            reporter.error(&codes::ACTION, entry.span.clone(), "`block` does not say whom", example);
+            return None;
+        }
+    }
+    match &entry.time {
+        None => {
+            reporter.error(&codes::ACTION, entry.span.clone(), "`block` does not say for how long", example);
+            None
+        }
+        Some(time) => duration(time, reporter).map(Action::BlockSource),
+    }
+}

@@ -1,0 +1,193 @@
+//! Which parts a file has: each required one once, nothing that is not supported yet.
+//!
+//! The contents of the parts are resolved elsewhere, except for the two one-line parts `spec` and `attach`.
+
+use crate::diag::codes::spec as codes;
+use crate::diag::{Code, Span};
+use crate::spec::ast::{self, Item};
+use crate::spec::report::{Reporter, suggest};
+use crate::spec::typed::Hook;
+
+/// The version of the language that this compiler reads.
+pub(super) const LANGUAGE_VERSION: u32 = 1;
+
+/// The parts of a file, each the first of its kind.
+pub(super) struct Parts<'a> {
+    pub header: Option<&'a ast::Header>,
+    pub attach: Option<&'a ast::Attach>,
+    pub flow: Option<&'a ast::Flow>,
+    pub features: Option<&'a ast::Features>,
+    pub model: Option<&'a ast::Model>,
+    pub classify: Option<&'a ast::Classify>,
+    pub rules: Vec<&'a ast::Rule>,
+}
+
+/// Sorts the statements by kind and reports parts that are missing, given twice or not supported.
+pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporter<'_>) -> Parts<'a> {
+    let mut parts = Parts {
+        header: None,
+        attach: None,
+        flow: None,
+        features: None,
+        model: None,
+        classify: None,
+        rules: Vec::new(),
+    };
+    let mut broken = false;
+    for item in &file.items {
+        match item {
+            Item::Header(header) => keep(&mut parts.header, header, |h| h.span.clone(), "spec", reporter),
+            Item::Attach(attach) => keep(&mut parts.attach, attach, |a| a.span.clone(), "attach", reporter),
+            Item::Flow(flow) => match parts.flow {
+                None => parts.flow = Some(flow),
+                Some(first) => {
+                    unsupported(
+                        flow.head.clone(),
+                        "a second `flow` block is not supported yet",
+                        "describe one flow per specification",
+                        reporter,
+                    )
+                    .label(first.head.clone(), "first flow here");
+                }
+            },
+            Item::Features(features) => {
+                keep(&mut parts.features, features, |f| f.head.clone(), "features", reporter);
+            }
+            Item::Model(model) => keep(&mut parts.model, model, |m| m.head.clone(), "model", reporter),
+            Item::Classify(classify) => {
+                keep(&mut parts.classify, classify, |c| c.span.clone(), "classify", reporter);
+            }
+            Item::Rule(rule) => parts.rules.push(rule),
+            Item::Use(import) => {
+                unsupported(
+                    import.span.clone(),
+                    "`use` is not supported yet",
+                    "copy the statements of the other file into this one",
+                    reporter,
+                );
+            }
+            Item::Let(definition) => {
+                unsupported(
+                    definition.span.clone(),
+                    "`let` is not supported yet",
+                    format!("write the expression where `{}` is used", definition.name.text),
+                    reporter,
+                );
+            }
+            Item::Broken => broken = true,
+        }
+    }
+    // A statement that could not be read may be the part that seems to be missing.
+    if !broken {
+        report_missing(&parts, source, reporter);
+    }
+    parts
+}
+
+fn report_missing(parts: &Parts<'_>, source: &str, reporter: &mut Reporter<'_>) {
+    let required: [(bool, &str, &str); 6] = [
+        (parts.header.is_some(), "`spec` line", "begin the file with `spec NAME v1;`"),
+        (parts.attach.is_some(), "`attach` line", "add `attach xdp;`"),
+        (
+            parts.flow.is_some(),
+            "`flow` block",
+            "add `flow conn on tcp, udp { key five_tuple bidirectional; capacity 65536 evict lru; idle 120 s; \
+             end tcp.fin or tcp.rst; }`",
+        ),
+        (parts.features.is_some(), "`features` block", "add `features of conn { packets = count(); }`"),
+        (parts.model.is_some(), "`model` block", "add `model { labels benign, attack; }`"),
+        (parts.classify.is_some(), "`classify` line", "add `classify conn at end;`"),
+    ];
+    let end = source.trim_end().len();
+    for (present, part, help) in required {
+        if !present {
+            reporter.error(&codes::MISSING, end..end, format!("the specification has no {part}"), help);
+        }
+    }
+}
+
+/// Keeps the first of a kind and reports the others.
+fn keep<'a, T>(
+    slot: &mut Option<&'a T>,
+    item: &'a T,
+    span: impl Fn(&T) -> Span,
+    what: &str,
+    reporter: &mut Reporter<'_>,
+) {
+    match slot {
+        None => *slot = Some(item),
+        Some(first) => repeated(what, span(first), span(item), reporter),
+    }
+}
+
+/// Reports that a part is given again.
+pub(super) fn repeated(what: &str, first: Span, second: Span, reporter: &mut Reporter<'_>) {
+    reporter
+        .error(&codes::REPEATED, second, format!("`{what}` is given twice"), format!("remove one `{what}`"))
+        .primary("given again here")
+        .label(first, "first given here");
+}
+
+/// Reports a construct that the language has and this compiler does not.
+pub(super) fn unsupported<'r>(
+    span: Span,
+    message: impl Into<String>,
+    help: impl Into<String>,
+    reporter: &'r mut Reporter<'_>,
+) -> crate::spec::report::Details<'r> {
+    reporter.error(&codes::UNSUPPORTED, span, message, help).primary("not supported yet")
+}
+
+/// Reports a name that is none of `known`.
+pub(super) fn unknown(
+    code: &'static Code,
+    what: &str,
+    name: &str,
+    span: Span,
+    known: &[&str],
+    reporter: &mut Reporter<'_>,
+) {
+    reporter
+        .error(code, span, format!("there is no {what} `{name}`"), suggest(name, known.iter().copied()))
+        .primary("not known");
+}
+
+/// The name of the specification.
+pub(super) fn header(header: &ast::Header, reporter: &mut Reporter<'_>) -> String {
+    if header.version.text != format!("v{LANGUAGE_VERSION}") {
+        reporter
+            .error(
+                &codes::VERSION,
+                header.version.span.clone(),
+                format!("version `{}` of the language is not known", header.version.text),
+                format!("write `spec {} v{LANGUAGE_VERSION};`", header.name.text),
+            )
+            .primary("not known");
+    }
+    header.name.text.clone()
+}
+
+/// The hook behind `attach`.
+pub(super) fn hook(attach: &ast::Attach, reporter: &mut Reporter<'_>) -> Option<Hook> {
+    let words: Vec<&str> = attach.hook.iter().map(|word| word.text.as_str()).collect();
+    let span = attach.hook.first()?.span.start..attach.hook.last()?.span.end;
+    match words.as_slice() {
+        ["xdp"] => return Some(Hook::Xdp),
+        ["tc" | "tcx", ..] => {
+            unsupported(
+                span,
+                "the hook `tc` is not supported yet",
+                "write `attach xdp;`, which sees incoming packets",
+                reporter,
+            );
+        }
+        ["xdp", ..] => {
+            reporter.error(&codes::HOOK, span, "`xdp` takes no direction", "write `attach xdp;`");
+        }
+        _ => {
+            let name = words.join(" ");
+            unknown(&codes::HOOK, "hook", &name, span, &["xdp", "tc ingress", "tc egress"], reporter);
+        }
+    }
+    None
+}

@@ -1,0 +1,219 @@
+//! What specifications mean, and that no text panics the front end.
+
+use super::typed::*;
+use super::*;
+use crate::ir::{FractionBits, Interval};
+
+const SIX: &str = r"
+spec six v1;
+attach xdp;
+flow conn on tcp, udp {
+    key five_tuple bidirectional;
+    capacity 65_536 evict lru;
+    idle 120 s;
+    end tcp.fin or tcp.rst;
+}
+features of conn {
+    dst_port = first(l4.dst_port);
+    max_gap = max(gap) as us where fwd;   // comment
+    len_std = std(l4.payload_len) where fwd;
+    half_open = count() where tcp.syn and not tcp.ack;
+    bytes = sum(ip.len) in 0..1_000_000;
+    any_gap = mean(gap) as ms;
+}
+model { labels benign, attack; }
+classify conn at end, every 16 packets;
+on attack when p >= 0.95 { drop; block ip.src for 10 min; report; }
+on benign { report; }
+";
+
+fn compiled(source: &str) -> FeatureSpec {
+    compile("test.spec", source).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+#[test]
+fn a_whole_specification_means_what_it_says() {
+    let spec = compiled(SIX);
+    assert_eq!((spec.name.as_str(), spec.version), ("six", 1));
+    assert_eq!(spec.flow.capacity, 65_536);
+    assert_eq!(spec.flow.idle, Some(Nanos(120_000_000_000)));
+    assert_eq!(spec.flow.end, End::On { fin: true, rst: true });
+    assert_eq!(spec.flow.directions, Directions::Both);
+    assert_eq!(spec.labels, ["benign", "attack"]);
+    assert_eq!(spec.triggers, Triggers { end: true, every: Some(16) });
+    let names: Vec<&str> = spec.features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["dst_port", "max_gap", "len_std", "half_open", "bytes", "any_gap"]);
+    assert_eq!(spec.rules.len(), 2);
+    assert_eq!(spec.rules[0].label, 1);
+    assert_eq!(spec.rules[0].threshold, Some(Probability(950_000)));
+    let ten_minutes = Nanos(600_000_000_000);
+    assert_eq!(spec.rules[0].actions, [Action::Drop, Action::BlockSource(ten_minutes), Action::Report]);
+    assert_eq!(spec.rules[1].threshold, None);
+}
+
+#[test]
+fn filters_and_units_are_resolved() {
+    let spec = compiled(SIX);
+    let Value::Aggregate(gap) = &spec.features[1].value;
+    assert_eq!(gap.function, Function::Max);
+    assert_eq!(gap.operand, Some(Operand::Gap(TimeUnit::Micros)));
+    assert_eq!(gap.filter.direction, Some(Direction::Forward));
+    assert_eq!(spec.features[1].unit, Unit::Time(TimeUnit::Micros));
+    let Value::Aggregate(half_open) = &spec.features[3].value;
+    assert_eq!(half_open.operand, None);
+    assert_eq!((half_open.filter.flags_set, half_open.filter.flags_clear), (0x02, 0x10));
+    assert_eq!(spec.features[3].unit, Unit::Packets);
+}
+
+#[test]
+fn ranges_follow_from_types() {
+    let spec = compiled(SIX);
+    let range = |index: usize| spec.features[index].range;
+    assert_eq!(range(0), Interval { low: 0, high: 65_535 });
+    // Filtered: packets of the other direction keep the record alive.
+    assert_eq!(range(1), Interval { low: 0, high: i64::MAX / 1000 });
+    // 65,535 / sqrt(2) with 8 fraction bits.
+    assert_eq!(range(2), Interval { low: 0, high: 11_863_102 });
+    assert_eq!(spec.features[2].fraction_bits, FractionBits(8));
+    assert_eq!(range(3), Interval { low: 0, high: 1 << 32 });
+    assert_eq!(range(4), Interval { low: 0, high: 1_000_000 });
+    // Unfiltered: at most the idle time, in milliseconds with 8 fraction bits.
+    assert_eq!(range(5), Interval { low: 0, high: 120_000 << 8 });
+}
+
+#[test]
+fn words_of_the_language_are_no_reserved_words() {
+    let spec = compiled(
+        "spec end v1; attach xdp; flow flow on tcp { key five_tuple directional; capacity 1; idle never; \
+         end tcp.rst; } features of flow { end = count(); key = count() where fwd; spec = count(); } \
+         model { labels on, \"Do S\"; } classify flow at every packet; on on { report; } on \"Do S\" { drop; }",
+    );
+    assert_eq!(spec.flow.directions, Directions::One);
+    assert_eq!(spec.triggers, Triggers { end: false, every: Some(1) });
+    assert_eq!(spec.labels, ["on", "Do S"]);
+    // Every packet of a directional flow is forward.
+    let Value::Aggregate(key) = &spec.features[1].value;
+    assert_eq!(key.filter, Filter::default());
+}
+
+#[test]
+fn several_mistakes_are_reported_at_once() {
+    let broken = SIX
+        .replace("capacity 65_536", "capcity 65_536")
+        .replace("first(l4.dst_port)", "frist(l4.dst_port)")
+        .replace("where fwd;", "where forward;")
+        .replace("report; }\non", "reprt; }\non");
+    let codes: Vec<&str> =
+        compile("test.spec", &broken).unwrap_err().iter().map(|diagnostic| diagnostic.code.id).collect();
+    assert_eq!(codes, ["E0201", "E0220", "E0223", "E0223", "E0243"]);
+}
+
+#[test]
+fn no_truncation_panics() {
+    for (end, _) in SIX.char_indices() {
+        let errors = compile("test.spec", &SIX[..end]).err();
+        // Rules are optional, so the text is whole from the end of the classify line on.
+        if end < SIX.find("on attack").unwrap() - 1 {
+            assert!(errors.is_some_and(|errors| !errors.is_empty()), "cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn no_deletion_and_no_doubling_panics() {
+    let pieces: Vec<&str> = SIX.split_inclusive([' ', ';', '(', ')', '{', '}']).collect();
+    for index in 0..pieces.len() {
+        let without: String =
+            pieces.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, piece)| *piece).collect();
+        let doubled: String = pieces
+            .iter()
+            .enumerate()
+            .flat_map(|(at, piece)| std::iter::repeat_n(*piece, if at == index { 2 } else { 1 }))
+            .collect();
+        for text in [without, doubled] {
+            if let Err(errors) = compile("test.spec", &text) {
+                assert!(!errors.is_empty());
+                assert!(errors.iter().all(|error| !error.help.is_empty()));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_nesting_overflows_the_stack() {
+    for (open, close) in
+        [("(", ")"), ("{", "}"), ("[", "]"), ("not ", ""), ("- ", ""), ("a + ", ""), ("x.", "")]
+    {
+        for depth in [10, 63, 65, 20_000] {
+            let text = format!(
+                "{}{}x{};",
+                SIX.replace("first(l4.dst_port);", ""),
+                open.repeat(depth),
+                close.repeat(depth)
+            );
+            assert!(compile("test.spec", &text).is_err());
+            let inside =
+                SIX.replace("first(l4.dst_port)", &format!("{}x{}", open.repeat(depth), close.repeat(depth)));
+            assert!(compile("test.spec", &inside).is_err());
+        }
+    }
+}
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece() -> impl Strategy<Value = String> {
+        let known = SIX.split([' ', '\n']).map(str::to_owned).collect::<Vec<_>>();
+        prop_oneof![
+            8 => proptest::sample::select(known),
+            1 => "[a-z(){};,.0-9=<>+*/-]{1,4}",
+            1 => "\\PC{0,3}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = compile("test.spec", &text);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = compile("test.spec", &String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn no_soup_of_tokens_panics(pieces in proptest::collection::vec(piece(), 0..80)) {
+            if let Err(errors) = compile("test.spec", &pieces.join(" ")) {
+                prop_assert!(!errors.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_splice_panics(at in 0..SIX.len(), pieces in proptest::collection::vec(piece(), 0..5)) {
+            let at = (0..=at).rev().find(|at| SIX.is_char_boundary(*at)).unwrap_or(0);
+            let text = format!("{} {} {}", &SIX[..at], pieces.join(" "), &SIX[at..]);
+            let _ = compile("test.spec", &text);
+        }
+    }
+}
+
+/// Shipped specifications with the number of their features.
+const SHIPPED: [(&str, &str, usize); 3] = [
+    ("cic6", include_str!("../../../specs/cic6.spec"), 6),
+    ("dsn24", include_str!("../../../specs/dsn24.spec"), 6),
+    ("ids", include_str!("../../../specs/ids.spec"), 13),
+];
+
+#[test]
+fn shipped_specifications_compile() {
+    for (name, source, features) in SHIPPED {
+        let spec = compiled(source);
+        assert_eq!(spec.name, name);
+        assert_eq!(spec.features.len(), features);
+    }
+}
