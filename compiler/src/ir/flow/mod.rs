@@ -1,8 +1,8 @@
 //! The flow program: what the packet path does to each packet, as data.
 //!
-//! [`build`] makes a [`FlowProgram`] from a checked specification; `interpret` executes it and is the
+//! [`build`] makes a [`FlowProgram`] from a checked specification; [`interpret`] executes it and is the
 //! reference that the bytecode matches bit for bit; [`record`] lays out the table's key and value;
-//! [`eval`] states what features are worth when a verdict is due; `table`, `lists` and `extract` serve
+//! [`eval`] states what features are worth when a verdict is due; [`table`], [`lists`] and [`extract`] serve
 //! the interpreter. Parsing lives in [`super::packet`], the network in [`super`]. For users the semantics are
 //! stated in `docs/flows.md`.
 //!
@@ -56,6 +56,10 @@ pub mod record;
 pub mod ranges;
 mod build;
 pub mod eval;
+pub mod table;
+pub mod lists;
+pub mod interpret;
+pub mod extract;
 
 pub use build::build;
 
@@ -402,3 +406,7 @@ impl FlowProgram {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod reference_tests;

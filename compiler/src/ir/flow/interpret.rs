@@ -1,0 +1,459 @@
+//! The reference interpreter of the packet path: one packet after the other, in the steps of [`super`].
+//!
+//! The network's verdict comes from the caller through [`Judge`], because its actions (blocking) change what
+//! happens to later packets.
+
+use super::eval;
+use super::lists::HostLists;
+use super::record::{Key, NONE_64, Oriented, flag};
+use super::table::{FlowId, ListAnswer, Record, Table, low};
+use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, ranges};
+use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
+use crate::spec::typed::{Action, Direction, Directions, End, Filter, TimeUnit};
+
+/// Whether verdicts and lists act or are only observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Monitor,
+    Enforce,
+}
+
+/// Turns raw features into a verdict.
+pub trait Judge {
+    /// Judges one vector of features, in the specification's order.
+    fn judge(&mut self, features: &[i64]) -> Judgement;
+}
+
+/// What the network says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judgement {
+    /// Class index.
+    pub label: u32,
+    /// Bit `r` is set when rule `r` fires.
+    pub rules: u32,
+    /// Raw outputs, for scores; may stay empty.
+    pub outputs: Vec<i64>,
+}
+
+/// Judges nothing: no rule ever fires. For feature extraction.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoJudge;
+
+impl Judge for NoJudge {
+    fn judge(&mut self, _features: &[i64]) -> Judgement {
+        Judgement::default()
+    }
+}
+
+impl<F: FnMut(&[i64]) -> Judgement> Judge for F {
+    fn judge(&mut self, features: &[i64]) -> Judgement {
+        self(features)
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketResult {
+    pub reason: Reason,
+    /// Its fields, when [`Reason::Parsed`].
+    pub packet: Option<Parsed>,
+    pub fate: Fate,
+    /// The verdict on the old record that this packet retired.
+    pub retired: Option<Verdict>,
+    /// The verdict on the packet's own record.
+    pub own: Option<Verdict>,
+}
+
+impl PacketResult {
+    /// The verdicts in the order in which they were given.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        self.retired.iter().chain(&self.own)
+    }
+}
+
+/// Whether the packet goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Pass,
+    /// Dropped by the block list.
+    Blocked,
+    /// Dropped by its verdict.
+    Dropped,
+}
+
+/// One judged record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub trigger: Trigger,
+    pub flow: FlowId,
+    /// The forward sender.
+    pub src: Host,
+    pub src_port: u16,
+    pub dst: Host,
+    pub dst_port: u16,
+    pub proto: u8,
+    /// Times of the record's first and last packet.
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub packets: u64,
+    /// Raw values in the specification's order.
+    pub features: Vec<i64>,
+    pub judgement: Judgement,
+    pub acts: Acts,
+}
+
+/// What the fired rules ask for, exemptions of allowed hosts already applied. Carried out in enforce mode
+/// only, except `report`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Acts {
+    pub drop: bool,
+    /// Until when the forward sender is to be blocked.
+    pub block_until: Option<u64>,
+    pub report: bool,
+}
+
+/// The packet path's state.
+#[derive(Debug, Clone)]
+pub struct FlowInterpreter<'p> {
+    program: &'p FlowProgram,
+    mode: Mode,
+    table: Table,
+    lists: HostLists,
+    counters: Vec<u64>,
+    created: u64,
+}
+
+impl<'p> FlowInterpreter<'p> {
+    /// An empty table and empty lists, in monitor mode.
+    #[must_use]
+    pub fn new(program: &'p FlowProgram) -> Self {
+        Self::with(program, Mode::Monitor, HostLists::default())
+    }
+
+    /// An empty table.
+    #[must_use]
+    pub fn with(program: &'p FlowProgram, mode: Mode, lists: HostLists) -> Self {
+        let table = Table::new(program.capacity);
+        Self { program, mode, table, lists, counters: vec![0; Counter::COUNT as usize], created: 0 }
+    }
+
+    /// The lists, for changes between packets.
+    pub fn lists_mut(&mut self) -> &mut HostLists {
+        &mut self.lists
+    }
+
+    /// The flow table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The value of a counter.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters.get(counter.index() as usize).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, counter: Counter) {
+        if let Some(value) = self.counters.get_mut(counter.index() as usize) {
+            *value += 1;
+        }
+    }
+
+    /// Processes one frame that arrives at `now`, in nanoseconds below 2^63.
+    pub fn packet(&mut self, frame: &[u8], now: u64, judge: &mut dyn Judge) -> PacketResult {
+        let parsed = packet::parse(frame);
+        let reason = parsed.as_ref().err().copied().unwrap_or(Reason::Parsed);
+        self.count(Counter::Packet(reason));
+        let mut result =
+            PacketResult { reason, packet: parsed.ok(), fate: Fate::Pass, retired: None, own: None };
+        let Some(packet) = result.packet else { return result };
+        let followed = match packet.proto {
+            packet::TCP => self.program.tcp,
+            // The parser lets nothing else through.
+            _ => self.program.udp,
+        };
+        if !followed {
+            self.count(Counter::Unselected);
+            return result;
+        }
+        self.follow(&packet, now, judge, &mut result);
+        result
+    }
+
+    /// Steps 2 to 10 for a packet of a transport that is followed.
+    fn follow(&mut self, packet: &Parsed, now: u64, judge: &mut dyn Judge, result: &mut PacketResult) {
+        let oriented = Oriented::of(packet, self.program.directions);
+        let key = oriented.key;
+        let mut known = self.table.take(&key);
+
+        let answer = self.ask_lists(packet, oriented, known.as_mut());
+        if now < answer.blocked_until {
+            if self.mode == Mode::Enforce {
+                self.count(Counter::Blocked);
+                result.fate = Fate::Blocked;
+                if let Some(record) = known {
+                    self.table.put(key, record);
+                }
+                return;
+            }
+            self.count(Counter::WouldBlock);
+        }
+
+        if let Some(old) = known.take_if(|record| self.expired(record, now))
+            && self.program.triggers.end
+            && old.flags & flag::CLOSED == 0
+        {
+            result.retired = Some(self.judge(Trigger::Idle, key, &old, now, judge));
+        }
+        if known.as_ref().is_some_and(|record| record.flags & flag::CLOSED != 0) {
+            if packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN {
+                known = None;
+            } else {
+                self.count(Counter::Stray);
+                if let Some(record) = known {
+                    self.table.put(key, record);
+                }
+                return;
+            }
+        }
+
+        let mut record = known.unwrap_or_else(|| self.create(oriented, now, answer));
+        let direction = oriented.direction(record.flags);
+        let ordinal = self.update(&mut record, packet, direction, now);
+        let closed_now = ends(self.program.end, self.program.directions, &mut record, packet, direction);
+        let trigger = if closed_now && self.program.triggers.end {
+            Some(Trigger::End)
+        } else {
+            let due =
+                self.program.triggers.every.is_some_and(|n| n != 0 && ordinal.is_multiple_of(u64::from(n)));
+            due.then_some(Trigger::Every)
+        };
+        if let Some(trigger) = trigger {
+            let verdict = self.judge(trigger, key, &record, now, judge);
+            if verdict.acts.drop {
+                if self.mode == Mode::Enforce {
+                    self.count(Counter::Dropped);
+                    result.fate = Fate::Dropped;
+                } else {
+                    self.count(Counter::WouldDrop);
+                }
+            }
+            result.own = Some(verdict);
+        }
+        self.table.put(key, record);
+    }
+
+    /// Step 3: the cached answer, or a new one that is cached.
+    fn ask_lists(&self, packet: &Parsed, oriented: Oriented, known: Option<&mut Record>) -> ListAnswer {
+        let epoch = self.lists.epoch();
+        let ask = || ListAnswer { epoch, blocked_until: self.lists.blocked_until(packet.src, packet.dst) };
+        let Some(record) = known else { return ask() };
+        let direction = oriented.direction(record.flags);
+        let cached = record.lists(direction);
+        if cached.epoch != epoch {
+            *cached = ask();
+        }
+        *cached
+    }
+
+    /// Step 4: whether the record's idle time has passed.
+    fn expired(&self, record: &Record, now: u64) -> bool {
+        let last = record.last_ns();
+        self.program.idle.is_some_and(|idle| now.checked_sub(last).is_some_and(|gap| gap > idle.0))
+    }
+
+    /// Step 6.
+    fn create(&mut self, oriented: Oriented, now: u64, forward: ListAnswer) -> Record {
+        self.count(Counter::Created);
+        let id = FlowId(self.created);
+        self.created += 1;
+        Record::new(self.program, id, now, oriented.sender_is_b, forward)
+    }
+
+    /// Step 7; returns the packet's ordinal in its flow.
+    fn update(&mut self, record: &mut Record, packet: &Parsed, direction: Direction, now: u64) -> u64 {
+        let ordinal = record.packets() + 1;
+        record.exchange(SlotId::PACKETS, u128::from(ordinal));
+        let previous = low(record.exchange(SlotId::LAST_TIME, u128::from(now)));
+        if ordinal > self.program.sample_limit {
+            record.flags |= flag::SATURATED;
+            self.count(Counter::Saturated);
+            return ordinal;
+        }
+        for group in &self.program.groups {
+            if passes(&group.guard, packet, direction) {
+                apply(self.program, group, record, packet, now, previous);
+            }
+        }
+        ordinal
+    }
+
+    /// Computes the features of a record, asks the judge, and acts (step 10) as far as the packet's own fate
+    /// is not concerned.
+    fn judge(
+        &mut self,
+        trigger: Trigger,
+        key: Key,
+        record: &Record,
+        now: u64,
+        judge: &mut dyn Judge,
+    ) -> Verdict {
+        let mut verdict = verdict(self.program, trigger, key, record);
+        verdict.judgement = judge.judge(&verdict.features);
+        self.count(Counter::Verdicts);
+        let exempt = self.lists.exempt(key.a, key.b);
+        let fired = |index: usize| {
+            u32::try_from(index).is_ok_and(|r| verdict.judgement.rules.checked_shr(r).unwrap_or(0) & 1 != 0)
+        };
+        let mut acts = Acts::default();
+        let rules = self.program.rules.iter().enumerate().filter(|(index, _)| fired(*index));
+        for action in rules.flat_map(|(_, rule)| &rule.actions) {
+            match action {
+                Action::Report => acts.report = true,
+                Action::Drop => acts.drop |= !exempt && trigger != Trigger::Idle,
+                Action::BlockSource(time) if !exempt => {
+                    acts.block_until = acts.block_until.max(Some(now.saturating_add(time.0)));
+                }
+                Action::BlockSource(_) => {}
+            }
+        }
+        verdict.acts = acts;
+        if let (Some(until), Mode::Enforce) = (acts.block_until, self.mode) {
+            self.lists.block(verdict.src, until);
+            self.count(Counter::HostsBlocked);
+        }
+        verdict
+    }
+
+    /// Ends the capture: judges every flow that is not closed, in the order of their first packets. Actions
+    /// are computed but nothing is blocked.
+    pub fn finish(self, judge: &mut dyn Judge) -> Vec<Verdict> {
+        self.table
+            .by_creation()
+            .into_iter()
+            .filter(|(_, record)| record.flags & flag::CLOSED == 0)
+            .map(|(key, record)| {
+                let mut verdict = verdict(self.program, Trigger::Eof, key, record);
+                verdict.judgement = judge.judge(&verdict.features);
+                verdict
+            })
+            .collect()
+    }
+}
+
+/// A verdict before it is judged.
+fn verdict(program: &FlowProgram, trigger: Trigger, key: Key, record: &Record) -> Verdict {
+    let ((src, src_port), (dst, dst_port)) = key.ends(record.flags & flag::FORWARD_IS_B != 0);
+    Verdict {
+        trigger,
+        flow: record.id,
+        src,
+        src_port,
+        dst,
+        dst_port,
+        proto: key.proto,
+        first_ns: record.first_ns,
+        last_ns: record.last_ns(),
+        packets: record.packets(),
+        features: program.features.iter().map(|f| eval::expr(program, &record.slots, f.expr)).collect(),
+        judgement: Judgement::default(),
+        acts: Acts::default(),
+    }
+}
+
+/// Whether a packet passes a filter.
+#[must_use]
+pub fn passes(filter: &Filter, packet: &Parsed, direction: Direction) -> bool {
+    filter.direction.is_none_or(|wanted| wanted == direction)
+        && packet.tcp_flags & filter.flags_set == filter.flags_set
+        && packet.tcp_flags & filter.flags_clear == 0
+}
+
+/// The updates of one group whose guard holds. `previous` is the time of the flow's previous packet.
+fn apply(
+    program: &FlowProgram,
+    group: &Group,
+    record: &mut Record,
+    packet: &Parsed,
+    now: u64,
+    previous: u64,
+) {
+    let since = match group.clock {
+        None => NONE_64,
+        Some(SlotId::LAST_TIME) => previous,
+        Some(clock) => low(record.exchange(clock, u128::from(now))),
+    };
+    let gap = (since != NONE_64).then(|| now.saturating_sub(since));
+    for update in &group.updates {
+        if let Some(sample) = sample(update.sample, packet, gap) {
+            write(update, u128::from(program.slot(update.slot).initial()), record, sample);
+        }
+    }
+}
+
+/// The value of a sample, `None` for a gap before the second packet.
+fn sample(sample: Sample, packet: &Parsed, gap_ns: Option<u64>) -> Option<u64> {
+    match sample {
+        Sample::Packet => Some(1),
+        Sample::Field(field) => Some(packet.field(field)),
+        Sample::Gap(unit) => gap_ns.map(|gap| gap_in(unit, gap)),
+        Sample::AnyGap => gap_ns.map(|_| 1),
+    }
+}
+
+/// Nanoseconds in a unit, rounded down, at most the unit's limit.
+fn gap_in(unit: TimeUnit, nanos: u64) -> u64 {
+    (nanos / ranges::unit_nanos(unit)).min(ranges::gap_limit(unit))
+}
+
+/// Updates a slot whose empty content is `empty`.
+fn write(update: &Update, empty: u128, record: &mut Record, sample: u64) {
+    let sample = u128::from(sample);
+    let old = record.get(update.slot);
+    let new = match update.op {
+        UpdateOp::Count => old + 1,
+        UpdateOp::Add => old + sample,
+        UpdateOp::AddSquare => old + sample * sample,
+        UpdateOp::Min => old.min(sample),
+        UpdateOp::Max => old.max(sample),
+        UpdateOp::SetFirst => {
+            if old == empty {
+                sample
+            } else {
+                old
+            }
+        }
+        UpdateOp::SetLast => sample,
+    };
+    record.exchange(update.slot, new);
+}
+
+/// Step 8: whether this packet closed the record.
+fn ends(
+    end: End,
+    directions: Directions,
+    record: &mut Record,
+    packet: &Parsed,
+    direction: Direction,
+) -> bool {
+    let End::On { fin, rst } = end else { return false };
+    if packet.proto != packet::TCP {
+        return false;
+    }
+    if fin && packet.tcp_flags & tcp_flags::FIN != 0 {
+        record.flags |= match direction {
+            Direction::Forward => flag::FIN_FORWARD,
+            Direction::Backward => flag::FIN_BACKWARD,
+        };
+    }
+    let needed = match directions {
+        Directions::Both => flag::FIN_FORWARD | flag::FIN_BACKWARD,
+        Directions::One => flag::FIN_FORWARD,
+    };
+    let ended = rst && packet.tcp_flags & tcp_flags::RST != 0 || fin && record.flags & needed == needed;
+    if ended {
+        record.flags |= flag::CLOSED;
+    }
+    ended
+}

@@ -1,0 +1,106 @@
+//! Helpers of tests that need specifications, captures of the shared folder, or reference tables.
+//!
+//! Nothing here is compiled into the library.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::capture;
+use crate::ir::Interval;
+use crate::spec::typed::{
+    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Triggers, Unit,
+    Value,
+};
+
+use super::ranges;
+
+/// The shared folder beside the repository, or a visible skip.
+pub(crate) fn shared(test: &str, path: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIP {test}: the shared data folder is missing");
+    None
+}
+
+/// One row of the captures' manifest.
+pub(crate) struct Listed {
+    pub(crate) file: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) packets: usize,
+    pub(crate) ethernet: bool,
+}
+
+/// All captures of the shared folder; empty after a visible skip.
+pub(crate) fn captures(test: &str) -> Vec<Listed> {
+    let Some(folder) = shared(test, "pcaps") else { return Vec::new() };
+    let mut manifest = csv::Reader::from_path(folder.join("manifest.csv")).unwrap();
+    let columns = manifest.headers().unwrap().clone();
+    let column = |name: &str| columns.iter().position(|c| c == name).unwrap();
+    let (file, packets, encap) = (column("file"), column("packets"), column("encap"));
+    manifest
+        .records()
+        .map(|row| {
+            let row = row.unwrap();
+            Listed {
+                file: row[file].to_owned(),
+                bytes: std::fs::read(folder.join(&row[file])).unwrap(),
+                packets: row[packets].parse().unwrap(),
+                ethernet: &row[encap] == "1",
+            }
+        })
+        .collect()
+}
+
+/// Packets of an Ethernet capture of the shared folder.
+pub(crate) fn capture(bytes: &[u8]) -> capture::Capture<'_> {
+    capture::read("test", bytes).unwrap()
+}
+
+/// A compressed CSV of the reference features: columns and rows.
+pub(crate) fn table(path: &std::path::Path) -> (Vec<String>, Vec<csv::StringRecord>) {
+    let output = Command::new("gzip").arg("-dc").arg(path).output().expect("gzip unpacks the tables");
+    assert!(output.status.success(), "{}", path.display());
+    let mut reader = csv::Reader::from_reader(output.stdout.as_slice());
+    let columns = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    (columns, reader.records().map(Result::unwrap).collect())
+}
+
+/// A feature that is one aggregate.
+pub(crate) fn feature(name: &str, function: Function, operand: Option<Operand>, filter: Filter) -> Feature {
+    let aggregate = Aggregate { function, operand, filter, span: 0..0 };
+    Feature {
+        name: name.to_owned(),
+        unit: Unit::Plain,
+        fraction_bits: ranges::fraction_bits(function),
+        range: Interval { low: i64::MIN, high: i64::MAX },
+        value: Value::Aggregate(aggregate),
+        span: 0..0,
+    }
+}
+
+/// TCP and UDP, both directions, no timeouts, no end, verdicts at the end.
+pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
+    FeatureSpec {
+        name: "test".to_owned(),
+        version: 1,
+        file: "test.spec".to_owned(),
+        source: String::new(),
+        hook: Hook::Xdp,
+        flow: Flow {
+            name: "conn".to_owned(),
+            tcp: true,
+            udp: true,
+            directions: Directions::Both,
+            capacity: 65_536,
+            idle: None,
+            end: End::Never,
+            span: 0..0,
+        },
+        features,
+        labels: vec!["benign".to_owned(), "attack".to_owned()],
+        triggers: Triggers { end: true, every: None },
+        rules: Vec::new(),
+    }
+}
