@@ -1,1 +1,190 @@
-//! The reference interpreter of the integer network.
+//! The reference interpreter of the integer network: raw features to outputs, label, score and rule tests.
+//!
+//! This is the definition that the user-space VM and the kernel must match on every bit; `docs/numerics.md`
+//! states the same in formulas. Arithmetic wraps modulo 2^64: partial sums may leave the range, the final sum
+//! of a [`crate::check::Checked`] network never does. The batched form, which computes the same numbers for
+//! many rows at once, is in [`super::batch`].
+
+use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest};
+
+/// What one row of features gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Raw outputs; the real value is `raw * decision.unit`.
+    pub outputs: Vec<i64>,
+    /// Class index; `None` for a regressor.
+    pub label: Option<u32>,
+    /// Bit `r` is set when rule `r` fires.
+    pub rules: u32,
+}
+
+/// The inside of one operation, for tests and for the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Before the shift: `x * multiplier + offset` of a quantiser, the weighted sums of a dense layer.
+    pub accumulators: Vec<i64>,
+    /// What the next operation reads.
+    pub values: Vec<i64>,
+}
+
+/// Judges one row. `features` holds one raw value per input, in order.
+#[must_use]
+pub fn run(network: &Network, features: &[i64]) -> Verdict {
+    let outputs = outputs(network, features);
+    let label = label(network.decision.rule, &outputs);
+    let rules = rules(&network.decision, label, &outputs);
+    Verdict { outputs, label, rules }
+}
+
+/// The raw outputs of one row.
+#[must_use]
+pub fn outputs(network: &Network, features: &[i64]) -> Vec<i64> {
+    network.ops.iter().fold(features.to_vec(), |values, op| step(op, &values).values)
+}
+
+/// Every intermediate value of one row, one entry per operation.
+#[must_use]
+pub fn trace(network: &Network, features: &[i64]) -> Vec<Step> {
+    let mut values = features.to_vec();
+    let mut steps = Vec::with_capacity(network.ops.len());
+    for op in &network.ops {
+        let step = step(op, &values);
+        values.clone_from(&step.values);
+        steps.push(step);
+    }
+    steps
+}
+
+/// The label of raw outputs: largest output, ties to the lowest index; or the sign of the only output.
+#[must_use]
+pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
+    match rule {
+        Rule::None => None,
+        Rule::ArgMax => {
+            let mut best: Option<(u32, i64)> = None;
+            for (class, &value) in (0u32..).zip(outputs) {
+                if best.is_none_or(|(_, high)| value > high) {
+                    best = Some((class, value));
+                }
+            }
+            best.map(|(class, _)| class)
+        }
+        Rule::Positive => outputs.first().map(|&value| u32::from(value > 0)),
+    }
+}
+
+/// Which rules fire, as a bit mask; rules beyond the 32nd have no bit.
+#[must_use]
+pub fn rules(decision: &Decision, label: Option<u32>, outputs: &[i64]) -> u32 {
+    (0u32..32)
+        .zip(&decision.tests)
+        .filter(|(_, test)| fires(**test, label, outputs))
+        .fold(0, |mask, (bit, _)| mask | 1 << bit)
+}
+
+fn fires(test: RuleTest, label: Option<u32>, outputs: &[i64]) -> bool {
+    match test {
+        RuleTest::Label { class } => label == Some(class),
+        RuleTest::Margin { class, margin } => {
+            let difference = match (outputs, class) {
+                ([only], 1) => *only,
+                ([only], 0) => only.wrapping_neg(),
+                ([first, second], 0) => first.wrapping_sub(*second),
+                ([first, second], 1) => second.wrapping_sub(*first),
+                _ => return false,
+            };
+            difference >= margin
+        }
+    }
+}
+
+/// The probability of the label: softmax of the outputs, or the logistic of the only output.
+///
+/// `None` without a label. This is computed outside the kernel and in floating point: it is shown, never
+/// acted upon.
+#[must_use]
+pub fn score(decision: &Decision, outputs: &[i64]) -> Option<f64> {
+    let chosen = label(decision.rule, outputs)?;
+    match decision.rule {
+        Rule::None => None,
+        Rule::Positive => {
+            let real = outputs.first().map(|&raw| raw as f64 * decision.unit)?;
+            let signed = if chosen == 1 { real } else { -real };
+            Some(1.0 / (1.0 + (-signed).exp()))
+        }
+        Rule::ArgMax => {
+            let top = outputs.get(chosen as usize).copied()?;
+            let sum: f64 =
+                outputs.iter().map(|&raw| ((raw.wrapping_sub(top)) as f64 * decision.unit).exp()).sum();
+            Some(1.0 / sum)
+        }
+    }
+}
+
+/// One operation on one row.
+#[must_use]
+pub fn step(op: &Op, values: &[i64]) -> Step {
+    match op {
+        Op::Quantise(quantise) => quantise_row(quantise, values),
+        Op::Dense(dense) => dense_row(dense, values),
+    }
+}
+
+fn quantise_row(quantise: &Quantise, raw: &[i64]) -> Step {
+    let accumulators: Vec<i64> =
+        quantise.features.iter().zip(raw).map(|(one, &x)| one.accumulate(x)).collect();
+    let values = quantise.features.iter().zip(&accumulators).map(|(one, &acc)| acc >> one.shift).collect();
+    Step { accumulators, values }
+}
+
+fn dense_row(dense: &Dense, values: &[i64]) -> Step {
+    let accumulators: Vec<i64> = dense
+        .weights
+        .chunks_exact(dense.columns.max(1))
+        .zip(&dense.bias)
+        .map(|(row, &bias)| {
+            row.iter().zip(values).fold(bias, |sum, (&w, &x)| sum.wrapping_add(w.wrapping_mul(x)))
+        })
+        .collect();
+    let values = accumulators.iter().map(|&acc| dense.post.apply(acc)).collect();
+    Step { accumulators, values }
+}
+
+impl QuantiseOne {
+    /// `clamp(x, low, high) * multiplier + offset`.
+    #[must_use]
+    pub fn accumulate(&self, x: i64) -> i64 {
+        x.max(self.low).min(self.high).wrapping_mul(self.multiplier).wrapping_add(self.offset)
+    }
+}
+
+impl Post {
+    /// From accumulator to value.
+    #[must_use]
+    pub const fn apply(self, acc: i64) -> i64 {
+        match self {
+            Self::Raw => acc,
+            Self::Relu { shift, bits } => {
+                let shifted = (if acc > 0 { acc } else { 0 }) >> shift;
+                let top = (1 << bits) - 1;
+                if shifted < top { shifted } else { top }
+            }
+            Self::Signed { shift, bits } => {
+                let shifted = acc >> shift;
+                let top = (1 << (bits - 1)) - 1;
+                let bottom = -top - 1;
+                if shifted > top {
+                    top
+                } else if shifted < bottom {
+                    bottom
+                } else {
+                    shifted
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "interpret_tests.rs"]
+mod tests;

@@ -12,11 +12,13 @@
 pub mod packet;
 pub mod flow;
 pub mod interpret;
+pub mod batch;
+pub mod print;
 
 use crate::diag::NodeRef;
 
 /// Closed interval of a signed 64-bit value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Interval {
     pub low: i64,
     pub high: i64,
@@ -77,7 +79,8 @@ pub enum Op {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantise {
     pub features: Vec<QuantiseOne>,
-    /// What every `q` lies in, as planned: the first layer's bounds rest on it.
+    /// What every `q` lies in, as planned. Each feature's own interval, from `low` to `high`, lies inside; the
+    /// first layer's bounds rest on those, which may be much narrower.
     pub output: Interval,
 }
 

@@ -1,1 +1,100 @@
 //! Float model to fixed-point network: calibration, scales, the search for lanes and widths. The last floats.
+//!
+//! Stages, one file each: the contract between model and specification ([`contract`]), rows to calibrate on
+//! (`sample`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
+//! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
+//! the search under the accuracy budget (`search`), and the report ([`report`]).
+//! `docs/numerics.md` derives every formula.
+
+pub mod contract;
+pub mod report;
+mod sample;
+mod float;
+mod linalg;
+mod stats;
+mod inputs;
+mod rounding;
+mod layer;
+mod build;
+mod cost;
+mod evaluate;
+mod blame;
+mod search;
+
+use crate::diag::Outcome;
+use crate::ir::{Lanes, Network};
+use crate::model::Model;
+
+pub use contract::Contract;
+pub use report::QuantReport;
+
+/// Rows to calibrate on, as raw values.
+#[derive(Debug, Clone, Copy)]
+pub struct Calibration<'a> {
+    /// Row-major, one raw value for each input.
+    pub rows: &'a [i64],
+}
+
+/// How many calibration rows may change their label.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxFlips {
+    /// At most this many rows.
+    Rows(u64),
+    /// At most this share of the rows that are counted, in `0.0..=1.0`.
+    Share(f64),
+}
+
+impl MaxFlips {
+    /// The default budget: 0.1 %.
+    pub const DEFAULT: Self = Self::Share(0.001);
+
+    /// Flips allowed among `rows` rows.
+    #[must_use]
+    pub fn allowed(self, rows: usize) -> u64 {
+        match self {
+            Self::Rows(count) => count,
+            Self::Share(share) => (share * rows as f64).floor() as u64,
+        }
+    }
+}
+
+/// What the caller demands of the result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    pub max_flips: MaxFlips,
+    /// Uses exactly these lanes, one entry per layer, instead of searching.
+    pub lanes: Option<Vec<Lanes>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { max_flips: MaxFlips::DEFAULT, lanes: None }
+    }
+}
+
+/// A network within the budget, and how it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantised {
+    pub network: Network,
+    pub report: QuantReport,
+}
+
+/// Finds the cheapest fixed-point network whose labels agree with the float model's within the budget.
+///
+/// Without calibration rows the budget is measured on rows drawn from the model's scaler.
+///
+/// # Errors
+///
+/// `E0306` when no candidate meets the budget, `E0308` to `E0310` when there is nothing to measure or nothing
+/// fits.
+pub fn quantise(
+    model: &Model,
+    contract: &Contract,
+    calibration: Option<Calibration<'_>>,
+    options: &Options,
+) -> Outcome<Quantised> {
+    search::run(model, contract, calibration, options)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,12 @@
-//! Feature rows: CSV in, exact fixed-point numbers out.
+//! Feature rows: CSV in, exact fixed-point numbers out, and back.
 //!
-//! A raw feature value is an integer `x` that stands for `x / 2^fraction_bits`.
+//! A raw feature value is an integer `x` that stands for `x / 2^fraction_bits`. Decimals become raw values
+//! without passing through floating point ([`decimal`]); `docs/numerics.md` states rounding and saturation.
+
+pub mod decimal;
+mod read;
+
+pub use read::{Columns, Rows, parse};
+
+#[cfg(test)]
+mod tests;

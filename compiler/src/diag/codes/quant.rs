@@ -3,4 +3,96 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[];
+pub static TABLE: &[&Code] = &[
+    &COUNT,
+    &ORDER,
+    &LABELS,
+    &LABEL_ORDER,
+    &CLASSES,
+    &BUDGET,
+    &UNITS,
+    &NO_ROWS,
+    &NO_FIT,
+    &WIDTH,
+    &REGRESSOR,
+];
+
+pub static COUNT: Code = Code {
+    id: "E0301",
+    title: "the specification has another number of features than the model has inputs",
+    explanation: "Features feed the model's inputs one by one, in the order in which they are written. Add the \
+                  missing features or remove the surplus ones, or give the model that was trained on this \
+                  specification.",
+};
+
+pub static ORDER: Code = Code {
+    id: "E0302",
+    title: "features stand in another order than the model's inputs",
+    explanation: "The model file names its input columns, and a feature of that name stands at another place. \
+                  Write the features in the model's order.",
+};
+
+pub static LABELS: Code = Code {
+    id: "E0303",
+    title: "the specification has another number of labels than the model has classes",
+    explanation: "Write one label for each class, in the order of the model's outputs. A model with a single \
+                  logistic output has two classes.",
+};
+
+pub static LABEL_ORDER: Code = Code {
+    id: "E0304",
+    title: "labels stand in another order than the model's classes",
+    explanation: "The model file names its classes, and a label of that name stands at another place: every \
+                  verdict would be the wrong way round. Write the labels in the model's order.",
+};
+
+pub static CLASSES: Code = Code {
+    id: "E0305",
+    title: "a probability with more than two classes",
+    explanation: "A threshold on a probability is a single comparison for two classes. For more it is not \
+                  supported yet; leave `when p >= ...` out, so that the rule fires when its label has the \
+                  largest output, or train a model with two classes.",
+};
+
+pub static BUDGET: Code = Code {
+    id: "E0306",
+    title: "quantisation flips more labels than the budget allows",
+    explanation: "No candidate, up to one 64-bit accumulator for each output, keeps the label of enough \
+                  calibration rows. The message names the layer whose rounding costs most. If it is the \
+                  inputs, their declared ranges or fraction bits are usually too narrow for the rows.",
+};
+
+pub static UNITS: Code = Code {
+    id: "E0307",
+    title: "a feature's range does not meet what the model was trained on",
+    explanation: "The model's scaler says where the values of this input lay in training, and the feature's \
+                  range lies far outside. Usually the units differ: microseconds against seconds, bytes \
+                  against kilobytes.",
+};
+
+pub static NO_ROWS: Code = Code {
+    id: "E0308",
+    title: "no calibration row can be used",
+    explanation: "The calibration file has no rows, or single and double precision disagree on every one of \
+                  them. Give rows like those that the model was trained on.",
+};
+
+pub static NO_FIT: Code = Code {
+    id: "E0309",
+    title: "the model cannot be represented in fixed point",
+    explanation: "No choice of scales lets every accumulator fit 64 bits. This happens with weights or inputs \
+                  whose magnitudes differ by more than about fifteen decimal digits.",
+};
+
+pub static WIDTH: Code = Code {
+    id: "E0310",
+    title: "calibration rows have another width than the model",
+    explanation: "A calibration row holds one value for each input of the model.",
+};
+
+pub static REGRESSOR: Code = Code {
+    id: "E0311",
+    title: "a rule on a model without classes",
+    explanation: "Rules name labels, and this model gives plain numbers. Export the model with a softmax, \
+                  sigmoid or arg-max tail, or remove the rules.",
+};

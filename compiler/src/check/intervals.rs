@@ -1,0 +1,175 @@
+//! Exact interval propagation with the actual weights, in 128-bit arithmetic.
+//!
+//! The interval of a weighted sum takes each product's lower and upper end by the sign of its weight; it is
+//! the exact range over the box of input intervals (the QONNX method), so nothing is assumed about type sizes.
+
+use super::bounds::{Wide, lane_range, posted, quantiser_sum, weighted_sum};
+use super::{Certificate, OpIntervals, shapes};
+use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
+use crate::diag::{Diagnostic, Outcome};
+use crate::ir::{Dense, Interval, Lanes, Network, Op, Quantise, QuantiseOne, RuleTest};
+
+pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
+    let mut errors = Vec::new();
+    let mut certificate = Certificate::default();
+    let mut values: Vec<Interval> = network.inputs.iter().map(|input| input.range).collect();
+    for (position, op) in network.ops.iter().enumerate() {
+        let (intervals, problems) = match op {
+            Op::Quantise(quantise) => quantise_intervals(quantise),
+            Op::Dense(dense) => dense_intervals(dense, &values),
+        };
+        if !problems.is_empty() {
+            let origin = shapes::origin(network, position);
+            errors.extend(problems.into_iter().map(|problem| problem.at(origin.clone())));
+            return Err(errors);
+        }
+        values.clone_from(&intervals.values);
+        certificate.ops.push(intervals);
+    }
+    if !margins_fit(network, &values) {
+        errors.push(Diagnostic::new(
+            &MARGIN,
+            shapes::origin(network, network.ops.len().saturating_sub(1)),
+            "the difference of two outputs can leave 64 bits",
+            "report this as a defect of the compiler",
+        ));
+        return Err(errors);
+    }
+    Ok(certificate)
+}
+
+pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
+    if certificate.ops.len() != network.ops.len() {
+        return false;
+    }
+    let mut values: Vec<Interval> = network.inputs.iter().map(|input| input.range).collect();
+    for (op, claimed) in network.ops.iter().zip(&certificate.ops) {
+        let (derived, problems) = match op {
+            Op::Quantise(quantise) => quantise_intervals(quantise),
+            Op::Dense(dense) => dense_intervals(dense, &values),
+        };
+        if !problems.is_empty()
+            || !contains(&claimed.accumulators, &derived.accumulators)
+            || !contains(&claimed.values, &derived.values)
+            || !claimed_fits(op, claimed)
+        {
+            return false;
+        }
+        values.clone_from(&claimed.values);
+    }
+    margins_fit(network, &values)
+}
+
+/// A claim may be wider than what follows, but not wider than the lane that it vouches for.
+fn claimed_fits(op: &Op, claimed: &OpIntervals) -> bool {
+    match op {
+        Op::Quantise(_) => true,
+        Op::Dense(dense) => {
+            let lane = lane_range(dense.lanes);
+            claimed
+                .accumulators
+                .iter()
+                .all(|acc| i128::from(acc.low) >= lane.low && i128::from(acc.high) <= lane.high)
+        }
+    }
+}
+
+fn contains(outer: &[Interval], inner: &[Interval]) -> bool {
+    outer.len() == inner.len()
+        && outer.iter().zip(inner).all(|(outer, inner)| outer.low <= inner.low && inner.high <= outer.high)
+}
+
+enum Problem {
+    Quantiser { input: usize },
+    Planned { input: usize },
+    Lane { row: usize, lanes: Lanes, sum: Wide },
+}
+
+impl Problem {
+    fn at(self, origin: crate::diag::Origin) -> Diagnostic {
+        match self {
+            Self::Quantiser { input } => Diagnostic::new(
+                &QUANTISER,
+                origin,
+                format!("the quantiser of input {input} can leave 64 bits"),
+                "narrow the feature's range in the specification",
+            ),
+            Self::Planned { input } => Diagnostic::new(
+                &QUANTISER,
+                origin,
+                format!("the quantiser of input {input} can leave the planned interval"),
+                "compile the model anew instead of into the plan of an existing object",
+            ),
+            Self::Lane { row, lanes, sum } => Diagnostic::new(
+                &LANE,
+                origin,
+                format!(
+                    "neuron {row} can reach {}..={}, outside its {}-bit lane",
+                    sum.low,
+                    sum.high,
+                    lanes.bits()
+                ),
+                "compile the model anew instead of into the plan of an existing object",
+            ),
+        }
+    }
+}
+
+fn quantise_intervals(quantise: &Quantise) -> (OpIntervals, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut intervals = OpIntervals { accumulators: Vec::new(), values: Vec::new() };
+    for (input, one) in quantise.features.iter().enumerate() {
+        // The product alone must fit as well: it is computed before the offset is added.
+        let product = quantiser_sum(&QuantiseOne { offset: 0, ..*one }).narrow();
+        let Some(acc) = quantiser_sum(one).narrow().filter(|_| product.is_some()) else {
+            problems.push(Problem::Quantiser { input });
+            continue;
+        };
+        let value = Interval { low: acc.low >> one.shift, high: acc.high >> one.shift };
+        if value.low < quantise.output.low || value.high > quantise.output.high {
+            problems.push(Problem::Planned { input });
+        }
+        intervals.accumulators.push(acc);
+        intervals.values.push(value);
+    }
+    (intervals, problems)
+}
+
+fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut intervals = OpIntervals { accumulators: Vec::new(), values: Vec::new() };
+    let lane = lane_range(dense.lanes);
+    for (row, (weights, &bias)) in dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias).enumerate() {
+        let sum = weighted_sum(weights, bias, inputs);
+        let fits = sum.low >= lane.low && sum.high <= lane.high;
+        let Some(acc) = sum.narrow().filter(|_| fits) else {
+            problems.push(Problem::Lane { row, lanes: dense.lanes, sum });
+            continue;
+        };
+        intervals.accumulators.push(acc);
+        intervals.values.push(posted(dense.post, acc));
+    }
+    (intervals, problems)
+}
+
+/// Rule tests subtract outputs or negate the only one, so those results must fit 64 bits too.
+fn margins_fit(network: &Network, outputs: &[Interval]) -> bool {
+    let compared = network.decision.tests.iter().any(|test| match test {
+        RuleTest::Label { .. } => false,
+        RuleTest::Margin { .. } => true,
+    });
+    if !compared {
+        return true;
+    }
+    let differences = match outputs {
+        [only] => vec![-i128::from(only.low), -i128::from(only.high)],
+        [first, second] => vec![
+            i128::from(first.high) - i128::from(second.low),
+            i128::from(first.low) - i128::from(second.high),
+            i128::from(second.high) - i128::from(first.low),
+            i128::from(second.low) - i128::from(first.high),
+        ],
+        _ => return false,
+    };
+    differences.into_iter().all(|difference| i64::try_from(difference).is_ok())
+}

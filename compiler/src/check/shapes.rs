@@ -1,0 +1,140 @@
+//! Shapes, shifts, widths and the decision: what must be right before intervals mean anything.
+
+use crate::diag::codes::check::{DECISION, SHAPE, WIDTH};
+use crate::diag::{Code, Diagnostic, Origin};
+use crate::ir::{Dense, Network, Op, OpOrigin, Post, Quantise, Rule, RuleTest};
+
+/// Largest shift of a quantiser: the bytecode masks shifts with 63, and 63 would keep the sign only.
+pub(super) const MAX_SHIFT: u8 = 62;
+/// Widest activation: products with weights then have 31 bits left.
+pub(super) const MAX_BITS: u8 = 32;
+/// Outputs of the single-output decision and of the two-class margin.
+const MARGIN_OUTPUTS: std::ops::RangeInclusive<usize> = 1..=2;
+
+pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    if network.ops.len() != network.origins.len() {
+        errors.push(plain(&SHAPE, "operations and their origins differ in number".to_owned()));
+    }
+    let mut width = network.inputs.len();
+    for (position, op) in network.ops.iter().enumerate() {
+        let problems = match op {
+            Op::Quantise(quantise) => quantise_problems(quantise, width, position),
+            Op::Dense(dense) => dense_problems(dense, width),
+        };
+        let origin = origin(network, position);
+        errors.extend(problems.into_iter().map(|(code, message)| {
+            Diagnostic::new(code, origin.clone(), message, "report this as a defect of the compiler")
+        }));
+        width = op.width();
+    }
+    if !matches!(network.ops.first(), Some(Op::Quantise(_))) {
+        errors.push(plain(&SHAPE, "the first operation is not the input quantiser".to_owned()));
+    }
+    errors.extend(decision_errors(network));
+    errors
+}
+
+/// Where an operation came from, as a diagnostic's place.
+pub(super) fn origin(network: &Network, position: usize) -> Origin {
+    match network.origins.get(position) {
+        Some(OpOrigin::Layer { node, .. }) => Origin::Node { file: "model".to_owned(), node: node.clone() },
+        Some(OpOrigin::Inputs) | None => Origin::File { file: "model".to_owned() },
+    }
+}
+
+type Problem = (&'static Code, String);
+
+fn quantise_problems(quantise: &Quantise, width: usize, position: usize) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if position != 0 {
+        problems.push((&SHAPE, "a quantiser stands behind another operation".to_owned()));
+    }
+    if quantise.features.len() != width {
+        let have = quantise.features.len();
+        problems.push((&SHAPE, format!("the quantiser has {have} features and the network {width} inputs")));
+    }
+    for (index, one) in quantise.features.iter().enumerate() {
+        if one.shift > MAX_SHIFT {
+            problems
+                .push((&WIDTH, format!("input {index} is shifted by {}, more than {MAX_SHIFT}", one.shift)));
+        }
+        if one.low > one.high {
+            problems.push((&WIDTH, format!("input {index} is clamped to an empty range")));
+        }
+    }
+    problems
+}
+
+fn dense_problems(dense: &Dense, width: usize) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if dense.rows == 0 || dense.columns == 0 || dense.columns != width {
+        let (rows, columns) = (dense.rows, dense.columns);
+        problems.push((&SHAPE, format!("a layer of {rows} x {columns} reads {width} values")));
+    }
+    if Some(dense.weights.len()) != dense.rows.checked_mul(dense.columns) || dense.bias.len() != dense.rows {
+        problems
+            .push((&SHAPE, "the number of weights or biases is not that of the layer's shape".to_owned()));
+    }
+    let (shift, bits, least) = match dense.post {
+        Post::Raw => (0, 1, 1),
+        Post::Relu { shift, bits } => (shift, bits, 1),
+        Post::Signed { shift, bits } => (shift, bits, 2),
+    };
+    if shift > MAX_SHIFT {
+        problems.push((&WIDTH, format!("the layer's shift is {shift}, more than {MAX_SHIFT}")));
+    }
+    if !(least..=MAX_BITS).contains(&bits) {
+        problems
+            .push((&WIDTH, format!("the layer's activations have {bits} bits, not {least} to {MAX_BITS}")));
+    }
+    problems
+}
+
+fn decision_errors(network: &Network) -> Vec<Diagnostic> {
+    let outputs = network.output_count();
+    let decision = &network.decision;
+    let mut messages = Vec::new();
+    let classes = match decision.rule {
+        Rule::None => 0,
+        Rule::ArgMax => outputs,
+        Rule::Positive => {
+            if outputs != 1 {
+                messages.push(format!("a single-output decision stands behind {outputs} outputs"));
+            }
+            2
+        }
+    };
+    if outputs == 0 {
+        messages.push("the network has no output".to_owned());
+    }
+    if !decision.labels.is_empty() && decision.labels.len() != classes {
+        messages.push(format!("{} labels name {classes} classes", decision.labels.len()));
+    }
+    if !(decision.unit.is_finite() && decision.unit > 0.0) {
+        messages.push("the unit of the outputs is not a positive number".to_owned());
+    }
+    if decision.tests.len() > 32 {
+        messages.push(format!("{} rules do not fit the 32 bits of a verdict", decision.tests.len()));
+    }
+    for (index, test) in decision.tests.iter().enumerate() {
+        let class = match *test {
+            RuleTest::Label { class } => class,
+            RuleTest::Margin { class, .. } => {
+                if !MARGIN_OUTPUTS.contains(&outputs) {
+                    messages.push(format!("rule {index} compares a margin over {outputs} outputs"));
+                }
+                class
+            }
+        };
+        if class as usize >= classes {
+            messages.push(format!("rule {index} names class {class} of {classes}"));
+        }
+    }
+    messages.into_iter().map(|message| plain(&DECISION, message)).collect()
+}
+
+fn plain(code: &'static Code, message: String) -> Diagnostic {
+    let origin = Origin::File { file: "model".to_owned() };
+    Diagnostic::new(code, origin, message, "report this as a defect of the compiler")
+}

@@ -1,0 +1,148 @@
+//! Tests of the checks.
+
+use proptest::prelude::*;
+
+use super::testing::network;
+use super::{Certificate, check, holds};
+use crate::diag::NodeRef;
+use crate::ir::{
+    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
+    QuantiseOne, Rule, RuleTest,
+};
+
+fn tiny() -> Network {
+    let one = QuantiseOne { low: -100, high: 100, multiplier: 1, offset: 0, shift: 0 };
+    let node = NodeRef { index: 0, name: "fc".to_owned(), operator: "Gemm".to_owned() };
+    Network {
+        inputs: vec![Input {
+            name: "x".to_owned(),
+            fraction_bits: FractionBits(0),
+            range: Interval { low: i64::MIN, high: i64::MAX },
+        }],
+        ops: vec![
+            Op::Quantise(Quantise { features: vec![one], output: Interval { low: -100, high: 100 } }),
+            Op::Dense(Dense {
+                rows: 2,
+                columns: 1,
+                weights: vec![3, -5],
+                bias: vec![7, 0],
+                lanes: Lanes::Three,
+                post: Post::Raw,
+            }),
+        ],
+        origins: vec![OpOrigin::Inputs, OpOrigin::Layer { layer: 0, node }],
+        decision: Decision {
+            rule: Rule::ArgMax,
+            unit: 1.0,
+            labels: Vec::new(),
+            tests: vec![RuleTest::Margin { class: 1, margin: 3 }],
+        },
+    }
+}
+
+fn dense(network: &mut Network) -> &mut Dense {
+    match &mut network.ops[1] {
+        Op::Dense(dense) => dense,
+        Op::Quantise(_) => unreachable!(),
+    }
+}
+
+fn quantise(network: &mut Network) -> &mut Quantise {
+    match &mut network.ops[0] {
+        Op::Quantise(quantise) => quantise,
+        Op::Dense(_) => unreachable!(),
+    }
+}
+
+/// The codes that a change of the tiny network is refused with.
+fn refused(change: impl FnOnce(&mut Network)) -> Vec<&'static str> {
+    let mut network = tiny();
+    change(&mut network);
+    let errors = check(network).expect_err("the network is refused");
+    assert!(errors.iter().all(|error| !error.help.is_empty()));
+    errors.iter().map(|error| error.code.id).collect()
+}
+
+#[test]
+fn intervals_are_exact() {
+    let checked = check(tiny()).expect("the tiny network is sound");
+    let ops = &checked.certificate().ops;
+    assert_eq!(ops[0].values, [Interval { low: -100, high: 100 }]);
+    assert_eq!(ops[1].accumulators, [Interval { low: -293, high: 307 }, Interval { low: -500, high: 500 }]);
+}
+
+#[test]
+fn lanes_are_full_at_their_last_value() {
+    // 21 bits hold -1048576..=1048575.
+    let top = |network: &mut Network| {
+        *dense(network) = Dense { weights: vec![0, 10485], bias: vec![0, 75], ..dense(network).clone() };
+    };
+    let mut full = tiny();
+    top(&mut full);
+    assert!(check(full).is_ok());
+    assert_eq!(
+        refused(|network| {
+            top(network);
+            dense(network).bias[1] += 1;
+        }),
+        ["E0404"]
+    );
+    assert_eq!(refused(|network| dense(network).weights[0] = 1 << 60), ["E0404"]);
+}
+
+#[test]
+fn every_unsound_network_is_refused_with_its_code() {
+    assert_eq!(refused(|network| dense(network).columns = 2), ["E0401", "E0401"]);
+    assert_eq!(refused(|network| dense(network).weights.push(1)), ["E0401"]);
+    assert_eq!(refused(|network| quantise(network).features.clear()), ["E0401", "E0401"]);
+    assert_eq!(refused(|network| network.ops.truncate(0))[0], "E0401");
+    assert_eq!(refused(|network| quantise(network).features[0].shift = 63), ["E0402"]);
+    assert_eq!(refused(|network| quantise(network).features[0].low = 101), ["E0402"]);
+    assert_eq!(
+        refused(|network| dense(network).post = Post::Relu { shift: 63, bits: 0 }),
+        ["E0402", "E0402"]
+    );
+    assert_eq!(refused(|network| quantise(network).features[0].multiplier = i64::MAX), ["E0403"]);
+    assert_eq!(refused(|network| quantise(network).features[0].offset = 1), ["E0403"]);
+    assert_eq!(refused(|network| network.decision.tests = vec![RuleTest::Label { class: 2 }]), ["E0405"]);
+    assert_eq!(refused(|network| network.decision.labels = vec!["a".to_owned()]), ["E0405"]);
+    assert_eq!(refused(|network| network.decision.rule = Rule::Positive), ["E0405"]);
+    assert_eq!(refused(|network| network.decision.unit = f64::NAN), ["E0405"]);
+    assert_eq!(
+        refused(|network| {
+            let dense = dense(network);
+            dense.lanes = Lanes::One;
+            dense.bias = vec![i64::MAX - 300, i64::MIN + 600];
+        }),
+        ["E0406"]
+    );
+}
+
+#[test]
+fn a_certificate_is_checked_again() {
+    let checked = check(tiny()).expect("the tiny network is sound");
+    let good = checked.certificate().clone();
+    assert!(holds(checked.get(), &good));
+    let mut wider = good.clone();
+    wider.ops[1].accumulators[0].high += 1;
+    assert!(holds(checked.get(), &wider));
+    let mut narrower = good.clone();
+    narrower.ops[1].accumulators[0].high -= 1;
+    assert!(!holds(checked.get(), &narrower));
+    let mut beyond = good.clone();
+    beyond.ops[1].accumulators[0].high = 1 << 20;
+    assert!(!holds(checked.get(), &beyond));
+    let mut inputs = good;
+    inputs.ops[0].values[0].low = -99;
+    assert!(!holds(checked.get(), &inputs));
+    assert!(!holds(checked.get(), &Certificate::default()));
+}
+
+proptest! {
+    #[test]
+    fn certificates_hold((network, _) in network()) {
+        if let Ok(checked) = check(network) {
+            prop_assert!(holds(checked.get(), checked.certificate()));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Text form of the integer network, for reports, golden tests and reading.
+
+use std::fmt;
+
+use super::{Network, Op, OpOrigin, Post, RuleTest};
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "network")?;
+        for (index, input) in self.inputs.iter().enumerate() {
+            let (low, high) = (input.range.low, input.range.high);
+            writeln!(
+                f,
+                "  input {index} {:?} fraction {} in {low}..={high}",
+                input.name, input.fraction_bits.0
+            )?;
+        }
+        for (op, origin) in self.ops.iter().zip(&self.origins) {
+            match origin {
+                OpOrigin::Inputs => writeln!(f, "  # inputs")?,
+                OpOrigin::Layer { layer, node } => {
+                    writeln!(f, "  # layer {layer}: {} {:?}", node.operator, node.name)?;
+                }
+            }
+            write_op(f, op)?;
+        }
+        writeln!(
+            f,
+            "  decide {:?} unit {:e} labels {:?}",
+            self.decision.rule, self.decision.unit, self.decision.labels
+        )?;
+        for test in &self.decision.tests {
+            match test {
+                RuleTest::Label { class } => writeln!(f, "  when label = {class}")?,
+                RuleTest::Margin { class, margin } => writeln!(f, "  when margin of {class} >= {margin}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
+    match op {
+        Op::Quantise(quantise) => {
+            writeln!(f, "  quantise to {}..={}", quantise.output.low, quantise.output.high)?;
+            for one in &quantise.features {
+                writeln!(
+                    f,
+                    "    (clamp(x, {}, {}) * {} + {}) >> {}",
+                    one.low, one.high, one.multiplier, one.offset, one.shift
+                )?;
+            }
+        }
+        Op::Dense(dense) => {
+            let post = match dense.post {
+                Post::Raw => "raw".to_owned(),
+                Post::Relu { shift, bits } => format!("relu >> {shift} to {bits} bits"),
+                Post::Signed { shift, bits } => format!("signed >> {shift} to {bits} bits"),
+            };
+            writeln!(f, "  dense {} x {} lanes {} {post}", dense.rows, dense.columns, dense.lanes.count())?;
+            for (row, bias) in dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias) {
+                write!(f, "    {bias} +")?;
+                for weight in row {
+                    write!(f, " {weight}")?;
+                }
+                writeln!(f)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! A whole network for one candidate plan: quantiser, layers in order, decision.
+
+use super::inputs::{InputScale, quantiser};
+use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
+use super::stats::{LayerStat, Stats};
+use super::{Contract, contract::RuleWish};
+use crate::check::{Checked, check};
+use crate::ir::{Decision, Interval, Lanes, Network, Op, OpOrigin, Quantise, QuantiseOne, Rule, RuleTest};
+use crate::model::{self, Activation, Body, Head, Model};
+
+/// Quantised inputs and activations keep at most this many bits.
+const MOST_INPUT_BITS: f64 = 30.0;
+const MOST_ACTIVATION_BITS: f64 = 24.0;
+/// A feature that hardly varies near the boundary counts as varying by this share of its range.
+const LEAST_SPREAD: f64 = 1.0 / 4096.0;
+
+/// One point of the search.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    /// One per layer.
+    pub(super) lanes: Vec<Lanes>,
+    /// Index into [`super::stats::CLIPS`].
+    pub(super) clip: usize,
+    /// Factor on every input step.
+    pub(super) input_step: f64,
+    /// Bits added to every activation width.
+    pub(super) more_bits: i32,
+}
+
+/// A proved network and the real values behind its integers.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) network: Checked<Network>,
+    pub(super) inputs: Vec<InputScale>,
+    /// Real value of one unit of each neuron's result, layer by layer.
+    pub(super) units: Vec<Vec<f64>>,
+}
+
+/// What stays the same over all candidates.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup<'a> {
+    pub(super) model: &'a Model,
+    pub(super) contract: &'a Contract,
+    pub(super) stats: &'a Stats,
+}
+
+/// Builds and proves a candidate; `None` when something does not fit.
+pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
+    let Body::Mlp(layers) = &setup.model.body;
+    let first = layers.first()?;
+    let inputs = input_scales(setup, plan, first)?;
+    let features: Vec<QuantiseOne> = inputs.iter().map(|input| input.one).collect();
+    let output = Interval {
+        low: inputs.iter().map(|input| input.q.low).min().unwrap_or(0),
+        high: inputs.iter().map(|input| input.q.high).max().unwrap_or(0),
+    };
+    let mut ops = vec![Op::Quantise(Quantise { features, output })];
+    let mut origins = vec![OpOrigin::Inputs];
+    let mut values: Vec<Interval> = inputs.iter().map(|input| input.q).collect();
+    let mut units: Vec<Vec<f64>> = Vec::with_capacity(layers.len());
+    for (index, layer) in layers.iter().enumerate() {
+        let stat = setup.stats.layers.get(index)?;
+        let lanes = *plan.lanes.get(index)?;
+        let real = match units.last() {
+            None => first_layer(setup, layer, stat, &inputs, &values, lanes),
+            Some(steps) => later_layer(layer, stat, steps, &values, lanes),
+        };
+        let built =
+            match (layers.get(index + 1), setup.stats.layers.get(index + 1), plan.lanes.get(index + 1)) {
+                (Some(next), Some(next_stat), Some(&next_lanes)) => {
+                    let top = stat.top.get(plan.clip)?;
+                    let bits = activation_bits(next, next_stat, top, next_lanes, plan.more_bits);
+                    let relu = layer.activation == Activation::Relu;
+                    integers(&real, Goal::Hidden { relu, bits, top })?
+                }
+                _ => integers(&real, Goal::Outputs)?,
+            };
+        let IntegerLayer { dense, units: own, values: next } = built;
+        origins.push(OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() });
+        ops.push(Op::Dense(dense));
+        units.push(own);
+        values = next;
+    }
+    let unit = *units.last()?.first()?;
+    let decision = decision(setup, unit);
+    let network = Network { inputs: setup.contract.inputs.clone(), ops, origins, decision };
+    let network = check(network).ok()?;
+    Some(Candidate { network, inputs, units })
+}
+
+/// Change of the normalised feature per raw unit, and its value at raw zero.
+pub(super) fn raw_gain(setup: Setup<'_>, input: usize) -> (f64, f64) {
+    let (Some(normalise), Some(feature)) =
+        (setup.model.normalise.get(input), setup.contract.inputs.get(input))
+    else {
+        return (0.0, 0.0);
+    };
+    let unit = (-f64::from(feature.fraction_bits.0)).exp2();
+    (normalise.scale * unit, normalise.offset - normalise.centre * normalise.scale)
+}
+
+/// Steps that balance the noise of rounded inputs against the noise of rounded weights.
+fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<Vec<InputScale>> {
+    let stat = setup.stats.layers.first()?;
+    let reach = reach(*plan.lanes.first()?);
+    let count = setup.stats.inputs.len();
+    let gains: Vec<(f64, f64)> = (0..count).map(|input| raw_gain(setup, input)).collect();
+    let ranges: Vec<Interval> =
+        setup.stats.inputs.iter().map(|input| input.ranges.get(plan.clip).copied()).collect::<Option<_>>()?;
+    // The scale that each neuron's exact bound allows, before rounding; it does not depend on the steps.
+    let scale_noise: f64 = (0..layer.weights.rows)
+        .zip(&layer.bias)
+        .zip(&stat.influence)
+        .map(|((row, &bias), influence)| {
+            let weights: Vec<f64> =
+                layer.weights.row(row).iter().zip(&gains).map(|(w, (gain, _))| w * gain).collect();
+            let constant: f64 =
+                layer.weights.row(row).iter().zip(&gains).map(|(w, (_, zero))| w * zero).sum();
+            let scale = bound(&weights, bias + constant, &ranges) / reach;
+            influence * scale * scale
+        })
+        .sum();
+    setup
+        .stats
+        .inputs
+        .iter()
+        .zip(&ranges)
+        .zip(gains)
+        .zip(&stat.spread)
+        .enumerate()
+        .map(|(column, (((input, &range), (gain, _)), &spread))| {
+            let width = (range.high as f64 - range.low as f64).max(1.0);
+            let weight_noise: f64 = (0..layer.weights.rows)
+                .zip(&stat.influence)
+                .filter_map(|(row, influence)| {
+                    let weight = layer.weights.row(row).get(column)? * gain;
+                    Some(influence * weight * weight)
+                })
+                .sum();
+            let spread = spread.max(width * LEAST_SPREAD);
+            let balanced = (spread * spread * scale_noise / weight_noise).sqrt().sqrt() * plan.input_step;
+            let least = width / MOST_INPUT_BITS.exp2();
+            // A feature that nothing reads keeps one step.
+            let step = if balanced.is_finite() { balanced.clamp(least, width.max(least)) } else { width };
+            Some(quantiser(range, input.centre, step))
+        })
+        .collect()
+}
+
+fn first_layer<'a>(
+    setup: Setup<'_>,
+    layer: &model::Dense,
+    stat: &'a LayerStat,
+    inputs: &[InputScale],
+    values: &'a [Interval],
+    lanes: Lanes,
+) -> RealLayer<'a> {
+    let gains: Vec<(f64, f64)> = (0..inputs.len()).map(|input| raw_gain(setup, input)).collect();
+    let mut weights = Vec::with_capacity(layer.weights.values.len());
+    let mut bias = Vec::with_capacity(layer.bias.len());
+    for (row, &own) in (0..layer.weights.rows).zip(&layer.bias) {
+        let mut constant = own;
+        for ((weight, (gain, zero)), input) in layer.weights.row(row).iter().zip(&gains).zip(inputs) {
+            constant += weight * (zero + gain * input.zero);
+            weights.push(weight * gain * input.step);
+        }
+        bias.push(constant);
+    }
+    let steps = inputs.iter().map(|input| input.step);
+    real_layer(weights, bias, stat, steps, values, lanes)
+}
+
+fn later_layer<'a>(
+    layer: &model::Dense,
+    stat: &'a LayerStat,
+    steps: &[f64],
+    values: &'a [Interval],
+    lanes: Lanes,
+) -> RealLayer<'a> {
+    let weights = (0..layer.weights.rows)
+        .flat_map(|row| layer.weights.row(row).iter().zip(steps).map(|(weight, step)| weight * step))
+        .collect();
+    real_layer(weights, layer.bias.clone(), stat, steps.iter().copied(), values, lanes)
+}
+
+fn real_layer<'a>(
+    weights: Vec<f64>,
+    bias: Vec<f64>,
+    stat: &'a LayerStat,
+    steps: impl Iterator<Item = f64>,
+    inputs: &'a [Interval],
+    lanes: Lanes,
+) -> RealLayer<'a> {
+    let spread = stat.spread.iter().zip(steps.chain([1.0])).map(|(spread, step)| spread / step).collect();
+    let propagation = stat.propagation.as_deref();
+    RealLayer { weights, bias, inputs, spread, propagation, influence: &stat.influence, lanes }
+}
+
+/// The width of a layer's activations that balances their rounding against that of the next layer's weights.
+fn activation_bits(next: &model::Dense, stat: &LayerStat, top: &[f64], lanes: Lanes, more: i32) -> u8 {
+    let reach = reach(lanes);
+    let (mut value_noise, mut weight_noise) = (0.0, 0.0);
+    let relative: f64 = stat
+        .spread
+        .iter()
+        .zip(top)
+        .filter(|&(_, &top)| top > 0.0)
+        .map(|(spread, top)| (spread / top) * (spread / top))
+        .sum();
+    for (row, influence) in (0..next.weights.rows).zip(&stat.influence) {
+        let products = || next.weights.row(row).iter().zip(top).map(|(weight, top)| weight * top);
+        let square: f64 = products().map(|product| product * product).sum();
+        let (low, high) =
+            products().fold((0.0, 0.0), |(low, high), p: f64| (low + p.min(0.0), high + p.max(0.0)));
+        let scale = f64::max(-low, high) / reach;
+        value_noise += influence * square;
+        weight_noise += influence * scale * scale * relative;
+    }
+    let balanced = (value_noise / weight_noise).log2() / 4.0;
+    let bits = if balanced.is_finite() { balanced.round() + f64::from(more) } else { 8.0 };
+    bits.clamp(2.0, MOST_ACTIVATION_BITS) as u8
+}
+
+fn decision(setup: Setup<'_>, unit: f64) -> Decision {
+    let rule = match setup.model.head {
+        Head::Scores => Rule::None,
+        Head::Logits => Rule::ArgMax,
+        Head::Logistic => Rule::Positive,
+    };
+    let tests = setup.contract.rules.iter().map(|wish| rule_test(*wish, unit)).collect();
+    Decision { rule, unit, labels: setup.contract.labels.clone(), tests }
+}
+
+/// A probability `p` of one of two classes is reached when the difference of the outputs reaches
+/// `ln(p / (1 - p))`, that is `ceil(logit / unit)` raw units.
+fn rule_test(wish: RuleWish, unit: f64) -> RuleTest {
+    /// Beyond what outputs of a checked network differ by, and far from overflow when compared.
+    const ALWAYS: i64 = 1 << 62;
+    let Some(probability) = wish.probability else { return RuleTest::Label { class: wish.class } };
+    let millionths = f64::from(probability.0.min(1_000_000));
+    let margin = if probability.0 == 0 {
+        -ALWAYS
+    } else if probability.0 >= 1_000_000 {
+        ALWAYS
+    } else {
+        // The quotient of two exact integers: one rounding before the logarithm.
+        let logit = (millionths / (1_000_000.0 - millionths)).ln();
+        ((logit / unit).ceil() as i64).clamp(-ALWAYS, ALWAYS)
+    };
+    RuleTest::Margin { class: wish.class, margin }
+}

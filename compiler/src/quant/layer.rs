@@ -1,0 +1,190 @@
+//! One dense layer in integers: a scale for each neuron, a shift for the layer, rounded weights.
+//!
+//! A neuron's sum in units of its scale must fit the lane, by the exact interval of the rounded weights; and
+//! its largest value near the data should land near the top of the activation range. ReLU commutes with
+//! positive scales, so the next layer's columns absorb them.
+
+use super::rounding::{MOST, Moments, round_row};
+use crate::check::bounds::{lane_range, posted, weighted_sum};
+use crate::ir::{Dense, Interval, Lanes, Post};
+
+/// Sums in a register of their own are kept below `2^53`, so that every integer of theirs is a double.
+const SINGLE_LANE_REACH: f64 = 4_503_599_627_370_496.0;
+/// Attempts to make a neuron fit its lane by a coarser scale.
+const ATTEMPTS: usize = 64;
+/// Part of the noise of rounded weights that error propagation leaves.
+const COMPENSATED: f64 = 0.3;
+
+/// A layer over integers, its weights still real.
+#[derive(Debug)]
+pub(super) struct RealLayer<'a> {
+    /// Row-major, per step of the integer input.
+    pub(super) weights: Vec<f64>,
+    pub(super) bias: Vec<f64>,
+    /// What each integer input lies in.
+    pub(super) inputs: &'a [Interval],
+    /// Root mean square of each integer input, and of the constant.
+    pub(super) spread: Vec<f64>,
+    pub(super) propagation: Option<&'a [Vec<f64>]>,
+    pub(super) influence: &'a [f64],
+    pub(super) lanes: Lanes,
+}
+
+/// What becomes of the sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Goal<'a> {
+    /// Activations of `bits` magnitude bits; `top` is each neuron's largest sum worth keeping.
+    Hidden { relu: bool, bits: u8, top: &'a [f64] },
+    /// Raw outputs on one common scale.
+    Outputs,
+}
+
+/// A layer in integers.
+#[derive(Debug)]
+pub(super) struct IntegerLayer {
+    pub(super) dense: Dense,
+    /// Real value of one unit of each neuron's result.
+    pub(super) units: Vec<f64>,
+    /// Interval of each result.
+    pub(super) values: Vec<Interval>,
+}
+
+/// Largest magnitude that a sum may reach in its lane.
+pub(super) fn reach(lanes: Lanes) -> f64 {
+    match lanes {
+        Lanes::One => SINGLE_LANE_REACH,
+        Lanes::Two | Lanes::Three => (1i64 << (lanes.bits() - 1)) as f64 - 1.0,
+    }
+}
+
+/// The largest magnitude of a real sum over the box of integer inputs.
+pub(super) fn bound(weights: &[f64], bias: f64, inputs: &[Interval]) -> f64 {
+    let (low, high) = weights.iter().zip(inputs).fold((bias, bias), |(low, high), (&weight, input)| {
+        let (first, second) = (weight * input.low as f64, weight * input.high as f64);
+        (low + first.min(second), high + first.max(second))
+    });
+    low.abs().max(high.abs())
+}
+
+/// Rounds a layer; `None` when some neuron cannot fit its lane.
+pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>) -> Option<IntegerLayer> {
+    let columns = layer.inputs.len();
+    let finest: Vec<f64> = layer
+        .weights
+        .chunks_exact(columns.max(1))
+        .zip(&layer.bias)
+        .map(|(weights, &bias)| {
+            let widest = weights.iter().fold(0.0f64, |most, weight| most.max(weight.abs()));
+            let scale = bound(weights, bias, layer.inputs) / (reach(layer.lanes) * 0.995);
+            scale.max(widest / MOST).max(f64::MIN_POSITIVE * 1e30)
+        })
+        .collect();
+    let (post, scales) = match goal {
+        Goal::Outputs => {
+            let common = finest.iter().copied().fold(0.0, f64::max);
+            (Post::Raw, vec![common; finest.len()])
+        }
+        Goal::Hidden { relu, bits, top } => {
+            let (shift, scales) = hidden_scales(layer, &finest, bits, top);
+            // A signed activation spends one more bit on its sign.
+            let post = if relu { Post::Relu { shift, bits } } else { Post::Signed { shift, bits: bits + 1 } };
+            (post, scales)
+        }
+    };
+    let common = matches!(goal, Goal::Outputs);
+    assemble(layer, post, scales, common)
+}
+
+/// The layer's shift and the neurons' scales with the least expected noise in the margin.
+fn hidden_scales(layer: &RealLayer<'_>, finest: &[f64], bits: u8, top: &[f64]) -> (u8, Vec<f64>) {
+    let levels = f64::from(bits).exp2() - 1.0;
+    let square: f64 = layer.spread.iter().map(|spread| spread * spread).sum::<f64>() * COMPENSATED;
+    let scales_at = |shift: u8| -> Vec<f64> {
+        let reach = levels * f64::from(shift).exp2();
+        finest.iter().zip(top).map(|(&finest, &top)| finest.max(top / reach)).collect()
+    };
+    let noise = |shift: u8| -> f64 {
+        let rounding = if shift == 0 { 0.0 } else { (2.0 * f64::from(shift)).exp2() };
+        scales_at(shift)
+            .iter()
+            .zip(layer.influence)
+            .map(|(scale, influence)| influence * scale * scale * (square + rounding))
+            .sum()
+    };
+    let shift = (0..=44u8).min_by(|&a, &b| noise(a).total_cmp(&noise(b))).unwrap_or(0);
+    (shift, scales_at(shift))
+}
+
+fn assemble(layer: &RealLayer<'_>, post: Post, mut scales: Vec<f64>, common: bool) -> Option<IntegerLayer> {
+    let columns = layer.inputs.len();
+    let (shift, half) = match post {
+        Post::Raw | Post::Relu { shift: 0, .. } | Post::Signed { shift: 0, .. } => (0, 0),
+        Post::Relu { shift, .. } | Post::Signed { shift, .. } => (shift, 1i64 << (shift - 1)),
+    };
+    let range = lane_range(layer.lanes);
+    let moments = Moments { spread: &layer.spread, propagation: layer.propagation };
+    for _ in 0..ATTEMPTS {
+        let mut dense = Dense {
+            rows: layer.bias.len(),
+            columns,
+            weights: Vec::with_capacity(layer.weights.len()),
+            bias: Vec::with_capacity(layer.bias.len()),
+            lanes: layer.lanes,
+            post,
+        };
+        let mut values = Vec::with_capacity(dense.rows);
+        let mut worst = 0.0f64;
+        for ((weights, &bias), scale) in
+            layer.weights.chunks_exact(columns.max(1)).zip(&layer.bias).zip(&mut scales)
+        {
+            let (row, bias, sum) = fit(weights, bias, scale, half, layer, moments, common)?;
+            let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);
+            worst = worst.max(overshoot);
+            if overshoot <= 1.0 {
+                let acc = Interval { low: i64::try_from(sum.low).ok()?, high: i64::try_from(sum.high).ok()? };
+                values.push(posted(post, acc));
+            }
+            dense.weights.extend(row);
+            dense.bias.push(bias);
+        }
+        if values.len() == dense.rows {
+            let units = scales.iter().map(|scale| scale * f64::from(shift).exp2()).collect();
+            return Some(IntegerLayer { dense, units, values });
+        }
+        // Outputs share one scale, so all of them become coarser together.
+        for scale in &mut scales {
+            *scale *= (worst * 1.0005).max(1.001);
+        }
+    }
+    None
+}
+
+type Row = (Vec<i64>, i64, crate::check::bounds::Wide);
+
+/// Rounds one neuron; unless the scale is shared, makes it coarser until the sum fits the lane.
+fn fit(
+    weights: &[f64],
+    bias: f64,
+    scale: &mut f64,
+    half: i64,
+    layer: &RealLayer<'_>,
+    moments: Moments<'_>,
+    common: bool,
+) -> Option<Row> {
+    let range = lane_range(layer.lanes);
+    for _ in 0..ATTEMPTS {
+        let targets = weights.iter().chain([&bias]).map(|value| value / *scale).collect();
+        let mut row = round_row(targets, moments);
+        let bias = row.pop()?.checked_add(half)?;
+        let sum = weighted_sum(&row, bias, layer.inputs);
+        let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);
+        if common || (sum.low >= range.low && sum.high <= range.high) {
+            return Some((row, bias, sum));
+        }
+        *scale *= (overshoot * 1.0005).max(1.001);
+        if !scale.is_finite() {
+            return None;
+        }
+    }
+    None
+}

@@ -1,0 +1,82 @@
+//! What quantisation did, for `--report` and for the eye.
+
+use serde::Serialize;
+
+use crate::ir::Interval;
+
+/// The whole report. Everything in it is a function of model, contract, rows and options.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuantReport {
+    /// Whether rows were given; otherwise they were drawn from the model's scaler.
+    pub calibrated: bool,
+    /// Rows compared, ties not among them.
+    pub rows: usize,
+    /// Rows on which single and double precision disagree.
+    pub ties: usize,
+    /// Rows whose label changed.
+    pub flips: u64,
+    /// What the budget allows.
+    pub allowed: u64,
+    pub predicted_ns: f64,
+    pub inputs: Vec<InputReport>,
+    pub layers: Vec<LayerReport>,
+    /// What was tried, in order.
+    pub search: Vec<Attempt>,
+}
+
+/// One feature's quantiser.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InputReport {
+    pub name: String,
+    pub fraction_bits: u8,
+    /// Clamping range in the feature's own unit.
+    pub low: f64,
+    pub high: f64,
+    /// Distance of two neighbouring quantised values in the feature's own unit.
+    pub step: f64,
+    /// What the quantised value lies in.
+    pub quantised: Interval,
+    /// Sampled rows that the range clamps.
+    pub saturated: u64,
+}
+
+/// One dense layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerReport {
+    pub layer: usize,
+    /// The node it came from.
+    pub node: String,
+    pub outputs: usize,
+    pub inputs: usize,
+    /// Accumulators per register.
+    pub lanes: usize,
+    /// Width of its activations; `None` for raw outputs.
+    pub bits: Option<u8>,
+    pub shift: u8,
+    /// Bits of the widest proved accumulator, its sign included, and of the lane.
+    pub accumulator_bits: u32,
+    pub lane_bits: u32,
+    /// Real value of one unit of a result: the finest and the coarsest neuron.
+    pub finest_unit: f64,
+    pub coarsest_unit: f64,
+    /// Sampled activations that the clamp cuts.
+    pub saturated: u64,
+    pub predicted_ns: f64,
+}
+
+/// One combination of lanes that the search looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Attempt {
+    /// Accumulators per register, layer by layer.
+    pub lanes: Vec<usize>,
+    pub predicted_ns: f64,
+    /// Share of rows, nearest to the boundary first, that ranges were taken from.
+    pub clip: f64,
+    /// Factor on every input step and bits added to every activation.
+    pub input_step: f64,
+    pub more_bits: i32,
+    /// Flips among the rows nearest to the boundary; counting stops early when there are far too many.
+    pub pilot_flips: u64,
+    /// Flips among all rows; `None` when the pilot already showed too many.
+    pub flips: Option<u64>,
+}

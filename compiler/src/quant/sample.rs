@@ -1,0 +1,184 @@
+//! Rows to measure on: the calibration file's, or rows drawn from the model's scaler; sorted by how near they
+//! are to another label, without the rows on which single and double precision disagree.
+
+use super::float::{Forward, Outputs, label, margin};
+use super::{Calibration, Contract};
+use crate::diag::codes::quant::{NO_ROWS, WIDTH};
+use crate::diag::{Diagnostic, Origin, Outcome};
+use crate::ir::Interval;
+use crate::model::{Body, Head, Model, Normalise};
+
+/// Rows drawn when there is no calibration file: enough for a share of 0.1 % to mean something.
+const DRAWN_ROWS: usize = 4096;
+/// Multiply-accumulates that evaluating the drawn rows may cost; larger models get fewer rows.
+const DRAWN_WORK: usize = 1 << 26;
+/// Standard deviations around the scaler's centre within which rows are drawn.
+const DRAWN_REACH: f64 = 4.0;
+/// A regressor's row counts as flipped when its output is off by more than this share of the outputs' range.
+const REGRESSOR_TOLERANCE: f64 = 1.0 / 256.0;
+
+/// What every candidate is compared with.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) width: usize,
+    /// Row-major raw values, nearest to another label first.
+    pub(super) rows: Vec<i64>,
+    pub(super) expected: Expected,
+    /// Rows on which single and double precision disagree; not among `rows`.
+    pub(super) ties: usize,
+    pub(super) calibrated: bool,
+}
+
+/// What the float model says about each row.
+#[derive(Debug)]
+pub(super) enum Expected {
+    Labels(Vec<u32>),
+    /// Row-major outputs of a regressor, and how far off each may be.
+    Values {
+        outputs: Vec<f64>,
+        tolerance: f64,
+    },
+}
+
+impl Sample {
+    pub(super) fn count(&self) -> usize {
+        self.rows.len() / self.width.max(1)
+    }
+
+    /// The first `count` rows.
+    pub(super) fn nearest(&self, count: usize) -> &[i64] {
+        self.rows.get(..count * self.width).unwrap_or(&self.rows)
+    }
+}
+
+/// Multiply-accumulates of one inference.
+pub(super) fn work(model: &Model) -> usize {
+    let Body::Mlp(layers) = &model.body;
+    layers.iter().map(|layer| layer.weights.values.len()).sum()
+}
+
+pub(super) fn prepare(
+    model: &Model,
+    contract: &Contract,
+    calibration: Option<Calibration<'_>>,
+) -> Outcome<Sample> {
+    let width = model.input_count().max(1);
+    let drawn;
+    let rows = match calibration {
+        Some(calibration) => calibration.rows,
+        None => {
+            drawn = draw(model, contract);
+            &drawn
+        }
+    };
+    if !rows.len().is_multiple_of(width) || contract.inputs.len() != model.input_count() {
+        return Err(vec![refusal(
+            &WIDTH,
+            format!("the model has {} inputs, and the rows do not", model.input_count()),
+            "give one value for each input in every row",
+        )]);
+    }
+    let mut double = Outputs::new(model);
+    Forward::<f64>::new(model, &contract.inputs).run(rows, &mut double);
+    let mut single = Outputs::new(model);
+    Forward::<f32>::new(model, &contract.inputs).run(rows, &mut single);
+    let outputs = model.output_count().max(1);
+    let mut order: Vec<(f64, usize, u32)> = Vec::new();
+    let mut ties = 0;
+    for (index, (wide, short)) in
+        double.values.chunks_exact(outputs).zip(single.values.chunks_exact(outputs)).enumerate()
+    {
+        let chosen = label(model.head, wide);
+        if chosen == label(model.head, short) {
+            order.push((margin(model.head, wide), index, chosen));
+        } else {
+            ties += 1;
+        }
+    }
+    if order.is_empty() {
+        return Err(vec![refusal(
+            &NO_ROWS,
+            "there is no row to compare labels on".to_owned(),
+            "give calibration rows like those that the model was trained on",
+        )]);
+    }
+    order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let sorted = order
+        .iter()
+        .filter_map(|&(_, index, _)| rows.get(index * width..(index + 1) * width))
+        .flatten()
+        .copied()
+        .collect();
+    let expected = match model.head {
+        Head::Logits | Head::Logistic => Expected::Labels(order.iter().map(|&(_, _, label)| label).collect()),
+        Head::Scores => {
+            let values: Vec<f64> = order
+                .iter()
+                .filter_map(|&(_, index, _)| double.values.get(index * outputs..(index + 1) * outputs))
+                .flatten()
+                .copied()
+                .collect();
+            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let tolerance = ((high - low) * REGRESSOR_TOLERANCE).max(f64::MIN_POSITIVE);
+            Expected::Values { outputs: values, tolerance }
+        }
+    };
+    Ok(Sample { width, rows: sorted, expected, ties, calibrated: calibration.is_some() })
+}
+
+/// The raw interval in which training values of a feature lay: `reach` standard deviations around the
+/// scaler's centre, or the whole declared range when the model has no scaler and the range is a real one.
+pub(super) fn trained_range(normalise: &Normalise, input: &crate::ir::Input, reach: f64) -> Interval {
+    /// A declared range wider than this is no statement about the feature.
+    const STATEMENT: i128 = 1 << 53;
+    let declared = input.range;
+    let width = i128::from(declared.high) - i128::from(declared.low);
+    if *normalise == Normalise::IDENTITY && width < STATEMENT {
+        return declared;
+    }
+    let unit = f64::from(input.fraction_bits.0).exp2();
+    let scale = if normalise.scale == 0.0 { 1.0 } else { normalise.scale };
+    let middle = normalise.centre - normalise.offset / scale;
+    let spread = reach / scale.abs();
+    // Float to integer conversion saturates.
+    let low = (((middle - spread) * unit).floor() as i64).clamp(declared.low, declared.high);
+    let high = (((middle + spread) * unit).ceil() as i64).clamp(declared.low, declared.high);
+    Interval { low, high }
+}
+
+fn draw(model: &Model, contract: &Contract) -> Vec<i64> {
+    let count = (DRAWN_WORK / work(model).max(1)).clamp(256, DRAWN_ROWS);
+    let mut random = SplitMix(0x6e6e_6270_6663);
+    let ranges: Vec<Interval> = model
+        .normalise
+        .iter()
+        .zip(&contract.inputs)
+        .map(|(normalise, input)| trained_range(normalise, input, DRAWN_REACH))
+        .collect();
+    (0..count).flat_map(|_| ranges.iter().map(|range| random.within(*range)).collect::<Vec<i64>>()).collect()
+}
+
+/// The generator of Steele, Lea and Flood (OOPSLA 2014): tiny, and the same everywhere.
+#[derive(Debug)]
+pub(super) struct SplitMix(pub(super) u64);
+
+impl SplitMix {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn within(&mut self, range: Interval) -> i64 {
+        let span = (i128::from(range.high) - i128::from(range.low) + 1) as u128;
+        let offset = (u128::from(self.next()) * span) >> 64;
+        (i128::from(range.low) + offset as i128) as i64
+    }
+}
+
+fn refusal(code: &'static crate::diag::Code, message: String, help: &str) -> Diagnostic {
+    Diagnostic::new(code, Origin::Flag { flag: "--calibrate".to_owned() }, message, help)
+}

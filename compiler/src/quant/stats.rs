@@ -1,0 +1,344 @@
+//! What the float model does near its decision boundary: centres, spreads, maxima, second moments, and how
+//! much each neuron moves the margin.
+//!
+//! Labels flip near the boundary only, so rows near it decide where precision goes; rows far from it decide
+//! no more than where clamping may start.
+
+use super::Contract;
+use super::float::{Column, Forward, Real, Watch};
+use super::linalg::inverse_upper;
+use super::sample::{Sample, trained_range, work};
+use crate::ir::Interval;
+use crate::model::{Activation, Body, Dense, Head, Model};
+
+/// How far clamping may reach into the data: the share of rows, nearest to the boundary first, whose values
+/// are all kept.
+pub(super) const CLIPS: [f64; 3] = [1.0, 0.25, 0.05];
+/// Without calibration, the same in standard deviations.
+const REACHES: [f64; 3] = [8.0, 6.0, 4.5];
+/// Rows near the boundary, and rows from everywhere, that second moments are taken over.
+const NEAR_ROWS: usize = 2048;
+const FAR_ROWS: usize = 512;
+/// A row from everywhere counts this much.
+const FAR_WEIGHT: f64 = 0.1;
+/// Widest layer input whose second moments are used; beyond it weights are rounded one by one.
+const WIDEST: usize = 400;
+/// Share of its own variance that is added to each input's, against moments that few rows determine badly.
+const DAMPING: f64 = 0.01;
+
+#[derive(Debug)]
+pub(super) struct Stats {
+    pub(super) inputs: Vec<InputStat>,
+    pub(super) layers: Vec<LayerStat>,
+}
+
+/// One feature, in raw units.
+#[derive(Debug)]
+pub(super) struct InputStat {
+    /// Mean near the boundary: where the quantised value is zero.
+    pub(super) centre: f64,
+    /// Clamping range for each entry of [`CLIPS`].
+    pub(super) ranges: [Interval; CLIPS.len()],
+}
+
+#[derive(Debug)]
+pub(super) struct LayerStat {
+    /// Root mean square of each input about its zero, and 1 for the constant that the bias multiplies.
+    pub(super) spread: Vec<f64>,
+    /// Error propagation of sequential rounding over the inputs and the constant, scaled by `spread`.
+    pub(super) propagation: Option<Vec<Vec<f64>>>,
+    /// Largest magnitude of each sum for each entry of [`CLIPS`]; of positive sums only before a ReLU.
+    pub(super) top: [Vec<f64>; CLIPS.len()],
+    /// Mean square of the margin's derivative by each sum.
+    pub(super) influence: Vec<f64>,
+}
+
+pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> Stats {
+    let Body::Mlp(layers) = &model.body;
+    let forward = Forward::<f64>::new(model, &contract.inputs);
+
+    let mut tops = Tops::new(layers, sample.count());
+    forward.run(&sample.rows, &mut tops);
+
+    let (probe, weights) = probe_rows(model, sample);
+    let mut sums = Sums { layers: vec![Vec::new(); layers.len()] };
+    forward.run(&probe, &mut sums);
+
+    let inputs = input_stats(model, contract, sample, &probe, &weights);
+    let influences = influences(model, layers, &sums, &weights);
+    let mut columns: Vec<Vec<f64>> = (0..sample.width)
+        .zip(&inputs)
+        .map(|(index, stat)| {
+            probe
+                .chunks_exact(sample.width)
+                .filter_map(|row| row.get(index))
+                .map(|&x| x as f64 - stat.centre)
+                .collect()
+        })
+        .collect();
+    let mut stats = Vec::with_capacity(layers.len());
+    for (((layer, top), own), influence) in layers.iter().zip(tops.best).zip(sums.layers).zip(influences) {
+        let (spread, propagation) = moments(&columns, &weights);
+        stats.push(LayerStat { spread, propagation, top, influence });
+        columns = own;
+        if layer.activation == Activation::Relu {
+            for value in columns.iter_mut().flatten() {
+                *value = value.max(0.0);
+            }
+        }
+    }
+    Stats { inputs, layers: stats }
+}
+
+/// Running maxima over rows in order, remembered where each clip's share of the rows ends.
+struct Tops {
+    relu: Vec<bool>,
+    ends: [usize; CLIPS.len()],
+    seen: Vec<usize>,
+    best: Vec<[Vec<f64>; CLIPS.len()]>,
+}
+
+impl Tops {
+    fn new(layers: &[Dense], rows: usize) -> Self {
+        Self {
+            relu: layers.iter().map(|layer| layer.activation == Activation::Relu).collect(),
+            ends: CLIPS.map(|share| ((share * rows as f64).ceil() as usize).max(1)),
+            seen: vec![0; layers.len()],
+            best: layers.iter().map(|layer| CLIPS.map(|_| vec![0.0; layer.weights.rows])).collect(),
+        }
+    }
+}
+
+impl Watch<f64> for Tops {
+    fn layer(&mut self, layer: usize, sums: &[Column<f64>], count: usize) {
+        let (Some(best), Some(seen), Some(&relu)) =
+            (self.best.get_mut(layer), self.seen.get_mut(layer), self.relu.get(layer))
+        else {
+            return;
+        };
+        for (clip, &end) in best.iter_mut().zip(&self.ends) {
+            if *seen >= end {
+                continue;
+            }
+            for (top, column) in clip.iter_mut().zip(sums) {
+                let values = column.iter().take(count);
+                let most = if relu {
+                    values.fold(0.0, |most: f64, &value| most.max(value))
+                } else {
+                    values.fold(0.0, |most: f64, value| most.max(value.abs()))
+                };
+                *top = top.max(most);
+            }
+        }
+        *seen += count;
+    }
+}
+
+/// Every layer's sums, neuron by neuron.
+struct Sums {
+    layers: Vec<Vec<Vec<f64>>>,
+}
+
+impl<T: Real> Watch<T> for Sums {
+    fn layer(&mut self, layer: usize, sums: &[Column<T>], count: usize) {
+        if let Some(kept) = self.layers.get_mut(layer) {
+            kept.resize(sums.len(), Vec::new());
+            for (column, values) in kept.iter_mut().zip(sums) {
+                column.extend(values.iter().take(count).map(|value| value.wide()));
+            }
+        }
+    }
+}
+
+/// Rows near the boundary and some from everywhere, with their weights.
+fn probe_rows(model: &Model, sample: &Sample) -> (Vec<i64>, Vec<f64>) {
+    /// Multiply-accumulates that running the probe and its derivatives may cost.
+    const WORK: usize = 1 << 25;
+    let most = (WORK / work(model).max(1)).max(64);
+    let near = sample.count().min(NEAR_ROWS).min(most);
+    let mut rows = sample.nearest(near).to_vec();
+    let mut weights = vec![1.0; near];
+    let far = FAR_ROWS.min(most);
+    let step = (sample.count().saturating_sub(near) / far).max(1);
+    for row in sample.rows.chunks_exact(sample.width).skip(near).step_by(step) {
+        rows.extend_from_slice(row);
+        weights.push(FAR_WEIGHT);
+    }
+    (rows, weights)
+}
+
+fn input_stats(
+    model: &Model,
+    contract: &Contract,
+    sample: &Sample,
+    probe: &[i64],
+    weights: &[f64],
+) -> Vec<InputStat> {
+    let total: f64 = weights.iter().sum();
+    let ends = CLIPS.map(|share| ((share * sample.count() as f64).ceil() as usize).max(1));
+    model
+        .normalise
+        .iter()
+        .zip(&contract.inputs)
+        .enumerate()
+        .map(|(index, (normalise, input))| {
+            let values = probe.chunks_exact(sample.width).filter_map(|row| row.get(index));
+            let centre = values.zip(weights).map(|(&x, weight)| x as f64 * weight).sum::<f64>() / total;
+            let ranges = if sample.calibrated {
+                ends.map(|end| {
+                    let values =
+                        sample.nearest(end).chunks_exact(sample.width).filter_map(|row| row.get(index));
+                    widened(values, input.range)
+                })
+            } else {
+                REACHES.map(|reach| trained_range(normalise, input, reach))
+            };
+            InputStat { centre, ranges }
+        })
+        .collect()
+}
+
+/// The range of some values, an eighth wider on either side, within what can arrive at all.
+fn widened<'a>(values: impl Iterator<Item = &'a i64>, declared: Interval) -> Interval {
+    let (low, high) = values.fold((i64::MAX, i64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+    if low > high {
+        return declared;
+    }
+    let extra = i64::try_from((i128::from(high) - i128::from(low)) / 8 + 1).unwrap_or(i64::MAX);
+    // Rows outside the declared range do not arrive in the kernel; they saturate here as they would there.
+    Interval {
+        low: low.saturating_sub(extra).clamp(declared.low, declared.high),
+        high: high.saturating_add(extra).clamp(declared.low, declared.high),
+    }
+}
+
+/// Spread of each column about zero, and the propagation factor of the columns and a constant.
+fn moments(columns: &[Vec<f64>], weights: &[f64]) -> (Vec<f64>, Option<Vec<Vec<f64>>>) {
+    let total: f64 = weights.iter().sum();
+    let mut spread: Vec<f64> = columns
+        .iter()
+        .map(|column| (column.iter().zip(weights).map(|(x, w)| x * x * w).sum::<f64>() / total).sqrt())
+        .collect();
+    spread.push(1.0);
+    let n = spread.len();
+    if n > WIDEST {
+        return (spread, None);
+    }
+    // Scaled columns, weighted by the root of the row's weight, so that moments are plain products.
+    let root: Vec<f64> = weights.iter().map(|weight| (weight / total).sqrt()).collect();
+    let constant = vec![1.0; weights.len()];
+    let scaled: Vec<Vec<f64>> = columns
+        .iter()
+        .chain([&constant])
+        .zip(&spread)
+        .map(|(column, &spread)| {
+            let scale = if spread > 0.0 { 1.0 / spread } else { 0.0 };
+            column.iter().zip(&root).map(|(x, r)| x * scale * r).collect()
+        })
+        .collect();
+    let mut matrix = vec![0.0; n * n];
+    for (i, left) in scaled.iter().enumerate() {
+        for (j, right) in scaled.iter().enumerate().take(i + 1) {
+            let mut value = product(left, right);
+            if i == j {
+                value = if value > 0.0 { value + DAMPING } else { 1.0 };
+            }
+            for position in [i * n + j, j * n + i] {
+                if let Some(cell) = matrix.get_mut(position) {
+                    *cell = value;
+                }
+            }
+        }
+    }
+    (spread, inverse_upper(&matrix, n))
+}
+
+/// Dot product with independent partial sums, so that it vectorises.
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    let (a_blocks, a_rest) = a.as_chunks::<8>();
+    let (b_blocks, b_rest) = b.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum::<f64>()
+}
+
+/// Mean square of the margin's derivative by every sum, by back-propagation over the probe.
+fn influences(model: &Model, layers: &[Dense], sums: &Sums, weights: &[f64]) -> Vec<Vec<f64>> {
+    let total: f64 = weights.iter().sum();
+    let mut result: Vec<Vec<f64>> = layers.iter().map(|layer| vec![0.0; layer.weights.rows]).collect();
+    for (index, weight) in weights.iter().enumerate() {
+        let share = weight / total;
+        let mut gradient: Vec<f64> = match sums.layers.last() {
+            Some(last) => {
+                let outputs: Vec<f64> = last.iter().filter_map(|column| column.get(index).copied()).collect();
+                margin_gradient(model.head, &outputs)
+            }
+            None => Vec::new(),
+        };
+        for (position, layer) in layers.iter().enumerate().rev() {
+            if let Some(own) = result.get_mut(position) {
+                for (influence, g) in own.iter_mut().zip(&gradient) {
+                    *influence += share * g * g;
+                }
+            }
+            let Some(before) = position.checked_sub(1) else { break };
+            let mut next = vec![0.0; layer.weights.columns];
+            for (row, g) in gradient.iter().enumerate() {
+                if *g != 0.0 {
+                    for (value, weight) in next.iter_mut().zip(layer.weights.row(row)) {
+                        *value += g * weight;
+                    }
+                }
+            }
+            let relu = layers.get(before).is_some_and(|layer| layer.activation == Activation::Relu);
+            if let (true, Some(own)) = (relu, sums.layers.get(before)) {
+                for (value, column) in next.iter_mut().zip(own) {
+                    if column.get(index).is_none_or(|&sum| sum <= 0.0) {
+                        *value = 0.0;
+                    }
+                }
+            }
+            gradient = next;
+        }
+    }
+    // A neuron that never moves the margin still gets some precision.
+    for own in &mut result {
+        let mean = own.iter().sum::<f64>() / own.len().max(1) as f64;
+        let floor = if mean > 0.0 { mean * 1e-3 } else { 1.0 };
+        for value in own {
+            *value = value.max(floor);
+        }
+    }
+    result
+}
+
+fn margin_gradient(head: Head, outputs: &[f64]) -> Vec<f64> {
+    match head {
+        Head::Scores | Head::Logistic => vec![1.0; outputs.len()],
+        Head::Logits => {
+            let first = (0..outputs.len()).max_by(|&a, &b| compare(outputs, a, b));
+            let second =
+                (0..outputs.len()).filter(|i| Some(*i) != first).max_by(|&a, &b| compare(outputs, a, b));
+            (0..outputs.len())
+                .map(|i| {
+                    if Some(i) == first {
+                        1.0
+                    } else if Some(i) == second {
+                        -1.0
+                    } else {
+                        0.0
+                    }
+                })
+                .collect()
+        }
+    }
+}
+
+fn compare(outputs: &[f64], a: usize, b: usize) -> std::cmp::Ordering {
+    let at = |index: usize| outputs.get(index).copied().unwrap_or(f64::NEG_INFINITY);
+    at(a).total_cmp(&at(b))
+}

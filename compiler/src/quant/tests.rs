@@ -1,0 +1,239 @@
+//! Tests of quantisation as a whole.
+
+use super::sample::SplitMix;
+use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, quantise};
+use crate::check::check;
+use crate::diag::NodeRef;
+use crate::ir::{FractionBits, Input, Interval, Lanes, RuleTest, interpret};
+use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise};
+use crate::spec::typed::Probability;
+
+/// A number in -1..1 of roughly bell shape.
+fn bell(random: &mut SplitMix) -> f64 {
+    let uniform = |random: &mut SplitMix| random.next() as f64 / u64::MAX as f64;
+    (uniform(random) + uniform(random) + uniform(random)) / 1.5 - 1.0
+}
+
+/// A random multilayer perceptron whose inputs have scales from 1 to 1e12.
+fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
+    let mut random = SplitMix(seed);
+    let inputs = widths[0];
+    let layers = widths
+        .windows(2)
+        .enumerate()
+        .map(|(index, pair)| {
+            let (columns, rows) = (pair[0], pair[1]);
+            let spread = 2.0 / (columns as f64).sqrt();
+            Dense {
+                origin: NodeRef { index, name: format!("fc{index}"), operator: "Gemm".to_owned() },
+                weights: Matrix {
+                    rows,
+                    columns,
+                    values: (0..rows * columns).map(|_| bell(&mut random) * spread).collect(),
+                },
+                bias: (0..rows).map(|_| bell(&mut random) * 0.3).collect(),
+                activation: if index + 2 == widths.len() { Activation::Identity } else { Activation::Relu },
+            }
+        })
+        .collect();
+    let normalise = (0..inputs)
+        .map(|index| {
+            let scale = 10f64.powf(12.0 * index as f64 / (inputs.max(2) - 1) as f64);
+            Normalise { centre: 3.0 * scale, scale: 1.0 / scale, offset: 0.0 }
+        })
+        .collect();
+    Model {
+        inputs: vec![None; inputs],
+        normalise,
+        body: Body::Mlp(layers),
+        head,
+        classes: None,
+        hash: [0; 32],
+    }
+}
+
+fn strict() -> Options {
+    Options { max_flips: MaxFlips::Rows(0), lanes: None }
+}
+
+/// Rows around the scaler's centre, some of them far out.
+fn rows(model: &Model, contract: &Contract, count: usize) -> Vec<i64> {
+    let mut random = SplitMix(99);
+    (0..count)
+        .flat_map(|row| {
+            let far = if row % 50 == 0 { 30.0 } else { 2.0 };
+            model
+                .normalise
+                .iter()
+                .zip(&contract.inputs)
+                .map(|(normalise, input)| {
+                    let real = normalise.centre + far * bell(&mut random) / normalise.scale;
+                    (real * f64::from(input.fraction_bits.0).exp2()) as i64
+                })
+                .collect::<Vec<i64>>()
+        })
+        .collect()
+}
+
+/// The float model's label of a raw row, computed without any of the code under test.
+fn float_label(model: &Model, contract: &Contract, row: &[i64]) -> u32 {
+    let mut values: Vec<f64> = row
+        .iter()
+        .zip(&contract.inputs)
+        .zip(&model.normalise)
+        .map(|((&raw, input), n)| {
+            (raw as f64 / f64::from(input.fraction_bits.0).exp2() - n.centre) * n.scale + n.offset
+        })
+        .collect();
+    let Body::Mlp(layers) = &model.body;
+    for layer in layers {
+        values = (0..layer.weights.rows)
+            .map(|row| {
+                let sum: f64 = layer.weights.row(row).iter().zip(&values).map(|(w, x)| w * x).sum();
+                let sum = sum + layer.bias[row];
+                if layer.activation == Activation::Relu { sum.max(0.0) } else { sum }
+            })
+            .collect();
+    }
+    match model.head {
+        Head::Logistic => u32::from(values[0] > 0.0),
+        Head::Logits | Head::Scores => {
+            (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap() as u32
+        }
+    }
+}
+
+fn disagreements(model: &Model, contract: &Contract, rows: &[i64], result: &Quantised) -> u64 {
+    rows.chunks_exact(model.input_count())
+        .filter(|row| interpret::run(&result.network, row).label != Some(float_label(model, contract, row)))
+        .count() as u64
+}
+
+#[test]
+fn features_of_any_scale_keep_their_labels() {
+    for (head, outputs) in [(Head::Logits, 2), (Head::Logits, 5), (Head::Logistic, 1)] {
+        let model = random_model(&[6, 16, 16, outputs], head, 7);
+        let contract = contract::without_spec(&model);
+        let rows = rows(&model, &contract, 3000);
+        let result = quantise(&model, &contract, Some(Calibration { rows: &rows }), &strict())
+            .expect("one lane everywhere is precise enough");
+        assert_eq!(result.report.flips, 0);
+        assert!(check(result.network.clone()).is_ok());
+        assert!(disagreements(&model, &contract, &rows, &result) <= result.report.ties as u64);
+    }
+}
+
+#[test]
+fn the_default_budget_buys_lanes() {
+    let model = random_model(&[6, 32, 32, 2], Head::Logits, 1);
+    let contract = contract::without_spec(&model);
+    let rows = rows(&model, &contract, 5000);
+    let calibration = Some(Calibration { rows: &rows });
+    let loose = quantise(&model, &contract, calibration, &Options::default()).expect("within 0.1 %");
+    let strict = quantise(&model, &contract, calibration, &strict()).expect("exact");
+    assert!(loose.report.flips <= loose.report.allowed && loose.report.allowed == 5);
+    assert!(loose.report.predicted_ns <= strict.report.predicted_ns);
+    assert!(loose.report.predicted_ns < 200.0, "{}", loose.report.predicted_ns);
+    assert_eq!(disagreements(&model, &contract, &rows, &loose), loose.report.flips);
+}
+
+#[test]
+fn without_calibration_rows_are_drawn_from_the_scaler() {
+    let model = random_model(&[6, 32, 32, 2], Head::Logits, 3);
+    let contract = contract::without_spec(&model);
+    let first = quantise(&model, &contract, None, &Options::default()).expect("within 0.1 %");
+    let second = quantise(&model, &contract, None, &Options::default()).expect("within 0.1 %");
+    assert_eq!(first, second, "the same input gives the same network");
+    assert!(!first.report.calibrated);
+}
+
+#[test]
+fn a_regressor_keeps_its_outputs() {
+    let model = random_model(&[3, 8, 1], Head::Scores, 5);
+    let contract = contract::without_spec(&model);
+    let result = quantise(&model, &contract, None, &strict()).expect("precise enough");
+    assert_eq!(interpret::run(&result.network, &[0, 0, 0]).label, None);
+}
+
+#[test]
+fn a_linear_model_and_a_dead_input_are_no_special_cases() {
+    let mut model = random_model(&[4, 2], Head::Logits, 5);
+    let Body::Mlp(layers) = &mut model.body;
+    layers[0].weights.values[1] = 0.0;
+    layers[0].weights.values[5] = 0.0;
+    let contract = contract::without_spec(&model);
+    let result = quantise(&model, &contract, None, &strict()).expect("precise enough");
+    assert_eq!(result.report.flips, 0);
+    for value in &mut match &mut model.body {
+        Body::Mlp(layers) => layers,
+    }[0]
+    .weights
+    .values
+    {
+        *value = 0.0;
+    }
+    assert!(quantise(&model, &contract, None, &strict()).is_ok());
+}
+
+#[test]
+fn thresholds_become_margins() {
+    let model = random_model(&[3, 8, 2], Head::Logits, 5);
+    let mut contract = contract::without_spec(&model);
+    contract.rules = [Some(950_000), Some(0), Some(1_000_000), None]
+        .into_iter()
+        .map(|p| contract::RuleWish { class: 1, probability: p.map(Probability) })
+        .collect();
+    let result = quantise(&model, &contract, None, &strict()).expect("precise enough");
+    let decision = &result.network.decision;
+    let RuleTest::Margin { class: 1, margin } = decision.tests[0] else { panic!("a margin is expected") };
+    let logit = (0.95f64 / 0.05).ln();
+    assert!(margin as f64 * decision.unit >= logit && (margin - 1) as f64 * decision.unit < logit);
+    assert_eq!(decision.tests[1], RuleTest::Margin { class: 1, margin: -(1 << 62) });
+    assert_eq!(decision.tests[2], RuleTest::Margin { class: 1, margin: 1 << 62 });
+    assert_eq!(decision.tests[3], RuleTest::Label { class: 1 });
+}
+
+fn ids<T: std::fmt::Debug>(outcome: crate::diag::Outcome<T>) -> Vec<&'static str> {
+    outcome.expect_err("it is refused").iter().map(|error| error.code.id).collect()
+}
+
+#[test]
+fn over_budget_names_what_costs_most() {
+    let model = random_model(&[2, 8, 2], Head::Logits, 5);
+    let mut contract = contract::without_spec(&model);
+    let rows = rows(&model, &contract, 2000);
+    // The second feature can only be 0 or 1, and the rows say otherwise.
+    contract.inputs[1] = Input {
+        name: "broken".to_owned(),
+        fraction_bits: FractionBits(0),
+        range: Interval { low: 0, high: 1 },
+    };
+    let errors = quantise(&model, &contract, Some(Calibration { rows: &rows }), &Options::default())
+        .expect_err("the rows saturate");
+    assert_eq!(errors[0].code.id, "E0306");
+    assert!(errors[0].notes[0].starts_with("the input quantiser costs most"), "{:?}", errors[0].notes);
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_refused() {
+    let model = random_model(&[2, 8, 2], Head::Logits, 5);
+    let contract = contract::without_spec(&model);
+    let run = |rows: &[i64]| quantise(&model, &contract, Some(Calibration { rows }), &Options::default());
+    assert_eq!(ids(run(&[])), ["E0308"]);
+    assert_eq!(ids(run(&[1, 2, 3])), ["E0310"]);
+    let mut huge = model.clone();
+    huge.normalise[0].scale = 1e300;
+    let rows = [1 << 40, 1, 5, 5];
+    let outcome = quantise(&huge, &contract, Some(Calibration { rows: &rows }), &Options::default());
+    assert!(matches!(ids(outcome)[..], ["E0306" | "E0308" | "E0309"]));
+}
+
+#[test]
+fn forced_lanes_are_kept() {
+    let model = random_model(&[6, 8, 2], Head::Logits, 5);
+    let contract = contract::without_spec(&model);
+    let options = Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::One, Lanes::Three]) };
+    let result = quantise(&model, &contract, None, &options).expect("anything goes");
+    let lanes: Vec<usize> = result.report.layers.iter().map(|layer| layer.lanes).collect();
+    assert_eq!(lanes, [1, 3]);
+}
