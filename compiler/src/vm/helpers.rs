@@ -1,0 +1,58 @@
+//! What helper calls do: argument registers in, `r0` out, or control elsewhere.
+
+use super::error::Fault;
+use super::machine::{After, Machine};
+use super::memory::{CONTEXT, is_in, map_of_handle, place};
+use crate::bpf::Helper;
+use crate::bpf::limits::TAIL_CALLS;
+
+/// Performs a helper call.
+pub(super) fn call(machine: &mut Machine<'_>, helper: Helper) -> Result<After, Fault> {
+    let argument = |number| machine.registers.get(number);
+    let (r1, r2, r3, r4) = (argument(1), argument(2), argument(3), argument(4));
+    let refused = Fault::BadArgument { helper };
+    let map_in = |register| map_of_handle(register).ok_or(refused);
+    let signed = |value: Option<i64>| value.map(i64::cast_unsigned).ok_or(refused);
+    let value = match helper {
+        Helper::MapLookup => machine.maps.guest_lookup(map_in(r1)?, r2)?.ok_or(refused)?,
+        Helper::MapUpdate => signed(machine.maps.guest_update(map_in(r1)?, r2, r3, r4)?)?,
+        Helper::MapDelete => signed(machine.maps.guest_delete(map_in(r1)?, r2)?)?,
+        Helper::KtimeGetNs => machine.clock_ns,
+        // There is one CPU.
+        Helper::GetSmpProcessorId => 0,
+        // The size argument of this helper is a constant-bounded 64-bit number.
+        Helper::RingbufOutput => signed(machine.maps.guest_output(map_in(r1)?, r2, r3, r4)?)?,
+        Helper::XdpGetBuffLen => {
+            context(r1).ok_or(refused)?;
+            u64::from(machine.maps.memory.packet_len())
+        }
+        Helper::TailCall => {
+            context(r1).ok_or(refused)?;
+            return tail_call(machine, map_in(r2)?, r3, r1).ok_or(refused);
+        }
+    };
+    Ok(After::Return(value))
+}
+
+/// `bpf_tail_call`: the target takes over the current frame, so that its exit returns to the caller of the
+/// function that made the call. Falls through when the slot is empty or the limit is reached. `None` when the map is
+/// no program array.
+fn tail_call(machine: &mut Machine<'_>, map: usize, index: u64, context: u64) -> Option<After> {
+    let programs = machine.maps.programs_mut(map)?;
+    // The kernel takes the low 32 bits of the index.
+    let target = programs.get((index & 0xffff_ffff) as usize).copied().flatten();
+    let placed = target.and_then(|target| machine.image.functions.get(target));
+    match placed {
+        Some(placed) if machine.tail_calls < TAIL_CALLS => {
+            machine.tail_calls += 1;
+            Some(After::Enter { start: placed.start, context })
+        }
+        // The verifier gives `r0` no value here.
+        Some(_) | None => Some(After::Return(super::memory::POISON)),
+    }
+}
+
+/// Whether a register holds the context pointer as it was given.
+fn context(register: u64) -> Option<()> {
+    (is_in(register, CONTEXT) && place(register) == 0).then_some(())
+}
