@@ -3,9 +3,13 @@
 //! This is what the ONNX importer produces and what every accuracy figure is compared with.
 //! Evaluation in double and in single precision lives in [`eval`].
 
+pub mod activation;
 pub mod eval;
+mod head;
 
 use crate::diag::NodeRef;
+
+pub use activation::Activation;
 
 /// A classifier or regressor over one row of features.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,13 +55,6 @@ pub struct Dense {
     /// One per row of `weights`.
     pub bias: Vec<f64>,
     pub activation: Activation,
-}
-
-/// Element-wise function after a dense layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    Identity,
-    Relu,
 }
 
 /// Row-major matrix: `rows` outputs by `columns` inputs.

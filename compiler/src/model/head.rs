@@ -1,0 +1,38 @@
+//! From outputs to a label and its probability.
+
+use super::Head;
+
+impl Head {
+    /// The class index; `None` for a regressor. Ties go to the lowest index.
+    #[must_use]
+    pub fn label(self, outputs: &[f64]) -> Option<usize> {
+        match self {
+            Self::Scores => None,
+            Self::Logits => {
+                let mut best: Option<(usize, f64)> = None;
+                for (index, &value) in outputs.iter().enumerate() {
+                    if best.is_none_or(|(_, highest)| value > highest) {
+                        best = Some((index, value));
+                    }
+                }
+                best.map(|(index, _)| index)
+            }
+            Self::Logistic => outputs.first().map(|&value| usize::from(value > 0.0)),
+        }
+    }
+
+    /// Probability of the label: softmax for logits, the logistic function for one output.
+    #[must_use]
+    pub fn score(self, outputs: &[f64]) -> Option<f64> {
+        match self {
+            Self::Scores => None,
+            Self::Logits => {
+                let label = self.label(outputs)?;
+                let highest = *outputs.get(label)?;
+                let sum: f64 = outputs.iter().map(|value| (value - highest).exp()).sum();
+                Some(1.0 / sum)
+            }
+            Self::Logistic => outputs.first().map(|value| 1.0 / (1.0 + (-value.abs()).exp())),
+        }
+    }
+}

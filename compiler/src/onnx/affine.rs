@@ -1,0 +1,196 @@
+//! Affine maps of a stage's values: what scalers and dense layers without activation amount to.
+//!
+//! Everything folds in double precision. Scalers stay apart from a dense map that follows, because the
+//! input quantiser needs each feature's scale.
+
+use super::limits::{MAX_FOLD_PRODUCTS, MAX_TENSOR_ELEMENTS};
+use crate::diag::NodeRef;
+use crate::model::{Matrix, Normalise};
+
+/// Position in the importer's list of stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StageId(pub(crate) usize);
+
+/// `dense(normalise(pick(stage)))`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Affine {
+    pub(crate) stage: StageId,
+    pub(crate) taps: Vec<Tap>,
+    /// `None` stands for the identity.
+    pub(crate) dense: Option<DenseMap>,
+}
+
+/// One value of the stage, scaled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Tap {
+    pub(crate) source: usize,
+    pub(crate) normalise: Normalise,
+}
+
+/// `weights · x + bias`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DenseMap {
+    /// The node that multiplies.
+    pub(crate) node: NodeRef,
+    pub(crate) weights: Matrix,
+    pub(crate) bias: Vec<f64>,
+}
+
+/// `y[i] = scale[i] * x[i] + offset[i]`; how it is written down decides what stays exact.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    Add(f64),
+    Multiply(f64),
+}
+
+impl Affine {
+    /// The values of a stage as they are.
+    pub(crate) fn of_stage(stage: StageId, width: usize) -> Self {
+        let tap = |source| Tap { source, normalise: Normalise::IDENTITY };
+        Self { stage, taps: (0..width).map(tap).collect(), dense: None }
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.dense.as_ref().map_or(self.taps.len(), |dense| dense.bias.len())
+    }
+
+    /// Applies one step per value; there are as many as values.
+    pub(crate) fn elementwise(&self, steps: &[Step]) -> Self {
+        let mut result = self.clone();
+        match &mut result.dense {
+            None => {
+                for (tap, step) in result.taps.iter_mut().zip(steps) {
+                    tap.normalise = then(tap.normalise, *step);
+                }
+            }
+            Some(dense) => {
+                let columns = dense.weights.columns.max(1);
+                let rows = dense.weights.values.chunks_mut(columns);
+                for ((row, bias), step) in rows.zip(&mut dense.bias).zip(steps) {
+                    match step {
+                        Step::Add(value) => *bias += value,
+                        Step::Multiply(value) => {
+                            row.iter_mut().for_each(|weight| *weight *= value);
+                            *bias *= value;
+                        }
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// `weights · self`; `weights.columns` is the width. `None` when folding would be too large.
+    pub(crate) fn multiplied(&self, weights: Matrix, node: &NodeRef) -> Option<Self> {
+        let mut result = self.clone();
+        let rows = weights.rows;
+        result.dense = Some(match &self.dense {
+            None => DenseMap { node: node.clone(), weights, bias: vec![0.0; rows] },
+            Some(inner) => compose(&weights, inner)?,
+        });
+        Some(result)
+    }
+
+    /// The values at these positions; `None` when one does not exist.
+    pub(crate) fn picked(&self, positions: &[usize]) -> Option<Self> {
+        let mut result = self.clone();
+        match &self.dense {
+            None => {
+                result.taps = positions
+                    .iter()
+                    .map(|&position| self.taps.get(position).copied())
+                    .collect::<Option<_>>()?;
+            }
+            Some(dense) => {
+                let mut values = Vec::new();
+                for &position in positions {
+                    if position >= dense.weights.rows {
+                        return None;
+                    }
+                    values.extend_from_slice(dense.weights.row(position));
+                }
+                let bias: Option<Vec<f64>> =
+                    positions.iter().map(|&position| dense.bias.get(position).copied()).collect();
+                let weights = Matrix { rows: positions.len(), columns: dense.weights.columns, values };
+                result.dense = Some(DenseMap { node: dense.node.clone(), weights, bias: bias? });
+            }
+        }
+        Some(result)
+    }
+
+    /// The values of both, one after the other; `None` unless both read the same stage in the same way.
+    pub(crate) fn joined(&self, other: &Self) -> Option<Self> {
+        if self.stage != other.stage {
+            return None;
+        }
+        let mut result = self.clone();
+        match (&mut result.dense, &other.dense) {
+            (None, None) => result.taps.extend_from_slice(&other.taps),
+            (Some(dense), Some(more)) if self.taps == other.taps => {
+                dense.weights.values.extend_from_slice(&more.weights.values);
+                dense.weights.rows += more.weights.rows;
+                dense.bias.extend_from_slice(&more.bias);
+            }
+            (Some(_), Some(_)) | (None, Some(_)) | (Some(_), None) => return None,
+        }
+        Some(result)
+    }
+
+    /// The sum of two maps; `None` unless both are dense maps of the same values.
+    pub(crate) fn sum(&self, other: &Self) -> Option<Self> {
+        if self.stage != other.stage || self.taps != other.taps || self.width() != other.width() {
+            return None;
+        }
+        let mut result = self.clone();
+        match (&mut result.dense, &other.dense) {
+            (Some(dense), Some(more)) => {
+                for (value, added) in dense.weights.values.iter_mut().zip(&more.weights.values) {
+                    *value += added;
+                }
+                for (value, added) in dense.bias.iter_mut().zip(&more.bias) {
+                    *value += added;
+                }
+                Some(result)
+            }
+            (None, None) => Some(self.elementwise(&vec![Step::Multiply(2.0); self.width()])),
+            (None, Some(_)) | (Some(_), None) => None,
+        }
+    }
+}
+
+/// `normalise`, then a step.
+fn then(normalise: Normalise, step: Step) -> Normalise {
+    let Normalise { centre, scale, offset } = normalise;
+    match step {
+        // A scaler's mean stays a centre: subtracting it before scaling is what the exporter wrote.
+        Step::Add(value) if scale == 1.0 && offset == 0.0 => {
+            Normalise { centre: centre - value, scale, offset }
+        }
+        Step::Add(value) => Normalise { centre, scale, offset: offset + value },
+        Step::Multiply(value) => Normalise { centre, scale: scale * value, offset: offset * value },
+    }
+}
+
+/// `outer · (inner.weights · x + inner.bias)`.
+fn compose(outer: &Matrix, inner: &DenseMap) -> Option<DenseMap> {
+    let columns = inner.weights.columns;
+    let size = outer.rows.checked_mul(columns)?;
+    let products = size.checked_mul(outer.columns)?;
+    if size > MAX_TENSOR_ELEMENTS || products > MAX_FOLD_PRODUCTS {
+        return None;
+    }
+    let mut values = vec![0.0; size];
+    let mut bias = Vec::with_capacity(outer.rows);
+    for (row, sums) in values.chunks_mut(columns.max(1)).enumerate() {
+        let mut constant = 0.0;
+        for (position, weight) in outer.row(row).iter().enumerate() {
+            for (sum, value) in sums.iter_mut().zip(inner.weights.row(position)) {
+                *sum += weight * value;
+            }
+            constant += weight * inner.bias.get(position).copied().unwrap_or(0.0);
+        }
+        bias.push(constant);
+    }
+    let weights = Matrix { rows: outer.rows, columns, values };
+    Some(DenseMap { node: inner.node.clone(), weights, bias })
+}

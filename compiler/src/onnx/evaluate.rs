@@ -1,0 +1,214 @@
+//! Walks the graph in order and evaluates each node on what is known about its inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::external::ExternalFiles;
+use super::limits::MAX_NODES;
+use super::node::{Node, tensor_attribute};
+use super::ops::{self, canonical_domain};
+use super::report::{Refusal, Report};
+use super::schema::{GraphProto, ModelProto, NodeProto, TensorProto};
+use super::tensor::{self, Defect, Tensor};
+use super::value::{Stage, Stages, Value};
+use super::{Resolver, finish, inputs, structure};
+use crate::diag::codes::onnx as codes;
+use crate::diag::{Diagnostic, Origin};
+use crate::model::Model;
+
+/// Versions of the operator sets that are read.
+const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
+const ML_OPSETS: std::ops::RangeInclusive<i64> = 1..=5;
+
+/// The model, or reasons in the report.
+pub(crate) fn model(
+    report: &mut Report,
+    proto: &ModelProto,
+    resolver: &dyn Resolver,
+    hash: [u8; 32],
+) -> Option<Model> {
+    let graph = proto.graph.as_ref()?;
+    if graph.node.len() > MAX_NODES {
+        report.at_file(
+            &codes::TOO_LARGE,
+            format!("the graph has {} nodes, at most {MAX_NODES} are read", graph.node.len()),
+            "export a plain multi-layer perceptron; a layer is one or two nodes",
+        );
+        return None;
+    }
+    let opsets = opsets(report, proto);
+    let sound = structure::check(report, graph);
+    let mut stages = Stages::default();
+    let stage = stages.push(Stage::Inputs);
+    let inputs = inputs::read(report, graph, stage);
+    if !sound {
+        known_operators(report, graph);
+        return None;
+    }
+    let mut walk = Walk {
+        file: report.file().to_owned(),
+        report,
+        opsets,
+        stages,
+        files: ExternalFiles::new(resolver),
+        weights: graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect(),
+        values: inputs.values.into_iter().map(|(name, value)| (name, Rc::new(value))).collect(),
+        fixed_rows: inputs.fixed_rows,
+    };
+    let needed = needed(graph);
+    for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
+        walk.visit(index, node);
+    }
+    let outputs: Vec<(&str, Rc<Value>)> = graph
+        .output
+        .iter()
+        .filter_map(|output| Some((output.name(), walk.value(output.name(), None)?)))
+        .collect();
+    let stages = walk.stages;
+    finish::model(report, &stages, inputs.columns, &outputs, hash)
+}
+
+/// Versions by domain; wrong ones are reported.
+fn opsets(report: &mut Report, proto: &ModelProto) -> BTreeMap<String, i64> {
+    let mut versions = BTreeMap::new();
+    for import in &proto.opset_import {
+        let domain = canonical_domain(import.domain());
+        let range = match domain {
+            "" => Some(OPSETS),
+            ops::ML => Some(ML_OPSETS),
+            // Other domains may be imported without being used.
+            _ => None,
+        };
+        if let Some(range) = range.filter(|range| !range.contains(&import.version())) {
+            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+            report.at_file(
+                &codes::OPSET,
+                format!("the model uses version {} of operator set `{shown}`", import.version()),
+                format!("export with a version from {} to {}, for example 17", range.start(), range.end()),
+            );
+        }
+        versions.insert(domain.to_owned(), import.version());
+    }
+    if proto.opset_import.is_empty() {
+        report.at_file(
+            &codes::OPSET,
+            "the model does not say which operator set it uses",
+            "export the model again; the file is damaged or was edited",
+        );
+    }
+    versions
+}
+
+/// For a graph that cannot be evaluated: at least every operator that is not imported.
+fn known_operators(report: &mut Report, graph: &GraphProto) {
+    for (index, node) in graph.node.iter().enumerate() {
+        let domain = canonical_domain(node.domain());
+        if ops::find(domain, node.op_type()).is_none() {
+            let (code, message, help) = ops::refused::reason(domain, node.op_type());
+            report.at_node(code, &structure::reference(index, node), message, help);
+        }
+    }
+}
+
+/// The nodes that some output depends on.
+fn needed(graph: &GraphProto) -> BTreeSet<usize> {
+    let mut wanted: BTreeSet<&str> = graph.output.iter().map(|output| output.name()).collect();
+    let mut needed = BTreeSet::new();
+    for (index, node) in graph.node.iter().enumerate().rev() {
+        if node.output.iter().any(|output| wanted.contains(output.as_str())) {
+            needed.insert(index);
+            wanted.extend(node.input.iter().map(String::as_str));
+        }
+    }
+    needed
+}
+
+struct Walk<'a> {
+    file: String,
+    report: &'a mut Report,
+    opsets: BTreeMap<String, i64>,
+    stages: Stages,
+    files: ExternalFiles<'a>,
+    weights: BTreeMap<&'a str, &'a TensorProto>,
+    values: BTreeMap<String, Rc<Value>>,
+    fixed_rows: Option<usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, index: usize, proto: &'a NodeProto) {
+        let values = self.evaluate(index, proto).unwrap_or_else(|refusal| {
+            self.report.extend(refusal.map(|refusal| *refusal));
+            Vec::new()
+        });
+        let mut values = values.into_iter();
+        for output in proto.output.iter().filter(|output| !output.is_empty()) {
+            let value = values.next().unwrap_or(Value::Refused);
+            self.values.insert(output.clone(), Rc::new(value));
+        }
+    }
+
+    /// The outputs of a node; no refusal when a refused node before is the reason.
+    fn evaluate(&mut self, index: usize, proto: &'a NodeProto) -> Result<Vec<Value>, Option<Refusal>> {
+        let reference = structure::reference(index, proto);
+        let domain = canonical_domain(proto.domain());
+        let inputs: Vec<Option<Rc<Value>>> =
+            proto.input.iter().map(|name| self.value(name, Some((index, proto)))).collect();
+        let tensor = match tensor_attribute(proto).filter(|_| proto.op_type() == "Constant") {
+            None => None,
+            Some(stored) => Some(self.tensor(stored, Some((index, proto))).ok_or(None)?),
+        };
+        let opset = self.opsets.get(domain).copied();
+        let node = Node {
+            proto,
+            reference,
+            file: &self.file,
+            opset: opset.unwrap_or(*OPSETS.end()),
+            inputs,
+            tensor,
+            fixed_rows: self.fixed_rows,
+        };
+        let Some(operator) = ops::find(domain, proto.op_type()) else {
+            let (code, message, help) = ops::refused::reason(domain, proto.op_type());
+            return Err(Some(node.refuse(code, message, help)));
+        };
+        if node.inputs.iter().flatten().any(|value| **value == Value::Refused) {
+            return Err(None);
+        }
+        operator(&mut self.stages, &node).map_err(Some)
+    }
+
+    /// The value of a name; `None` for the empty name of an input that is left out.
+    fn value(&mut self, name: &str, reader: Option<(usize, &NodeProto)>) -> Option<Rc<Value>> {
+        if name.is_empty() {
+            return None;
+        }
+        if let Some(value) = self.values.get(name) {
+            return Some(Rc::clone(value));
+        }
+        let stored = *self.weights.get(name)?;
+        let value = Rc::new(self.tensor(stored, reader).map_or(Value::Refused, Value::Constant));
+        self.values.insert(name.to_owned(), Rc::clone(&value));
+        Some(value)
+    }
+
+    fn tensor(&mut self, stored: &TensorProto, reader: Option<(usize, &NodeProto)>) -> Option<Tensor> {
+        let decoded = self.files.bytes(stored).and_then(|bytes| tensor::decode(stored, bytes.as_deref()));
+        match decoded {
+            Ok(tensor) => Some(tensor),
+            Err(Defect { code, message, help }) => {
+                match reader {
+                    Some((index, node)) => {
+                        self.report.at_node(code, &structure::reference(index, node), message, help);
+                    }
+                    None => self.report.push(Diagnostic::new(
+                        code,
+                        Origin::File { file: self.file.clone() },
+                        message,
+                        help,
+                    )),
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Limits that keep hostile files from exhausting memory or time. What a model may be, not what fits a kernel.
+
+/// Largest model file. Decoding costs up to about a hundred times its size in the worst case.
+pub(crate) const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// Largest external data file.
+pub(crate) const MAX_EXTERNAL_BYTES: usize = 256 << 20;
+
+/// Most elements of one tensor; also bounds what folding two dense layers may produce.
+pub(crate) const MAX_TENSOR_ELEMENTS: usize = 4 << 20;
+
+/// Most nodes, local functions inlined.
+pub(crate) const MAX_NODES: usize = 10_000;
+
+/// Most multiplications that folding one pair of dense layers may take.
+pub(crate) const MAX_FOLD_PRODUCTS: usize = 1 << 28;
+
+/// Most axes of a tensor.
+pub(crate) const MAX_RANK: usize = 8;
+
+/// Weights above this magnitude mark a broken training run: no fixed-point format holds them beside others.
+pub(crate) const MAX_MAGNITUDE: f64 = 1e18;

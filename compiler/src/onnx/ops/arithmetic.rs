@@ -1,0 +1,194 @@
+//! Add, Sub, Mul, Div and functions of one operand: scalers, biases and folded constants.
+
+use super::{Entry, fold};
+use crate::diag::codes::onnx as codes;
+use crate::onnx::affine::Step;
+use crate::onnx::node::{Evaluated, Node};
+use crate::onnx::report::Refusal;
+use crate::onnx::shape::{Dim, Shape};
+use crate::onnx::tensor::{Dims, Tensor};
+use crate::onnx::value::{Form, Row, Stages, Tail, Value};
+
+pub(super) const TABLE: &[Entry] = &[
+    ("", "Add", binary),
+    ("", "Sub", binary),
+    ("", "Mul", binary),
+    ("", "Div", binary),
+    ("", "Pow", binary),
+    ("", "Neg", unary),
+    ("", "Abs", unary),
+    ("", "Sqrt", unary),
+    ("", "Reciprocal", unary),
+    ("", "Exp", unary),
+    ("", "Log", unary),
+];
+
+fn binary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let (left, right) = (node.input(0)?, node.input(1)?);
+    let result = match (left, right) {
+        (Value::Constant(left), Value::Constant(right)) => Value::Constant(constants(node, left, right)?),
+        (Value::Row(row), Value::Constant(constant)) => Value::Row(with_constant(node, row, constant)?),
+        (Value::Constant(constant), Value::Row(row)) => Value::Row(constant_first(node, constant, row)?),
+        (Value::Row(left), Value::Row(right)) => Value::Row(rows(node, left, right)?),
+        (Value::Constant(constant), Value::Tail(tail)) => Value::Tail(complement(node, constant, tail)?),
+        (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
+            return Err(node.unsupported_value(left));
+        }
+        (_, Value::Tail(_) | Value::Extent { .. } | Value::Refused) => {
+            return Err(node.unsupported_value(right));
+        }
+    };
+    Ok(vec![result])
+}
+
+fn constants(node: &Node<'_>, left: &Tensor, right: &Tensor) -> Result<Tensor, Refusal> {
+    let folded = fold::binary(left, right, node.operator()).ok_or_else(|| {
+        node.shapes(format!(
+            "constants of shape {} and {} cannot be combined by {}",
+            Dims(&left.dims),
+            Dims(&right.dims),
+            node.operator()
+        ))
+    })?;
+    finite(node, folded)
+}
+
+fn finite(node: &Node<'_>, tensor: Tensor) -> Result<Tensor, Refusal> {
+    if fold::is_finite(&tensor) {
+        return Ok(tensor);
+    }
+    Err(node.refuse(
+        &codes::NOT_FINITE,
+        format!("{} of constants is not finite", node.operator()),
+        "check the constants of this node for zeros, negative variances and overflow",
+    ))
+}
+
+/// The constant's value for each element of the row, and the shape that results.
+pub(super) fn spread(node: &Node<'_>, row: &Row, constant: &Tensor) -> Result<(Vec<f64>, Shape), Refusal> {
+    let mismatch = || {
+        node.shapes(format!(
+            "a constant of shape {} does not fit data of shape {}",
+            Dims(&constant.dims),
+            row.shape
+        ))
+    };
+    let rank = row.shape.rank().max(constant.dims.len());
+    let mut dims = Vec::with_capacity(rank);
+    for axis in 0..rank {
+        let index = |length: usize| (axis + length).checked_sub(rank);
+        let of_row = index(row.shape.rank()).and_then(|index| row.shape.0.get(index)).copied();
+        let of_constant = index(constant.dims.len()).and_then(|index| constant.dims.get(index)).copied();
+        let dim = of_row.unwrap_or(Dim::Of(1));
+        let fits = match (dim, of_constant.unwrap_or(1)) {
+            (_, 1) => true,
+            (Dim::Of(size), other) => size == other,
+            (Dim::Rows, _) => false,
+        };
+        if !fits {
+            return Err(mismatch());
+        }
+        dims.push(dim);
+    }
+    let numbers = constant.numbers().ok_or_else(mismatch)?;
+    let width = row.affine.width();
+    let values = match numbers.as_slice() {
+        [value] => vec![*value; width],
+        values if values.len() == width => values.to_vec(),
+        _ => return Err(mismatch()),
+    };
+    Ok((values, Shape(dims)))
+}
+
+fn with_constant(node: &Node<'_>, row: &Row, constant: &Tensor) -> Result<Row, Refusal> {
+    let (values, shape) = spread(node, row, constant)?;
+    let steps: Vec<Step> = match node.operator() {
+        "Add" => values.into_iter().map(Step::Add).collect(),
+        "Sub" => values.into_iter().map(|value| Step::Add(-value)).collect(),
+        "Mul" => values.into_iter().map(Step::Multiply).collect(),
+        "Div" => divisors(node, row, &values)?,
+        _ => return Err(not_affine(node)),
+    };
+    Ok(Row { affine: row.affine.elementwise(&steps), shape, integer: row.integer })
+}
+
+fn divisors(node: &Node<'_>, row: &Row, values: &[f64]) -> Result<Vec<Step>, Refusal> {
+    if row.integer {
+        return Err(node.form(
+            "Div of integers truncates, which is not linear",
+            "cast the input to float before scaling it",
+        ));
+    }
+    if let Some(index) = values.iter().position(|value| *value == 0.0) {
+        let count = values.iter().filter(|value| **value == 0.0).count();
+        return Err(node.refuse(
+            &codes::ZERO_DIVISOR,
+            format!("the divisor of feature {index} is zero ({count} of {} are)", values.len()),
+            "remove features that were constant in training, or set their scale to 1",
+        ));
+    }
+    Ok(values.iter().map(|value| Step::Multiply(1.0 / value)).collect())
+}
+
+fn constant_first(node: &Node<'_>, constant: &Tensor, row: &Row) -> Result<Row, Refusal> {
+    match node.operator() {
+        "Add" | "Mul" => with_constant(node, row, constant),
+        "Sub" => {
+            let (values, shape) = spread(node, row, constant)?;
+            let negated = row.affine.elementwise(&vec![Step::Multiply(-1.0); values.len()]);
+            let steps: Vec<Step> = values.into_iter().map(Step::Add).collect();
+            Ok(Row { affine: negated.elementwise(&steps), shape, integer: row.integer })
+        }
+        _ => Err(not_affine(node)),
+    }
+}
+
+fn not_affine(node: &Node<'_>) -> Refusal {
+    node.refuse(
+        &codes::OPERATOR,
+        format!("{} of data that depends on the input is not linear and not supported", node.operator()),
+        "compute such features in the specification (for example `log2(1 + x)`), not in the model",
+    )
+}
+
+fn rows(node: &Node<'_>, left: &Row, right: &Row) -> Result<Row, Refusal> {
+    let right_affine = match node.operator() {
+        "Add" => Some(right.affine.clone()),
+        "Sub" => Some(right.affine.elementwise(&vec![Step::Multiply(-1.0); right.affine.width()])),
+        _ => None,
+    };
+    let sum = right_affine.filter(|_| left.shape == right.shape).and_then(|right| left.affine.sum(&right));
+    let affine = sum.ok_or_else(|| {
+        node.form(
+            format!("{} of two values that both depend on the input is not supported", node.operator()),
+            "residual connections, gates and attention are not supported; use a plain chain of layers",
+        )
+    })?;
+    Ok(Row { affine, shape: left.shape.clone(), integer: left.integer })
+}
+
+/// `1 - p`, as scikit-learn's exporter writes the probability of the first class.
+fn complement(node: &Node<'_>, constant: &Tensor, tail: &Tail) -> Result<Tail, Refusal> {
+    let one = constant.single() == Some(1.0) && constant.dims.len() <= tail.shape.rank();
+    if node.operator() == "Sub" && one && tail.form == Form::Probability {
+        return Ok(Tail { form: Form::Complement, ..tail.clone() });
+    }
+    Err(node.unsupported_value(&Value::Tail(tail.clone())))
+}
+
+fn unary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let value = node.input(0)?;
+    let result = match value {
+        Value::Constant(tensor) => {
+            let folded = fold::unary(tensor, node.operator()).ok_or_else(|| node.unsupported_value(value))?;
+            Value::Constant(finite(node, folded)?)
+        }
+        Value::Row(row) if node.operator() == "Neg" => {
+            let affine = row.affine.elementwise(&vec![Step::Multiply(-1.0); row.affine.width()]);
+            Value::Row(Row { affine, ..row.clone() })
+        }
+        Value::Row(_) => return Err(not_affine(node)),
+        Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(node.unsupported_value(value)),
+    };
+    Ok(vec![result])
+}

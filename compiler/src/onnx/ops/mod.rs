@@ -1,0 +1,49 @@
+//! Operators, one file per family, and the table that joins them.
+//!
+//! An operator turns the values of its inputs into values of its outputs. It adds no diagnostics itself: it
+//! returns the refusal, and the importer goes on with the next node.
+
+mod activation;
+mod arithmetic;
+mod constant;
+mod dense;
+mod extent;
+mod fold;
+mod layout;
+mod normalise;
+mod passthrough;
+pub(crate) mod refused;
+mod select;
+mod tail;
+
+use super::node::Operator;
+
+/// The domain of classical machine learning.
+pub(crate) const ML: &str = "ai.onnx.ml";
+
+type Entry = (&'static str, &'static str, Operator);
+
+/// Every operator that is imported: domain, name, meaning.
+const TABLES: &[&[Entry]] = &[
+    activation::TABLE,
+    arithmetic::TABLE,
+    constant::TABLE,
+    dense::TABLE,
+    extent::TABLE,
+    layout::TABLE,
+    normalise::TABLE,
+    passthrough::TABLE,
+    select::TABLE,
+    tail::TABLE,
+];
+
+/// The meaning of an operator; `None` when it is not imported.
+pub(crate) fn find(domain: &str, name: &str) -> Option<Operator> {
+    let mut entries = TABLES.iter().flat_map(|table| table.iter());
+    entries.find(|entry| entry.0 == domain && entry.1 == name).map(|entry| entry.2)
+}
+
+/// The default domain has two names.
+pub(crate) fn canonical_domain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}

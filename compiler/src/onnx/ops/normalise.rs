@@ -1,0 +1,84 @@
+//! BatchNormalization and scikit-learn's Scaler: per-feature affine maps.
+
+use super::{Entry, ML};
+use crate::diag::codes::onnx as codes;
+use crate::onnx::affine::Step;
+use crate::onnx::node::{Evaluated, Node};
+use crate::onnx::report::Refusal;
+use crate::onnx::value::{Row, Stages, Value};
+
+pub(super) const TABLE: &[Entry] = &[("", "BatchNormalization", batch_normalization), (ML, "Scaler", scaler)];
+
+/// The format's default for `epsilon`.
+const EPSILON: f64 = 1e-5;
+
+fn batch_normalization(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let row = node.row(0)?;
+    if node.int("training_mode", 0) != 0 {
+        return Err(node.form(
+            "BatchNormalization in training mode depends on the other rows of the batch",
+            "call `model.eval()` before the export, and export without `training=TRAINING`",
+        ));
+    }
+    if row.shape.feature_axis() != Some(1) {
+        return Err(
+            node.shapes(format!("BatchNormalization normalises axis 1, the data has shape {}", row.shape))
+        );
+    }
+    let epsilon = node.float("epsilon", EPSILON);
+    let scale = vector(node, row, 1, "the scale")?;
+    let bias = vector(node, row, 2, "the bias")?;
+    let mean = vector(node, row, 3, "the mean")?;
+    let variance = vector(node, row, 4, "the variance")?;
+    let factors: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
+    if factors.iter().any(|factor| !factor.is_finite()) {
+        return Err(node.refuse(
+            &codes::ZERO_DIVISOR,
+            "the variance of a channel is not positive",
+            "train again: the running variance of the layer is damaged",
+        ));
+    }
+    let means: Vec<Step> = mean.iter().map(|value| Step::Add(-value)).collect();
+    let factors: Vec<Step> = factors.into_iter().map(Step::Multiply).collect();
+    let biases: Vec<Step> = bias.into_iter().map(Step::Add).collect();
+    let affine = row.affine.elementwise(&means).elementwise(&factors).elementwise(&biases);
+    Ok(vec![Value::Row(Row { affine, ..row.clone() })])
+}
+
+fn vector(node: &Node<'_>, row: &Row, index: usize, role: &str) -> Result<Vec<f64>, Refusal> {
+    let tensor = node.constant(index, role)?;
+    let numbers = tensor.numbers().unwrap_or_default();
+    if numbers.len() == row.affine.width() && tensor.dims.len() == 1 {
+        return Ok(numbers);
+    }
+    Err(node.shapes(format!("{role} has {} values for data of shape {}", numbers.len(), row.shape)))
+}
+
+/// `(x - offset) * scale`; the result is float whatever the input is.
+fn scaler(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let row = node.row(0)?;
+    let offsets = attribute(node, row, "offset", 0.0)?;
+    let scales = attribute(node, row, "scale", 1.0)?;
+    let offsets: Vec<Step> = offsets.into_iter().map(|value| Step::Add(-value)).collect();
+    let scales: Vec<Step> = scales.into_iter().map(Step::Multiply).collect();
+    let affine = row.affine.elementwise(&offsets).elementwise(&scales);
+    Ok(vec![Value::Row(Row { affine, shape: row.shape.clone(), integer: false })])
+}
+
+fn attribute(node: &Node<'_>, row: &Row, name: &str, default: f64) -> Result<Vec<f64>, Refusal> {
+    let width = row.affine.width();
+    let values = node.floats(name).unwrap_or_default();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(node.refuse(
+            &codes::NOT_FINITE,
+            format!("`{name}` of Scaler holds a value that is not finite"),
+            "fit the scaler again, on data without missing values",
+        ));
+    }
+    match values.as_slice() {
+        [] => Ok(vec![default; width]),
+        [value] => Ok(vec![*value; width]),
+        _ if values.len() == width => Ok(values),
+        _ => Err(node.shapes(format!("`{name}` of Scaler has {} values for {width} features", values.len()))),
+    }
+}

@@ -1,0 +1,105 @@
+//! What is said about operators that are not imported: the code and what to do instead.
+
+use super::ML;
+use crate::diag::Code;
+use crate::diag::codes::onnx as codes;
+
+/// Domains of the format itself.
+pub(crate) const STANDARD: &[&str] = &["", ML];
+
+/// Contributed operators of onnxruntime: known, though not imported.
+const MICROSOFT: &str = "com.microsoft";
+
+/// The reason to refuse an operator: code, message, help.
+pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'static str) {
+    let quoted = if domain.is_empty() { format!("`{name}`") } else { format!("`{domain}.{name}`") };
+    let (code, what, help): (_, &str, _) = match name {
+        "DynamicQuantizeLinear"
+        | "DynamicQuantizeMatMul"
+        | "MatMulInteger"
+        | "MatMulIntegerToFloat"
+        | "ConvInteger" => (
+            &codes::DYNAMIC_QUANTISATION,
+            "belongs to dynamic quantisation, whose result for a row depends on the rest of the batch",
+            "compile the float model that was quantised; this compiler quantises by itself",
+        ),
+        "QuantizeLinear" | "DequantizeLinear" | "QLinearMatMul" | "QLinearConv" | "QLinearAdd"
+        | "QLinearMul" | "QLinearSigmoid" | "QLinearLeakyRelu" | "QLinearSoftmax" | "QLinearConcat"
+        | "QGemm" | "Quant" | "BipolarQuant" | "Trunc" | "QAttention" => (
+            &codes::QUANTISED,
+            "belongs to a statically quantised model, which is not supported yet",
+            "compile the float model that was quantised; this compiler quantises by itself",
+        ),
+        "TreeEnsembleClassifier" | "TreeEnsembleRegressor" | "TreeEnsemble" => (
+            &codes::MODEL_FAMILY,
+            "is a tree ensemble, which is not supported yet",
+            "train a multi-layer perceptron (for example scikit-learn's MLPClassifier) on the same features",
+        ),
+        "LinearClassifier" | "LinearRegressor" | "SVMClassifier" | "SVMRegressor" => (
+            &codes::MODEL_FAMILY,
+            "is a linear model or a support vector machine as one node, which is not supported yet",
+            "train a multi-layer perceptron (for example scikit-learn's MLPClassifier) on the same features",
+        ),
+        "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => (
+            &codes::OPERATOR,
+            "is a recurrent or conditional operator; only feed-forward networks are supported",
+            "feed aggregates of the flow (mean, std, ewma, gap) to a multi-layer perceptron instead",
+        ),
+        "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => (
+            &codes::OPERATOR,
+            "is a convolution or pooling; only multi-layer perceptrons are supported",
+            "use dense layers (`Linear`) on the vector of features instead",
+        ),
+        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Celu" | "Gelu" | "Mish" | "Tanh" | "HardSigmoid"
+        | "HardSwish" | "Softplus" | "Softsign" | "ThresholdedRelu" | "Clip" | "Erf" | "QuickGelu"
+        | "Swish" => (
+            &codes::ACTIVATION,
+            "is an activation that is not supported yet; ReLU is",
+            "train with `ReLU` in the hidden layers",
+        ),
+        "FusedGemm" | "FusedMatMul" | "SkipLayerNormalization" | "BiasGelu" => (
+            &codes::OPERATOR,
+            "is an operator that an optimiser fused for one runtime",
+            "compile the model as it was before the optimiser (onnxruntime's `optimized_model_filepath`)",
+        ),
+        "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "Normalizer"
+        | "LpNormalization"
+        | "MeanVarianceNormalization"
+        | "RMSNormalization" => (
+            &codes::OPERATOR,
+            "normalises over the values of a row, which is not linear",
+            "use `BatchNorm1d` or a scaler with constants instead",
+        ),
+        "Binarizer" | "Imputer" | "OneHotEncoder" | "LabelEncoder" | "CategoryMapper" | "DictVectorizer"
+        | "StringNormalizer" | "TfIdfVectorizer" => (
+            &codes::OPERATOR,
+            "is preprocessing that is not linear and not supported",
+            "compute the feature in the specification, and train on what the specification extracts",
+        ),
+        "RandomNormal" | "RandomUniform" | "RandomNormalLike" | "RandomUniformLike" | "Bernoulli"
+        | "Multinomial" => (
+            &codes::OPERATOR,
+            "draws random numbers; a verdict must depend on the packet alone",
+            "call `model.eval()` before the export",
+        ),
+        _ if domain == MICROSOFT => (
+            &codes::OPERATOR,
+            "is a runtime's own operator",
+            "compile the model as it was before the runtime's optimiser",
+        ),
+        _ if !STANDARD.contains(&domain) => (
+            &codes::DOMAIN,
+            "comes from a domain that has no public meaning",
+            "export the model without custom operators",
+        ),
+        _ => (
+            &codes::OPERATOR,
+            "is not supported",
+            "export a plain multi-layer perceptron: Linear layers, ReLU, a scaler, softmax or sigmoid",
+        ),
+    };
+    (code, format!("{quoted} {what}"), help)
+}

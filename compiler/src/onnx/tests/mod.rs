@@ -1,0 +1,4 @@
+//! Tests of ONNX import.
+
+mod corpus;
+mod npz;
