@@ -12,6 +12,10 @@ pub mod test_run;
 pub mod log;
 pub mod maps;
 pub mod grace;
+pub mod hot_update;
+pub mod hosts;
+pub mod pins;
+pub mod installation;
 mod sys;
 
 pub use load::{Kernel, LoadError, Loaded, Program};

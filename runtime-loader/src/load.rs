@@ -233,7 +233,7 @@ impl Program<'_> {
         sys::pin(fd, path)
     }
 
-    fn fd(&self) -> Result<BorrowedFd<'_>, RunError> {
+    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, RunError> {
         Ok(self.program.fd().map_err(|error| self.error(&error))?.as_fd())
     }
 

@@ -23,6 +23,8 @@ enum Command {
     ObjGet = 7,
     ProgTestRun = 10,
     ObjGetInfo = 15,
+    LinkCreate = 28,
+    LinkDetach = 34,
 }
 
 /// Where a key and a value lie.
@@ -88,6 +90,33 @@ struct TestRunAttr {
     ctx_size_out: u32,
     ctx_in: u64,
     ctx_out: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateAttr {
+    prog_fd: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkDetachAttr {
+    link_fd: u32,
+}
+
+/// Head of `struct bpf_link_info`, for XDP.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+pub(crate) struct LinkInfo {
+    pub(crate) link_type: u32,
+    pub(crate) id: u32,
+    pub(crate) prog_id: u32,
+    padding: u32,
+    /// 0 when the interface is gone or the link is detached.
+    pub(crate) interface_index: u32,
 }
 
 /// Head of `struct bpf_map_info`.
@@ -201,6 +230,76 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = ObjectAttr { path: path.as_ptr() as u64, ..ObjectAttr::default() };
     new_fd(Command::ObjGet, &mut attr)
+}
+
+/// Attaches an XDP program to an interface; `flags` are `XDP_FLAGS_*`.
+pub(crate) fn attach_xdp(program: BorrowedFd<'_>, interface_index: u32, flags: u32) -> io::Result<OwnedFd> {
+    /// `BPF_XDP` of `enum bpf_attach_type`.
+    const BPF_XDP: u32 = 37;
+    let prog_fd = raw(program);
+    let mut attr = LinkCreateAttr { prog_fd, target: interface_index, attach_type: BPF_XDP, flags };
+    new_fd(Command::LinkCreate, &mut attr)
+}
+
+/// Detaches a link at once, whoever else still holds it.
+pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkDetachAttr { link_fd: raw(link) };
+    call(Command::LinkDetach, &mut attr).map(|_| ())
+}
+
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut info = LinkInfo::default();
+    let mut attr =
+        InfoAttr { fd: raw(link), length: size_of::<LinkInfo>() as u32, info: &raw mut info as u64 };
+    call(Command::ObjGetInfo, &mut attr)?;
+    Ok(info)
+}
+
+/// Number of an interface in this network namespace.
+pub(crate) fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a terminated string that is read only.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+/// Name of an interface in this network namespace.
+pub(crate) fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call demands and is not shared.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let bytes = name.split(|byte| *byte == 0).next()?;
+    String::from_utf8(bytes.to_vec()).ok()
+}
+
+/// Whether a path that exists lies in bpffs.
+pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
+    /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the structure is plain numbers, for which zero is a value, and the path is terminated.
+    let (result, kind) = unsafe {
+        let mut answer: libc::statfs = std::mem::zeroed();
+        let result = libc::statfs(path.as_ptr(), &raw mut answer);
+        (result, answer.f_type)
+    };
+    if result == 0 { Ok(kind == BPF_FS_MAGIC) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The clock that `bpf_ktime_get_ns` reads, in nanoseconds.
+pub(crate) fn ktime_ns() -> io::Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is initialised and not shared.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 charge maps to. A refusal is left to the

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
+#[path = "common/sample.rs"]
+mod sample;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -67,7 +69,7 @@ fn our_loader_runs_the_chain() {
     if common::skip("our_loader_runs_the_chain") {
         return;
     }
-    let object = elf::write(&common::sample()).unwrap();
+    let object = elf::write(&sample::sample()).unwrap();
     let loaded = Kernel::load(&object).unwrap();
     assert_eq!(loaded.program_names(), ["nn_entry", "nn_layer0", "nn_layer1"]);
     let output = loaded.run("nn_entry", once()).unwrap();
@@ -85,7 +87,7 @@ fn plain_aya_loads_an_unsplit_object() {
     if common::skip("plain_aya_loads_an_unsplit_object") {
         return;
     }
-    let mut module = common::sample();
+    let mut module = sample::sample();
     module.programs.truncate(1);
     module.maps.retain(|map| map.name != "nn_progs");
     for function in &mut module.functions {
@@ -106,7 +108,7 @@ fn bpftool_loads_pins_and_runs() {
         return;
     }
     let place = Place::new("bpftool");
-    let object = place.object(&elf::write(&common::sample()).unwrap());
+    let object = place.object(&elf::write(&sample::sample()).unwrap());
     let (programs, maps) = (place.pin("programs"), place.pin("maps"));
     bpftool(&["prog", "loadall", &object, &programs, "pinmaps", &maps]);
 
@@ -133,7 +135,7 @@ fn maps_of_every_kind_are_reached_by_bytes() {
     if common::skip("maps_of_every_kind_are_reached_by_bytes") {
         return;
     }
-    let loaded = Kernel::load(&elf::write(&common::sample()).unwrap()).unwrap();
+    let loaded = Kernel::load(&elf::write(&sample::sample()).unwrap()).unwrap();
     let blocked = loaded.map("nn_blocked").unwrap();
     let host = [7; 16];
     assert_eq!(blocked.lookup(&host).unwrap(), None);
@@ -169,7 +171,7 @@ fn a_verifier_refusal_names_the_line() {
     if common::skip("a_verifier_refusal_names_the_line") {
         return;
     }
-    let mut module = common::sample();
+    let mut module = sample::sample();
     let code = vec![ldx(Size::DW, Reg::R0, Reg::R1, 1000), exit()];
     module.programs.push(common::function("nn_wrong", "xdp", code));
     let error = Kernel::load(&elf::write(&module).unwrap()).unwrap_err();

@@ -90,3 +90,20 @@ fn unframe(section: &[u8], file: &str) -> Outcome<Vec<u8>> {
     }
     Ok(payload.to_vec())
 }
+
+/// The hashes by which a loader knows whether parameters fit an object. The payload is a JSON object, and
+/// these are members of it, as hexadecimal text; the other members are no concern of the loader.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// SHA-256 of the parameter layout.
+    pub layout_hash: Option<String>,
+    /// SHA-256 of the ONNX file.
+    pub model_hash: Option<String>,
+}
+
+/// The hashes in a payload; none where the payload has none.
+#[must_use]
+pub fn identity(payload: &[u8]) -> Identity {
+    serde_json::from_slice(payload).unwrap_or_default()
+}

@@ -1,0 +1,60 @@
+//! The subcommands and what they share: which installation is meant, and how errors are reported.
+
+mod allow;
+mod block;
+mod load;
+mod status;
+mod target;
+mod unblock;
+mod unload;
+
+use nnbpf_compiler::diag::codes::kernel as codes;
+use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
+use nnbpf_runtime_loader::hosts::HostError;
+use nnbpf_runtime_loader::installation::InstallationError;
+
+/// Loads, watches and hot-updates the objects that nnbpfc writes.
+#[derive(clap::Parser)]
+#[command(name = "nnbpf", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    Load(load::Load),
+    Status(status::Status),
+    Allow(allow::Allow),
+    Block(block::Block),
+    Unblock(unblock::Unblock),
+    Unload(unload::Unload),
+}
+
+impl Command {
+    pub(crate) fn run(&self) -> Outcome<()> {
+        match self {
+            Self::Load(command) => command.run(),
+            Self::Status(command) => command.run(),
+            Self::Allow(command) => command.run(),
+            Self::Block(command) => command.run(),
+            Self::Unblock(command) => command.run(),
+            Self::Unload(command) => command.run(),
+        }
+    }
+}
+
+/// An installation's error as a report.
+fn refused(error: InstallationError) -> Vec<Diagnostic> {
+    vec![error.diagnostic()]
+}
+
+/// An address that is none.
+fn bad_host(error: &HostError) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(
+        &codes::HOST,
+        Origin::Flag { flag: "HOST".to_owned() },
+        error.to_string(),
+        "write an address such as `192.0.2.7` or `2001:db8::7`, or for `allow` a prefix such as `10.0.0.0/8`",
+    )]
+}

@@ -1,0 +1,103 @@
+//! What can go wrong with an installation, and what the user is told about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use nnbpf_compiler::diag::codes::kernel as codes;
+use nnbpf_compiler::diag::{Diagnostic, Origin};
+
+use super::AttachMode;
+use crate::maps::MapError;
+use crate::test_run::RunError;
+
+/// An installation that cannot be made, found or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallationError {
+    #[error("there is no interface `{interface}` in this network namespace")]
+    NoInterface { interface: String },
+    #[error("{} is not in a mounted bpffs", path.display())]
+    NoBpffs { path: PathBuf },
+    #[error("something is installed at {} already", directory.display())]
+    Exists { directory: PathBuf },
+    #[error("nothing is installed at {}", directory.display())]
+    NotInstalled { directory: PathBuf },
+    #[error("cannot pin at {}: {source}", path.display())]
+    Pin { path: PathBuf, source: io::Error },
+    #[error("cannot attach to `{interface}` in {mode} mode: {source}")]
+    Attach { interface: String, mode: AttachMode, source: io::Error },
+    #[error("the clock is not readable: {0}")]
+    Clock(io::Error),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Program(#[from] RunError),
+}
+
+impl InstallationError {
+    /// What the user is told.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let object = |object: String| Origin::Kernel { object };
+        let (code, origin, help) = match self {
+            Self::NoInterface { interface } => (
+                &codes::NO_INTERFACE,
+                object(interface.clone()),
+                "list the interfaces with `ip link`, and run the command in the interface's namespace"
+                    .to_owned(),
+            ),
+            Self::NoBpffs { path } => (
+                &codes::NO_BPFFS,
+                object(path.display().to_string()),
+                "run `mount -t bpf bpf /sys/fs/bpf`; inside `ip netns exec`, which hides it, use `nsenter \
+                 --net=/run/netns/NAME` instead"
+                    .to_owned(),
+            ),
+            Self::Exists { directory } => (
+                &codes::ALREADY_INSTALLED,
+                object(directory.display().to_string()),
+                format!(
+                    "remove it with `nnbpf unload --pin {}`, or choose another `--pin DIR`",
+                    directory.display()
+                ),
+            ),
+            Self::NotInstalled { directory } => (
+                &codes::NOT_INSTALLED,
+                object(directory.display().to_string()),
+                "load an object with `nnbpf load OBJ --iface IF`; `nnbpf status` lists what is installed"
+                    .to_owned(),
+            ),
+            Self::Pin { path, .. } => (
+                &codes::PIN,
+                object(path.display().to_string()),
+                "run the command as root; name a directory in bpffs without a dot with `--pin DIR`"
+                    .to_owned(),
+            ),
+            Self::Attach { interface, mode, source } => {
+                (&codes::ATTACH, object(interface.clone()), attach_help(interface, *mode, source))
+            }
+            Self::Clock(_) => (&codes::MAP_ACCESS, object("clock".to_owned()), "try again".to_owned()),
+            Self::Map(error) => return error.diagnostic(),
+            Self::Program(error) => return error.diagnostic(),
+        };
+        Diagnostic::new(code, origin, self.to_string(), help)
+    }
+}
+
+/// The kernel's reasons are few, and each has a remedy of its own.
+fn attach_help(interface: &str, mode: AttachMode, source: &io::Error) -> String {
+    match source.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => format!(
+            "another XDP program is attached; see it with `bpftool net show dev {interface}`, and remove it \
+             first"
+        ),
+        Some(libc::EOPNOTSUPP) if mode == AttachMode::Native => {
+            "the driver has no native XDP; use `--mode skb`".to_owned()
+        }
+        Some(libc::EINVAL | libc::ERANGE) if mode != AttachMode::Skb => format!(
+            "native XDP often wants a small MTU: `ip link set {interface} mtu 1500`, or use `--mode skb`"
+        ),
+        Some(libc::EPERM | libc::EACCES) => "run the command as root, or give it CAP_NET_ADMIN".to_owned(),
+        _ => "try `--mode skb`, which every interface supports; kernels from 5.9 on can pin the attachment"
+            .to_owned(),
+    }
+}
