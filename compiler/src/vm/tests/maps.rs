@@ -8,12 +8,17 @@ use crate::vm::{MapError, UpdateMode, Vm};
 /// A module whose program reads its wish from the packet: byte 0 says lookup (0), update (1) or delete (2), byte 1
 /// holds the flags, bytes 8.. the key (up to 8 bytes) and bytes 16..24 the value. A lookup gives the value's first
 /// eight bytes, or −1 where there is none.
-fn operations(kind: MapKind, key: u32, max_entries: u32) -> Module {
-    let (update, delete, found) = (Label(0), Label(1), Label(2));
+pub(super) fn operations(kind: MapKind, key: u32, max_entries: u32) -> Module {
+    let (update, delete, found, short) = (Label(0), Label(1), Label(2), Label(3));
     Module {
         maps: vec![map("m", kind, key, 8, max_entries)],
         ..main(vec![
+            mov(R0, -2),
             ldx(Size::W, R6, R1, 0),
+            ldx(Size::W, R2, R1, 4),
+            mov(R3, R6),
+            add(R3, 24),
+            jgt(R3, R2, short),
             ldx(Size::DW, R0, R6, 8),
             stx(Size::DW, Reg::FP, -8, R0),
             ldx(Size::DW, R0, R6, 16),
@@ -39,9 +44,18 @@ fn operations(kind: MapKind, key: u32, max_entries: u32) -> Module {
             exit(),
             label(delete),
             call(Helper::MapDelete),
+            label(short),
             exit(),
         ])
     }
+}
+
+/// The packet that [`operations`] reads.
+pub(super) fn wish(what: u8, flags: u8, key: u64, value: u64) -> Vec<u8> {
+    let mut packet = vec![what, flags, 0, 0, 0, 0, 0, 0];
+    packet.extend(key.to_le_bytes());
+    packet.extend(value.to_le_bytes());
+    packet
 }
 
 struct Driver(Vm);
@@ -52,10 +66,7 @@ impl Driver {
     }
 
     fn run(&mut self, what: u8, flags: u8, key: u64, value: u64) -> i64 {
-        let mut packet = vec![what, flags, 0, 0, 0, 0, 0, 0];
-        packet.extend(key.to_le_bytes());
-        packet.extend(value.to_le_bytes());
-        self.0.run("main", &mut packet, 0).unwrap().ret.cast_signed()
+        self.0.run("main", &mut wish(what, flags, key, value), 0).unwrap().ret.cast_signed()
     }
 
     fn get(&mut self, key: u64) -> i64 {

@@ -1,6 +1,8 @@
 //! Tests of the virtual machine; the kernel is asked where it is permitted.
 
 mod calls;
+mod differential;
+mod kernel;
 mod maps;
 mod memory;
 mod semantics;
