@@ -395,3 +395,5 @@ fn transport(frame: &[u8], network: &Network) -> Result<Parsed, Reason> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod differential;

@@ -77,3 +77,6 @@ pub fn std(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
     // The root of a 128-bit number has 64 bits.
     scaled.isqrt() as u64
 }
+
+#[cfg(test)]
+mod tests;

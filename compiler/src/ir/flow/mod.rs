@@ -410,3 +410,7 @@ mod tests;
 pub(crate) mod testing;
 #[cfg(test)]
 mod reference_tests;
+#[cfg(test)]
+mod steps_tests;
+#[cfg(test)]
+mod capture_tests;

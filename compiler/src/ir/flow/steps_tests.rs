@@ -1,0 +1,452 @@
+//! The steps of the packet path one by one, on hand-made packets.
+
+use super::interpret::{Acts, Fate, FlowInterpreter, Judgement, Mode, NoJudge, PacketResult};
+use super::lists::{HostLists, Prefix};
+use super::record::{Oriented, flag};
+use super::{Counter, FlowProgram, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS, Trigger, Width, build, testing};
+use crate::ir::packet::tcp_flags::{ACK, FIN, RST, SYN};
+use crate::ir::packet::{Host, Reason, TCP, UDP, parse};
+use crate::spec::typed::{
+    Action, Direction, Directions, End, FeatureSpec, Field, Filter, Function, Nanos, Operand, Rule, TimeUnit,
+};
+
+const CLIENT: u8 = 1;
+const SERVER: u8 = 2;
+const SECOND: u64 = 1_000_000_000;
+
+fn host(last: u8) -> Host {
+    Host::from_ipv4([10, 0, 0, last])
+}
+
+/// A frame between 10.0.0.x hosts with so many payload bytes.
+fn frame(proto: u8, (src, sport): (u8, u16), (dst, dport): (u8, u16), flags: u8, payload: u16) -> Vec<u8> {
+    let header = if proto == TCP { 20 } else { 8 };
+    let mut frame = vec![0; 12];
+    frame.extend([8, 0, 0x45, 0]);
+    frame.extend((20 + header + payload).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, src, 10, 0, 0, dst]);
+    frame.extend([sport.to_be_bytes(), dport.to_be_bytes()].concat());
+    if proto == TCP {
+        frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    } else {
+        frame.extend([0; 4]);
+    }
+    frame.resize(frame.len() + usize::from(payload), 0);
+    frame
+}
+
+/// Client to server on TCP port 80.
+fn to_server(flags: u8, payload: u16) -> Vec<u8> {
+    frame(TCP, (CLIENT, 1000), (SERVER, 80), flags, payload)
+}
+
+fn to_client(flags: u8, payload: u16) -> Vec<u8> {
+    frame(TCP, (SERVER, 80), (CLIENT, 1000), flags, payload)
+}
+
+fn forward() -> Filter {
+    Filter { direction: Some(Direction::Forward), ..Filter::default() }
+}
+
+/// Packets, forward packets, payload bytes, greatest gap in microseconds.
+fn spec() -> FeatureSpec {
+    let mut spec = testing::spec(vec![
+        testing::feature("packets", Function::Count, None, Filter::default()),
+        testing::feature("fwd", Function::Count, None, forward()),
+        testing::feature(
+            "bytes",
+            Function::Sum,
+            Some(Operand::Field(Field::L4PayloadLen)),
+            Filter::default(),
+        ),
+        testing::feature("gap", Function::Max, Some(Operand::Gap(TimeUnit::Micros)), Filter::default()),
+    ]);
+    spec.flow.idle = Some(Nanos(10 * SECOND));
+    spec.flow.end = End::On { fin: true, rst: true };
+    spec
+}
+
+/// Trigger and features of each verdict of a packet.
+fn verdicts(result: &PacketResult) -> Vec<(Trigger, Vec<i64>)> {
+    result.verdicts().map(|verdict| (verdict.trigger, verdict.features.clone())).collect()
+}
+
+/// Runs packets and returns their verdicts.
+fn run(program: &FlowProgram, packets: &[(u64, Vec<u8>)]) -> Vec<Vec<(Trigger, Vec<i64>)>> {
+    let mut interpreter = FlowInterpreter::new(program);
+    packets.iter().map(|(now, frame)| verdicts(&interpreter.packet(frame, *now, &mut NoJudge))).collect()
+}
+
+#[test]
+fn a_flow_ends_when_both_sides_have_sent_fin_and_is_judged_once() {
+    let program = build(&spec()).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    let mut send = |now, frame: Vec<u8>| verdicts(&interpreter.packet(&frame, now, &mut NoJudge));
+    assert_eq!(send(0, to_server(SYN, 0)), []);
+    assert_eq!(send(1_000, to_client(SYN | ACK, 0)), []);
+    assert_eq!(send(2_000, to_server(FIN | ACK, 5)), []);
+    // The same side again does not end it.
+    assert_eq!(send(3_000, to_server(FIN | ACK, 0)), []);
+    assert_eq!(send(9_999, to_client(FIN | ACK, 7)), [(Trigger::End, vec![5, 3, 12, 6])]);
+    assert_eq!(send(10_000, to_server(ACK, 0)), []);
+    assert_eq!(send(11_000, to_client(RST, 0)), []);
+    assert_eq!(send(11_000, to_client(SYN | ACK, 0)), []);
+    assert_eq!(interpreter.counter(Counter::Stray), 3);
+    assert_eq!(interpreter.finish(&mut NoJudge), []);
+}
+
+#[test]
+fn only_a_syn_without_ack_or_the_idle_time_restarts_a_closed_flow() {
+    let program = build(&spec()).unwrap();
+    let ends = |packets: i64| vec![(Trigger::End, vec![packets, packets, 0, 0])];
+    let results = run(
+        &program,
+        &[
+            (0, to_server(RST, 0)),
+            (1, to_server(ACK, 0)),
+            (2, to_server(SYN, 0)),
+            (3, to_server(RST, 0)),
+            // Stray packets do not keep the record alive, and a closed record is not judged again.
+            (9 * SECOND, to_server(ACK, 0)),
+            (10 * SECOND + 4, to_server(RST | ACK, 0)),
+        ],
+    );
+    assert_eq!(results, [ends(1), vec![], vec![], ends(2), vec![], ends(1)]);
+}
+
+#[test]
+fn the_first_packet_after_the_idle_time_judges_the_old_record() {
+    let mut spec = spec();
+    spec.triggers.every = Some(1);
+    let program = build(&spec).unwrap();
+    let every = |features: [i64; 4]| (Trigger::Every, features.to_vec());
+    let results = run(
+        &program,
+        &[
+            (SECOND, to_server(ACK, 3)),
+            // Exactly the idle time is not later than it.
+            (11 * SECOND, to_client(ACK, 4)),
+            (21 * SECOND + 1, to_client(ACK, 5)),
+        ],
+    );
+    assert_eq!(
+        results,
+        [
+            vec![every([1, 1, 3, 0])],
+            vec![every([2, 1, 7, 10_000_000])],
+            // Two verdicts: the old record's, then its own, whose forward side is the server.
+            vec![(Trigger::Idle, vec![2, 1, 7, 10_000_000]), every([1, 1, 5, 0])],
+        ]
+    );
+}
+
+#[test]
+fn idle_without_the_end_trigger_replaces_silently() {
+    let mut spec = spec();
+    spec.triggers.end = false;
+    spec.triggers.every = Some(2);
+    let program = build(&spec).unwrap();
+    let results = run(
+        &program,
+        &[(0, to_server(ACK, 0)), (20 * SECOND, to_server(ACK, 0)), (21 * SECOND, to_server(RST, 0))],
+    );
+    assert_eq!(results, [vec![], vec![], vec![(Trigger::Every, vec![2, 2, 0, 1_000_000])]]);
+}
+
+#[test]
+fn end_outranks_every() {
+    let mut spec = spec();
+    spec.triggers.every = Some(2);
+    let program = build(&spec).unwrap();
+    let results = run(&program, &[(0, to_server(SYN, 0)), (5_000, to_client(RST | ACK, 0))]);
+    assert_eq!(results, [vec![], vec![(Trigger::End, vec![2, 1, 0, 5])]]);
+}
+
+#[test]
+fn one_direction_has_a_record_per_sender_and_ends_at_one_fin() {
+    let mut spec = spec();
+    spec.flow.directions = Directions::One;
+    let program = build(&spec).unwrap();
+    assert_eq!(program.record.backward_lists, None);
+    let results = run(
+        &program,
+        &[
+            (0, to_server(ACK, 0)),
+            (1, to_client(ACK, 0)),
+            (2_000, to_client(FIN | ACK, 9)),
+            (3_000, to_server(FIN | ACK, 0)),
+        ],
+    );
+    let end = |bytes, gap| vec![(Trigger::End, vec![2, 2, bytes, gap])];
+    assert_eq!(results, [vec![], vec![], end(9, 1), end(0, 3)]);
+}
+
+#[test]
+fn end_never_and_udp_ignore_tcp_endings() {
+    let mut spec = spec();
+    spec.flow.end = End::Never;
+    let program = build(&spec).unwrap();
+    assert_eq!(run(&program, &[(0, to_server(RST, 0)), (1, to_server(ACK, 0))]), [vec![], vec![]]);
+
+    let program = build(&self::spec()).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    let datagram = frame(UDP, (CLIENT, 1000), (SERVER, 80), 0, 4);
+    interpreter.packet(&datagram, 0, &mut NoJudge);
+    interpreter.packet(&to_server(SYN, 0), 1, &mut NoJudge);
+    // The same ports over TCP are another flow; eof rows come in the order of first packets.
+    let rows = interpreter.finish(&mut NoJudge);
+    let protos: Vec<(u8, Trigger)> = rows.iter().map(|row| (row.proto, row.trigger)).collect();
+    assert_eq!(protos, [(UDP, Trigger::Eof), (TCP, Trigger::Eof)]);
+}
+
+#[test]
+fn other_transports_and_unparsed_frames_are_counted_and_passed() {
+    let mut spec = spec();
+    spec.flow.udp = false;
+    let program = build(&spec).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    let result = interpreter.packet(&frame(UDP, (1, 1), (2, 2), 0, 0), 0, &mut NoJudge);
+    assert_eq!((result.reason, result.fate), (Reason::Parsed, Fate::Pass));
+    let result = interpreter.packet(&[0; 20], 0, &mut NoJudge);
+    assert_eq!((result.reason, result.packet), (Reason::NotIp, None));
+    assert_eq!(interpreter.counter(Counter::Unselected), 1);
+    assert_eq!(interpreter.counter(Counter::Packet(Reason::NotIp)), 1);
+    assert_eq!(interpreter.counter(Counter::Created), 0);
+}
+
+#[test]
+fn time_that_goes_backwards_gives_gaps_of_zero_and_never_expires() {
+    let program = build(&spec()).unwrap();
+    let results = run(
+        &program,
+        &[
+            (100 * SECOND, to_server(ACK, 0)),
+            (SECOND, to_server(ACK, 0)),
+            (SECOND + 7_000, to_server(RST, 0)),
+        ],
+    );
+    assert_eq!(results, [vec![], vec![], vec![(Trigger::End, vec![3, 3, 0, 7])]]);
+}
+
+#[test]
+fn gaps_stop_at_their_limit() {
+    let mut spec = spec();
+    spec.flow.idle = None;
+    let nanos = Some(Operand::Gap(TimeUnit::Nanos));
+    spec.features.push(testing::feature("nanos", Function::Last, nanos, Filter::default()));
+    let program = build(&spec).unwrap();
+    let results = run(&program, &[(0, to_server(ACK, 0)), (1 << 50, to_server(RST, 0))]);
+    let limits = vec![2, 2, 0, (1 << 31) - 1, (1 << 41) - 1];
+    assert_eq!(results[1], [(Trigger::End, limits)]);
+}
+
+#[test]
+fn a_saturated_record_stops_counting_but_still_ends() {
+    let mut program = build(&spec()).unwrap();
+    assert_eq!(program.sample_limit, SAMPLE_LIMIT);
+    program.sample_limit = 3;
+    let mut interpreter = FlowInterpreter::new(&program);
+    for now in 0..5 {
+        interpreter.packet(&to_server(ACK, 10), now, &mut NoJudge);
+    }
+    let result = interpreter.packet(&to_server(RST, 0), 9, &mut NoJudge);
+    assert_eq!(verdicts(&result), [(Trigger::End, vec![3, 3, 30, 0])]);
+    assert_eq!(result.own.unwrap().packets, 6);
+    assert_eq!(interpreter.counter(Counter::Saturated), 3);
+    let (_, record) = interpreter.table().by_creation()[0];
+    assert_eq!(record.flags & flag::SATURATED, flag::SATURATED);
+}
+
+#[test]
+fn sums_of_nanoseconds_saturate_earlier() {
+    let mut spec = spec();
+    let nanos = Some(Operand::Gap(TimeUnit::Nanos));
+    spec.features.push(testing::feature("std", Function::Std, nanos, Filter::default()));
+    let program = build(&spec).unwrap();
+    assert_eq!(program.sample_limit, SAMPLE_LIMIT_NANOS);
+    let squares = program.slots.iter().find(|slot| slot.name == "std_squares").unwrap();
+    assert_eq!(squares.width, Width::W128);
+}
+
+#[test]
+fn a_full_table_evicts_the_least_recently_used_flow() {
+    let mut spec = spec();
+    spec.flow.capacity = 2;
+    let program = build(&spec).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    let mut send =
+        |port| interpreter.packet(&frame(TCP, (CLIENT, port), (SERVER, 80), ACK, 0), 0, &mut NoJudge);
+    for port in [1, 2, 1, 3, 1] {
+        assert_eq!(verdicts(&send(port)), []);
+    }
+    assert_eq!(interpreter.table().evicted(), 1);
+    let rows = interpreter.finish(&mut NoJudge);
+    let left: Vec<(u16, u64)> = rows.iter().map(|row| (row.src_port, row.packets)).collect();
+    assert_eq!(left, [(1, 3), (3, 1)]);
+}
+
+#[test]
+fn updates_share_state_and_slots_do_not_overlap() {
+    let len = Some(Operand::Field(Field::L4PayloadLen));
+    let gap = Some(Operand::Gap(TimeUnit::Micros));
+    let spec = testing::spec(vec![
+        testing::feature("fwd_mean", Function::Mean, len, forward()),
+        testing::feature("fwd_std", Function::Std, len, forward()),
+        testing::feature("fwd_bytes", Function::Sum, len, forward()),
+        testing::feature("fwd_count", Function::Count, None, forward()),
+        testing::feature("gap_mean", Function::Mean, gap, forward()),
+        testing::feature("gap-max", Function::Max, gap, forward()),
+        testing::feature("flags", Function::Count, None, Filter::default()),
+        testing::feature(
+            "first_port",
+            Function::First,
+            Some(Operand::Field(Field::DstPort)),
+            Filter::default(),
+        ),
+    ]);
+    let program = build(&spec).unwrap();
+    let names: Vec<(&str, u32)> = program.slots.iter().map(|s| (s.name.as_str(), s.offset)).collect();
+    assert_eq!(
+        names,
+        [
+            ("packets", 0),
+            ("last_ns", 8),
+            ("fwd_mean_sum", 64),
+            ("fwd_mean_count", 96),
+            ("fwd_std_squares", 72),
+            ("gap_mean_last_ns", 80),
+            ("gap_mean_sum", 88),
+            ("gap_mean_count", 100),
+            ("gap_max", 104),
+            ("first_port", 108),
+        ]
+    );
+    assert_eq!((program.record.size, program.record.header), (112, 64));
+    assert_eq!(program.groups.len(), 2);
+}
+
+#[test]
+fn records_and_keys_have_the_documented_bytes() {
+    let program = build(&spec()).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    interpreter.packet(&to_client(ACK, 3), 0x0102, &mut NoJudge);
+    let key = Oriented::of(&parse(&to_server(ACK, 0)).unwrap(), Directions::Both).key;
+    let record = interpreter.table().peek(&key).unwrap();
+    let bytes = record.to_bytes(&program);
+    assert_eq!(bytes.len(), program.record.size as usize);
+    // packets, last, first, flags: the sender is the greater end.
+    assert_eq!(bytes[..8], 1_u64.to_le_bytes());
+    assert_eq!(bytes[8..16], 0x0102_u64.to_le_bytes());
+    assert_eq!(bytes[16..24], 0x0102_u64.to_le_bytes());
+    assert_eq!(bytes[24..32], u64::from(flag::FORWARD_IS_B).to_le_bytes());
+    assert_eq!(bytes[48..56], [0xff; 8]);
+    let key = key.to_bytes();
+    assert_eq!(key[12..16], [10, 0, 0, CLIENT]);
+    assert_eq!(key[28..32], [10, 0, 0, SERVER]);
+    assert_eq!(key[32..40], [0xe8, 3, 80, 0, TCP, 0, 0, 0]);
+}
+
+/// A specification that drops, blocks and reports on every packet.
+fn blocking() -> FeatureSpec {
+    let mut spec = spec();
+    spec.triggers.every = Some(1);
+    spec.rules = vec![Rule {
+        label: 1,
+        threshold: None,
+        actions: vec![Action::Drop, Action::BlockSource(Nanos(SECOND)), Action::Report],
+        span: 0..0,
+    }];
+    spec
+}
+
+/// Calls flows with payload attacks.
+fn payload_is_attack(features: &[i64]) -> Judgement {
+    let attack = features[2] > 0;
+    Judgement { label: u32::from(attack), rules: u32::from(attack), outputs: Vec::new() }
+}
+
+#[test]
+fn a_block_acts_from_the_next_packet_until_it_expires() {
+    let program = build(&blocking()).unwrap();
+    let mut interpreter = FlowInterpreter::with(&program, Mode::Enforce, HostLists::default());
+    let mut send = |now, frame: Vec<u8>| interpreter.packet(&frame, now, &mut payload_is_attack);
+    let other = |src| frame(UDP, (src, 9), (3, 9), 0, 0);
+    assert_eq!(send(0, to_server(ACK, 0)).fate, Fate::Pass);
+    assert_eq!(send(0, to_client(ACK, 0)).fate, Fate::Pass);
+    let judged = send(5, to_server(ACK, 1));
+    assert_eq!(judged.fate, Fate::Dropped);
+    assert_eq!(judged.own.unwrap().acts, Acts { drop: true, block_until: Some(SECOND + 5), report: true });
+    // Packets from the host are dropped and change nothing; packets to it are judged as before.
+    assert_eq!(send(6, to_server(ACK, 0)).fate, Fate::Blocked);
+    assert_eq!(send(6, other(CLIENT)).fate, Fate::Blocked);
+    assert_eq!(send(6, other(SERVER)).fate, Fate::Pass);
+    assert_eq!(send(7, to_client(ACK, 0)).own.unwrap().packets, 4);
+    assert_eq!(send(SECOND + 4, to_server(ACK, 0)).fate, Fate::Blocked);
+    // That verdict at 7 extended the block to SECOND + 7.
+    assert_eq!(send(SECOND + 6, to_server(ACK, 0)).fate, Fate::Blocked);
+    assert_eq!(send(SECOND + 7, other(CLIENT)).fate, Fate::Pass);
+    assert_eq!(interpreter.counter(Counter::Blocked), 4);
+    assert_eq!(interpreter.counter(Counter::HostsBlocked), 2);
+    // Blocked packets without a record made none.
+    assert_eq!(interpreter.counter(Counter::Created), 3);
+}
+
+#[test]
+fn monitor_mode_drops_and_blocks_nothing() {
+    let program = build(&blocking()).unwrap();
+    let mut lists = HostLists::default();
+    lists.block(host(9), u64::MAX);
+    let mut interpreter = FlowInterpreter::with(&program, Mode::Monitor, lists);
+    let result = interpreter.packet(&to_server(ACK, 1), 0, &mut payload_is_attack);
+    assert_eq!(result.fate, Fate::Pass);
+    assert!(result.own.unwrap().acts.drop);
+    let listed = frame(TCP, (9, 1), (SERVER, 80), ACK, 0);
+    assert_eq!(interpreter.packet(&listed, 0, &mut payload_is_attack).fate, Fate::Pass);
+    assert_eq!(interpreter.lists_mut().blocked().count(), 1);
+    assert_eq!(interpreter.counter(Counter::WouldDrop), 1);
+    assert_eq!(interpreter.counter(Counter::WouldBlock), 1);
+}
+
+#[test]
+fn allowed_hosts_win_over_lists_and_verdicts() {
+    let program = build(&blocking()).unwrap();
+    let mut lists = HostLists::default();
+    lists.block(host(CLIENT), u64::MAX);
+    let mut interpreter = FlowInterpreter::with(&program, Mode::Enforce, lists);
+    let mut judge = payload_is_attack;
+    assert_eq!(interpreter.packet(&to_server(ACK, 1), 0, &mut judge).fate, Fate::Blocked);
+    let subnet = Prefix { host: host(0), bits: 96 + 24 };
+    interpreter.lists_mut().allow(subnet);
+    let result = interpreter.packet(&to_server(ACK, 1), 1, &mut judge);
+    assert_eq!(result.fate, Fate::Pass);
+    assert_eq!(result.own.unwrap().acts, Acts { drop: false, block_until: None, report: true });
+    // The cached answer of the record goes with the epoch.
+    interpreter.lists_mut().disallow(subnet);
+    assert_eq!(interpreter.packet(&to_server(ACK, 1), 2, &mut judge).fate, Fate::Blocked);
+    interpreter.lists_mut().unblock(host(CLIENT));
+    assert_eq!(interpreter.packet(&to_server(ACK, 1), 3, &mut judge).fate, Fate::Dropped);
+}
+
+#[test]
+fn the_verdict_on_an_old_record_blocks_but_drops_nothing() {
+    let mut spec = blocking();
+    spec.triggers.every = None;
+    let program = build(&spec).unwrap();
+    let mut interpreter = FlowInterpreter::with(&program, Mode::Enforce, HostLists::default());
+    interpreter.packet(&to_server(ACK, 1), 0, &mut payload_is_attack);
+    let result = interpreter.packet(&to_server(ACK, 0), 20 * SECOND, &mut payload_is_attack);
+    assert_eq!(result.fate, Fate::Pass);
+    let acts = result.retired.unwrap().acts;
+    assert_eq!(acts, Acts { drop: false, block_until: Some(21 * SECOND), report: true });
+    assert_eq!(interpreter.packet(&to_server(ACK, 0), 20 * SECOND + 1, &mut NoJudge).fate, Fate::Blocked);
+}
+
+#[test]
+fn prefixes_compare_their_leading_bits() {
+    let prefix = |bits| Prefix { host: host(0b1100), bits };
+    assert!(prefix(128).contains(host(0b1100)));
+    assert!(!prefix(128).contains(host(0b1101)));
+    assert!(prefix(126).contains(host(0b1111)));
+    assert!(!prefix(126).contains(host(0b1000)));
+    assert!(prefix(0).contains(Host([0xff; 16])));
+}
