@@ -6,7 +6,7 @@ use super::extract::{COLUMNS, extract};
 use super::interpret::{FlowInterpreter, NoJudge};
 use super::testing::{self, feature};
 use super::{Counter, Trigger, build};
-use crate::ir::packet::{Reason, parse, tcp_flags};
+use crate::ir::packet::{Reason, TCP, parse, tcp_flags};
 use crate::spec::typed::{
     Direction, Directions, End, Feature, Field, Filter, Function, Nanos, Operand, TimeUnit,
 };
@@ -140,6 +140,34 @@ fn sshguess_has_eleven_flows() {
     let rows: Vec<&str> = text.lines().skip(1).collect();
     assert_eq!(rows.len(), 11);
     assert!(rows.iter().all(|row| row.split(',').nth(7) == Some(Trigger::End.name())), "{text}");
+}
+
+/// The shipped specifications through their whole path: text, flow program, rows that read back.
+#[test]
+fn shipped_specifications_extract() {
+    let specs = [
+        ("dsn24.spec", include_str!("../../../../specs/dsn24.spec")),
+        ("cic6.spec", include_str!("../../../../specs/cic6.spec")),
+        ("ids.spec", include_str!("../../../../specs/ids.spec")),
+    ];
+    let captures = testing::captures("shipped_specifications_extract");
+    for (name, text) in specs {
+        let spec = crate::spec::compile(name, text).unwrap();
+        let program = build(&spec).unwrap();
+        assert_eq!(program.features.len(), spec.features.len());
+        for (feature, declared) in program.features.iter().zip(&spec.features) {
+            assert!(feature.range.high <= declared.range.high, "{name} {}", feature.name);
+        }
+        for listed in captures.iter().filter(|listed| listed.ethernet) {
+            let capture = testing::capture(&listed.bytes);
+            let text = extract(&program, &capture.packets);
+            let columns = COLUMNS.split(',').count() + spec.features.len();
+            assert!(text.lines().all(|line| line.split(',').count() == columns), "{name} {}", listed.file);
+            let follows = |proto| if proto == TCP { program.tcp } else { program.udp };
+            let followed = capture.packets.iter().any(|p| parse(p.data).is_ok_and(|p| follows(p.proto)));
+            assert_eq!(text.lines().count() > 1, followed, "{name} {}", listed.file);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::FlowProgram;
 use super::interpret::{FlowInterpreter, NoJudge, Verdict};
 use crate::capture::Packet;
-use crate::ir::FractionBits;
+use crate::rows::decimal::Decimal;
 
 /// The columns before the features.
 pub const COLUMNS: &str = "first_ns,last_ns,src,dst,sport,dport,proto,trigger";
@@ -50,29 +50,7 @@ pub fn row(out: &mut String, program: &FlowProgram, verdict: &Verdict) {
         verdict.trigger.name()
     );
     for (feature, raw) in program.features.iter().zip(&verdict.features) {
-        out.push(',');
-        decimal(out, *raw, feature.fraction_bits);
+        let _ = write!(out, ",{}", Decimal { raw: *raw, fraction: feature.fraction_bits });
     }
     out.push('\n');
-}
-
-/// Appends `raw / 2^bits` as an exact decimal without trailing zeros.
-fn decimal(out: &mut String, raw: i64, bits: FractionBits) {
-    let bits = u32::from(bits.0.min(62));
-    let magnitude = raw.unsigned_abs();
-    if raw < 0 {
-        out.push('-');
-    }
-    let _ = write!(out, "{}", magnitude >> bits);
-    let mut fraction = magnitude & ((1 << bits) - 1);
-    if fraction != 0 {
-        out.push('.');
-    }
-    while fraction != 0 {
-        // Ten times a value below 2^62 needs more than 64 bits.
-        let next = u128::from(fraction) * 10;
-        let digit = u8::try_from(next >> bits).unwrap_or(9);
-        out.push(char::from(b'0' + digit));
-        fraction = (next & ((1 << bits) - 1)) as u64;
-    }
 }

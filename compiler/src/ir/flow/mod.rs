@@ -222,7 +222,8 @@ pub struct FeatureExpr {
     pub expr: Expr,
     pub unit: Unit,
     pub fraction_bits: FractionBits,
-    /// Contains every value that can arise.
+    /// Contains every value that can arise, unless the author declared a narrower range; values beyond it are
+    /// clamped by the network's input quantiser.
     pub range: Interval,
     pub span: Span,
 }
