@@ -1,12 +1,167 @@
-//! Turns diagnostics into text that looks like rustc's.
+//! Turns diagnostics into text that looks like rustc's, without colours.
+//!
+//! Places in a specification are shown with their line; every other place is named on the `-->` line.
 
-use super::Diagnostic;
+use codespan_reporting::diagnostic as codespan;
+use codespan_reporting::files::{Files as _, SimpleFile};
+use codespan_reporting::term::{self, Chars};
+
+use super::{Diagnostic, Origin, Span};
 
 /// Source texts by file name, for diagnostics that point into a specification.
 pub type Sources<'a> = &'a [(&'a str, &'a str)];
 
-/// Renders one diagnostic, without colours, ending in a newline.
+/// Renders one diagnostic, ending in a newline.
 #[must_use]
-pub fn plain(diagnostic: &Diagnostic, _sources: Sources<'_>) -> String {
-    format!("error[{}]: {}\n   = help: {}\n", diagnostic.code.id, diagnostic.message, diagnostic.help)
+pub fn plain(diagnostic: &Diagnostic, sources: Sources<'_>) -> String {
+    let mut text = match &diagnostic.origin {
+        Origin::Source { file, span } => match sources.iter().find(|(name, _)| name == file) {
+            Some((name, source)) => snippet(diagnostic, name, source, span),
+            None => head(diagnostic, file),
+        },
+        Origin::File { file } => head(diagnostic, file),
+        Origin::Node { file, node } => {
+            head(diagnostic, &format!("{file}: node {} `{}` ({})", node.index, node.name, node.operator))
+        }
+        Origin::Row { file, line, column: Some(column) } => {
+            head(diagnostic, &format!("{file}:{line}: column `{column}`"))
+        }
+        Origin::Row { file, line, column: None } => head(diagnostic, &format!("{file}:{line}")),
+        Origin::Packet { file, packet } => head(diagnostic, &format!("{file}: packet {packet}")),
+        Origin::Flag { flag } => head(diagnostic, &format!("flag `{flag}`")),
+        Origin::Kernel { object } => head(diagnostic, object),
+    };
+    for note in &diagnostic.notes {
+        text.push_str(&remark("note", note));
+    }
+    text.push_str(&remark("help", &diagnostic.help));
+    text
+}
+
+/// Renders all diagnostics with a blank line between them, and their number at the end.
+/// Nothing for an empty list.
+#[must_use]
+pub fn all(diagnostics: &[Diagnostic], sources: Sources<'_>) -> String {
+    let mut parts: Vec<String> =
+        diagnostics.iter().map(|diagnostic| plain(diagnostic, sources)).collect();
+    match diagnostics.len() {
+        0 => return String::new(),
+        1 => parts.push("error: 1 mistake found\n".to_owned()),
+        count => parts.push(format!("error: {count} mistakes found\n")),
+    }
+    parts.join("\n")
+}
+
+/// Columns that a remark's further lines are moved to, below the text of its first line.
+const REMARK_INDENT: usize = 11;
+
+fn head(diagnostic: &Diagnostic, place: &str) -> String {
+    format!("error[{}]: {}\n  --> {place}\n", diagnostic.code.id, diagnostic.message)
+}
+
+fn remark(kind: &str, text: &str) -> String {
+    let joint = format!("\n{}", " ".repeat(REMARK_INDENT));
+    format!("   = {kind}: {}\n", text.lines().collect::<Vec<_>>().join(&joint))
+}
+
+/// The message with the lines that it is about.
+fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> String {
+    let file = SimpleFile::new(name, source);
+    let primary = codespan::Label::primary((), inside(source, span)).with_message(&diagnostic.primary);
+    let secondary = diagnostic
+        .labels
+        .iter()
+        .map(|label| codespan::Label::secondary((), inside(source, &label.span)).with_message(&label.text));
+    let shown = codespan::Diagnostic::error()
+        .with_code(diagnostic.code.id)
+        .with_message(&diagnostic.message)
+        .with_labels(std::iter::once(primary).chain(secondary).collect());
+    let config = term::Config { chars: rustc_chars(), tab_width: 4, ..term::Config::default() };
+    match term::emit_into_string(&config, &file, &shown) {
+        Ok(text) => format!("{}\n", text.trim_end()),
+        // Without a snippet the place is still named.
+        Err(_) => {
+            let place = file.location((), inside(source, span).start);
+            match place {
+                Ok(place) => head(diagnostic, &format!("{name}:{}:{}", place.line_number, place.column_number)),
+                Err(_) => head(diagnostic, name),
+            }
+        }
+    }
+}
+
+/// The span cut to the text, its ends on characters.
+fn inside(source: &str, span: &Span) -> Span {
+    let floor = |at: usize| (0..=at.min(source.len())).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0);
+    let start = floor(span.start);
+    start..floor(span.end).max(start)
+}
+
+/// Signs as rustc draws them.
+fn rustc_chars() -> Chars {
+    Chars { snippet_start: "-->".into(), ..Chars::ascii() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::{Code, NodeRef};
+
+    static CODE: Code = Code { id: "E0000", title: "", explanation: "" };
+
+    fn shown(origin: Origin) -> String {
+        let diagnostic = Diagnostic::new(&CODE, origin, "it is wrong", "make it right\nor leave it");
+        plain(&diagnostic.with_note("seen twice"), &[("a.spec", "one\ntwo three\n")])
+    }
+
+    #[test]
+    fn every_origin_names_its_place() {
+        let node = NodeRef { index: 3, name: "fc1".to_owned(), operator: "Gemm".to_owned() };
+        let file = || "m".to_owned();
+        let places = [
+            (Origin::File { file: file() }, "m"),
+            (Origin::Node { file: file(), node }, "m: node 3 `fc1` (Gemm)"),
+            (Origin::Row { file: file(), line: 7, column: None }, "m:7"),
+            (Origin::Row { file: file(), line: 7, column: Some("a".to_owned()) }, "m:7: column `a`"),
+            (Origin::Packet { file: file(), packet: 9 }, "m: packet 9"),
+            (Origin::Flag { flag: "--kernel".to_owned() }, "flag `--kernel`"),
+            (Origin::Kernel { object: "map nn_flows".to_owned() }, "map nn_flows"),
+            (Origin::Source { file: file(), span: 0..1 }, "m"),
+        ];
+        for (origin, place) in places {
+            assert_eq!(
+                shown(origin),
+                format!(
+                    "error[E0000]: it is wrong\n  --> {place}\n   = note: seen twice\n   = help: make it right\n           \
+                     or leave it\n"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn sources_are_quoted() {
+        let text = shown(Origin::Source { file: "a.spec".to_owned(), span: 4..7 });
+        assert_eq!(
+            text,
+            "error[E0000]: it is wrong\n  --> a.spec:2:1\n  |\n2 | two three\n  | ^^^\n   = note: seen twice\n   \
+             = help: make it right\n           or leave it\n"
+        );
+    }
+
+    #[test]
+    fn spans_outside_of_the_text_are_cut() {
+        for span in [0..0, 14..14, 3..1000, 1000..2000, 9..2] {
+            let text = shown(Origin::Source { file: "a.spec".to_owned(), span });
+            assert!(text.contains("--> a.spec:"), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_counted() {
+        let one = Diagnostic::new(&CODE, Origin::File { file: "m".to_owned() }, "bad", "good");
+        assert_eq!(all(&[], &[]), "");
+        assert!(all(std::slice::from_ref(&one), &[]).ends_with("error: 1 mistake found\n"));
+        assert!(all(&[one.clone(), one], &[]).ends_with("error: 2 mistakes found\n"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::typed::*;
 use super::*;
+use crate::ir::flow::{SAMPLE_LIMIT, ranges};
 use crate::ir::{FractionBits, Interval};
 
 const SIX: &str = r"
@@ -70,12 +71,12 @@ fn ranges_follow_from_types() {
     let spec = compiled(SIX);
     let range = |index: usize| spec.features[index].range;
     assert_eq!(range(0), Interval { low: 0, high: 65_535 });
-    // Filtered: packets of the other direction keep the record alive.
-    assert_eq!(range(1), Interval { low: 0, high: i64::MAX / 1000 });
-    // 65,535 / sqrt(2) with 8 fraction bits.
-    assert_eq!(range(2), Interval { low: 0, high: 11_863_102 });
+    // Filtered: packets of the other direction keep the record alive, so the idle time bounds nothing.
+    assert_eq!(range(1), Interval { low: 0, high: (1 << 31) - 1 });
     assert_eq!(spec.features[2].fraction_bits, FractionBits(8));
-    assert_eq!(range(3), Interval { low: 0, high: 1 << 32 });
+    let Value::Aggregate(std) = &spec.features[2].value;
+    assert_eq!(range(2), ranges::of(std));
+    assert_eq!(range(3).high, i64::try_from(SAMPLE_LIMIT).unwrap());
     assert_eq!(range(4), Interval { low: 0, high: 1_000_000 });
     // Unfiltered: at most the idle time, in milliseconds with 8 fraction bits.
     assert_eq!(range(5), Interval { low: 0, high: 120_000 << 8 });

@@ -7,9 +7,9 @@ use super::aggregate::aggregate;
 use super::fields::FIELDS;
 use super::number;
 use super::structure::unsupported;
-use super::units::nanos_per;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
+use crate::ir::flow::ranges;
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{self, Limit, Range};
 use crate::spec::report::{Reporter, suggest};
@@ -20,18 +20,6 @@ const MAX_FEATURES: usize = 1024;
 
 /// Longest name of a feature; the kernel's type information would take 127 bytes.
 const MAX_NAME: usize = 64;
-
-/// Samples after which a record saturates (`interfaces.md`, flow semantics).
-const MAX_SAMPLES: u128 = 1 << 32;
-
-/// The largest sample that `mean` takes: with 8 fraction bits it still fits 63 bits.
-const MAX_MEAN_SAMPLE: u128 = (1 << 55) - 1;
-
-/// The largest sample that `std` and `std_pop` take: its square still fits 64 bits.
-const MAX_STD_SAMPLE: u128 = (1 << 32) - 1;
-
-/// Fraction bits of `mean`, `std` and `std_pop`.
-const FRACTION: u8 = 8;
 
 /// Columns that extracted rows have besides the features.
 const COLUMNS: [&str; 8] = ["first_ns", "last_ns", "src", "dst", "sport", "dport", "proto", "trigger"];
@@ -148,7 +136,7 @@ fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Report
         }
     }
     let aggregate = aggregate?;
-    let fraction_bits = fraction_bits(aggregate.function);
+    let fraction_bits = ranges::fraction_bits(aggregate.function);
     let derived = range(&aggregate, flow);
     let range = match narrowed {
         None => derived,
@@ -164,18 +152,6 @@ fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Report
     })
 }
 
-fn fraction_bits(function: Function) -> FractionBits {
-    match function {
-        Function::Mean | Function::Std | Function::StdPop => FractionBits(FRACTION),
-        Function::Count
-        | Function::Sum
-        | Function::Min
-        | Function::Max
-        | Function::First
-        | Function::Last => FractionBits(0),
-    }
-}
-
 fn unit(aggregate: &Aggregate) -> Unit {
     match &aggregate.operand {
         None => Unit::Packets,
@@ -186,39 +162,27 @@ fn unit(aggregate: &Aggregate) -> Unit {
     }
 }
 
-/// Raw values that can arise. The low end is 0 for all: that is what no packet at all gives.
+/// Raw values that can arise: those of the aggregate's type, bounded by the idle time where that is tighter.
 fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
-    let sample = match &aggregate.operand {
-        None => 1,
-        Some(Operand::Field(field)) => {
-            FIELDS.iter().find(|facts| facts.field == *field).map_or(0, |facts| u128::from(facts.max))
-        }
-        Some(Operand::Gap(unit)) => {
-            // A later packet starts a new record, so the time between neighbours is at most the idle time.
-            // Between packets that pass a filter others may lie, which keep the record alive.
-            let idle = flow.and_then(|flow| flow.idle).filter(|_| aggregate.filter == Filter::default());
-            let nanos = idle.map_or(i64::MAX.unsigned_abs(), |idle| idle.0);
-            u128::from(nanos / nanos_per(*unit))
-        }
+    let by_type = ranges::of(aggregate);
+    let (Some(Operand::Gap(unit)), Some(idle)) = (aggregate.operand, flow.and_then(|flow| flow.idle)) else {
+        return by_type;
     };
+    // A later packet starts a new record, so neighbours are at most the idle time apart.
+    // Between packets that pass a filter others may lie, which keep the record alive.
+    if aggregate.filter != Filter::default() {
+        return by_type;
+    }
+    let sample = i64::try_from(idle.0 / ranges::unit_nanos(unit)).unwrap_or(i64::MAX);
     let high = match aggregate.function {
-        Function::Count => MAX_SAMPLES,
-        Function::Sum => match &aggregate.operand {
-            // Gaps do not overlap: together they are no longer than the clock runs.
-            Some(Operand::Gap(unit)) => u128::from(i64::MAX.unsigned_abs() / nanos_per(*unit)),
-            Some(Operand::Field(_)) | None => sample.saturating_mul(MAX_SAMPLES),
-        },
         Function::Min | Function::Max | Function::First | Function::Last => sample,
-        Function::Mean => sample.min(MAX_MEAN_SAMPLE) << FRACTION,
-        // Half of the samples at each end of 0..=M deviate by M/2; with two samples and the divisor n - 1
-        // that is M/√2, and no more with any other number of them.
-        Function::StdPop => (sample.min(MAX_STD_SAMPLE) << FRACTION) / 2,
-        Function::Std => {
-            let high = sample.min(MAX_STD_SAMPLE) << FRACTION;
-            (high * high / 2).isqrt()
+        // No deviation is larger than the largest sample either.
+        Function::Mean | Function::Std | Function::StdPop => {
+            sample.saturating_mul(1 << ranges::MEAN_BITS.0)
         }
+        Function::Count | Function::Sum => i64::MAX,
     };
-    Interval { low: 0, high: i64::try_from(high).unwrap_or(i64::MAX) }
+    Interval { low: by_type.low, high: by_type.high.min(high) }
 }
 
 /// The range behind `in`, which lies inside of what can arise.

@@ -1,4 +1,6 @@
-//! Fields of a packet by name: type, unit, largest value; and the names of TCP flags.
+//! Fields of a packet by name, with their units, and the names of TCP flags.
+//!
+//! The largest value of each is stated in [`crate::ir::flow::ranges`].
 
 use crate::spec::typed::{Field, Unit};
 
@@ -7,25 +9,22 @@ pub(super) struct FieldFacts {
     pub name: &'static str,
     pub field: Field,
     pub unit: Unit,
-    /// The smallest is 0 for all of them.
-    pub max: u64,
 }
 
 /// Every field, in the order of the reference.
 pub(super) static FIELDS: [FieldFacts; 12] = [
-    FieldFacts { name: "frame.len", field: Field::FrameLen, unit: Unit::Bytes, max: 65_535 },
-    // IPv4 ends at 65,535; IPv6 counts its own header of 40 bytes on top of a 16-bit payload length.
-    FieldFacts { name: "ip.len", field: Field::IpLen, unit: Unit::Bytes, max: 65_575 },
-    FieldFacts { name: "ip.ttl", field: Field::IpTtl, unit: Unit::Plain, max: 255 },
-    FieldFacts { name: "ip.version", field: Field::IpVersion, unit: Unit::Plain, max: 6 },
-    FieldFacts { name: "ip.proto", field: Field::IpProto, unit: Unit::Plain, max: 255 },
-    FieldFacts { name: "l4.len", field: Field::L4Len, unit: Unit::Bytes, max: 65_535 },
-    FieldFacts { name: "l4.header_len", field: Field::L4HeaderLen, unit: Unit::Bytes, max: 60 },
-    FieldFacts { name: "l4.payload_len", field: Field::L4PayloadLen, unit: Unit::Bytes, max: 65_535 },
-    FieldFacts { name: "l4.src_port", field: Field::SrcPort, unit: Unit::Plain, max: 65_535 },
-    FieldFacts { name: "l4.dst_port", field: Field::DstPort, unit: Unit::Plain, max: 65_535 },
-    FieldFacts { name: "tcp.flags", field: Field::TcpFlags, unit: Unit::Plain, max: 255 },
-    FieldFacts { name: "tcp.window", field: Field::TcpWindow, unit: Unit::Plain, max: 65_535 },
+    FieldFacts { name: "frame.len", field: Field::FrameLen, unit: Unit::Bytes },
+    FieldFacts { name: "ip.len", field: Field::IpLen, unit: Unit::Bytes },
+    FieldFacts { name: "ip.ttl", field: Field::IpTtl, unit: Unit::Plain },
+    FieldFacts { name: "ip.version", field: Field::IpVersion, unit: Unit::Plain },
+    FieldFacts { name: "ip.proto", field: Field::IpProto, unit: Unit::Plain },
+    FieldFacts { name: "l4.len", field: Field::L4Len, unit: Unit::Bytes },
+    FieldFacts { name: "l4.header_len", field: Field::L4HeaderLen, unit: Unit::Bytes },
+    FieldFacts { name: "l4.payload_len", field: Field::L4PayloadLen, unit: Unit::Bytes },
+    FieldFacts { name: "l4.src_port", field: Field::SrcPort, unit: Unit::Plain },
+    FieldFacts { name: "l4.dst_port", field: Field::DstPort, unit: Unit::Plain },
+    FieldFacts { name: "tcp.flags", field: Field::TcpFlags, unit: Unit::Plain },
+    FieldFacts { name: "tcp.window", field: Field::TcpWindow, unit: Unit::Plain },
 ];
 
 /// TCP flags and their bits in the header's flag byte (RFC 9293, section 3.1).

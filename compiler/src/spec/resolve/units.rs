@@ -20,16 +20,6 @@ const DURATIONS: [(&str, u128); 6] = [
 const COUNTED: [(&str, TimeUnit); 4] =
     [("ns", TimeUnit::Nanos), ("us", TimeUnit::Micros), ("ms", TimeUnit::Millis), ("s", TimeUnit::Seconds)];
 
-/// Nanoseconds in one unit.
-pub(super) const fn nanos_per(unit: TimeUnit) -> u64 {
-    match unit {
-        TimeUnit::Nanos => 1,
-        TimeUnit::Micros => 1_000,
-        TimeUnit::Millis => 1_000_000,
-        TimeUnit::Seconds => 1_000_000_000,
-    }
-}
-
 /// The unit behind `as`.
 pub(super) fn time_unit(name: &Name, reporter: &mut Reporter<'_>) -> Option<TimeUnit> {
     let found = COUNTED.iter().find(|(text, _)| *text == name.text).map(|(_, unit)| *unit);

@@ -1,0 +1,86 @@
+//! Every mistake in `testdata/diag/*.spec` is reported in the words of the `.stderr` file beside it.
+//!
+//! `BLESS=1` rewrites the expected texts. A case is named `<code>-<what>.spec`, and its report contains that
+//! code.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use nnbpf_compiler::diag::{codes, render};
+use nnbpf_compiler::spec;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/diag")
+}
+
+/// Specifications of the folder with their names, sorted.
+fn cases() -> Vec<(String, PathBuf)> {
+    let mut cases: Vec<(String, PathBuf)> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "spec"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    cases.sort();
+    cases
+}
+
+/// The code that a case is named after.
+fn code(name: &str) -> &str {
+    name.split('-').next().unwrap()
+}
+
+#[test]
+fn mistakes_are_reported_in_these_words() {
+    let bless = std::env::var_os("BLESS").is_some_and(|value| value == "1");
+    let mut failures = Vec::new();
+    for (name, path) in cases() {
+        let source = std::fs::read_to_string(&path).unwrap();
+        let file = format!("{name}.spec");
+        let Err(diagnostics) = spec::compile(&file, &source) else {
+            failures.push(format!("{name}: accepted"));
+            continue;
+        };
+        if !diagnostics.iter().any(|diagnostic| diagnostic.code.id == code(&name)) {
+            failures.push(format!("{name}: its code is not among those reported"));
+        }
+        let text = render::all(&diagnostics, &[(&file, &source)]);
+        for part in text.split("\n\n").filter(|part| part.starts_with("error[")) {
+            assert!(part.contains("--> ") && part.contains("= help: "), "{name}: incomplete:\n{part}");
+        }
+        let expected = path.with_extension("stderr");
+        if bless {
+            std::fs::write(&expected, &text).unwrap();
+        } else if std::fs::read_to_string(&expected).unwrap_or_default() != text {
+            failures.push(format!("{name}: reported now:\n{text}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}\n(BLESS=1 rewrites the expected texts)", failures.join("\n"));
+}
+
+#[test]
+fn every_code_of_the_language_has_a_case() {
+    let shown: BTreeSet<String> = cases().iter().map(|(name, _)| code(name).to_owned()).collect();
+    let known: BTreeSet<String> = codes::spec::TABLE.iter().map(|code| code.id.to_owned()).collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn codes_are_sorted_and_explained() {
+    let ids: Vec<&str> = codes::spec::TABLE.iter().map(|code| code.id).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    for code in codes::spec::TABLE {
+        assert!(code.id.starts_with("E02") && !code.title.is_empty() && !code.explanation.is_empty());
+    }
+}
+
+#[test]
+fn expected_texts_of_the_language_belong_to_cases() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("E02") {
+            assert!(path.with_extension("spec").exists(), "{name} has no specification");
+        }
+    }
+}
