@@ -42,8 +42,7 @@ pub fn plain(diagnostic: &Diagnostic, sources: Sources<'_>) -> String {
 /// Nothing for an empty list.
 #[must_use]
 pub fn all(diagnostics: &[Diagnostic], sources: Sources<'_>) -> String {
-    let mut parts: Vec<String> =
-        diagnostics.iter().map(|diagnostic| plain(diagnostic, sources)).collect();
+    let mut parts: Vec<String> = diagnostics.iter().map(|diagnostic| plain(diagnostic, sources)).collect();
     match diagnostics.len() {
         0 => return String::new(),
         1 => parts.push("error: 1 mistake found\n".to_owned()),
@@ -78,12 +77,18 @@ fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> St
         .with_labels(std::iter::once(primary).chain(secondary).collect());
     let config = term::Config { chars: rustc_chars(), tab_width: 4, ..term::Config::default() };
     match term::emit_into_string(&config, &file, &shown) {
-        Ok(text) => format!("{}\n", text.trim_end()),
+        // Lines with several labels come with blanks at their end.
+        Ok(text) => {
+            let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+            format!("{}\n", lines.join("\n"))
+        }
         // Without a snippet the place is still named.
         Err(_) => {
             let place = file.location((), inside(source, span).start);
             match place {
-                Ok(place) => head(diagnostic, &format!("{name}:{}:{}", place.line_number, place.column_number)),
+                Ok(place) => {
+                    head(diagnostic, &format!("{name}:{}:{}", place.line_number, place.column_number))
+                }
                 Err(_) => head(diagnostic, name),
             }
         }
@@ -92,7 +97,8 @@ fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> St
 
 /// The span cut to the text, its ends on characters.
 fn inside(source: &str, span: &Span) -> Span {
-    let floor = |at: usize| (0..=at.min(source.len())).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0);
+    let floor =
+        |at: usize| (0..=at.min(source.len())).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0);
     let start = floor(span.start);
     start..floor(span.end).max(start)
 }

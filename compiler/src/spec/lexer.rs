@@ -30,6 +30,9 @@ pub enum Token<'s> {
     /// With its quotes; there are no escapes.
     #[regex(r#""[^"\n]*""#)]
     Text(&'s str),
+    /// Text whose closing quote is missing; the lexer reports it and hands on a [`Token::Text`].
+    #[regex(r#""[^"\n;}]*"#)]
+    OpenText(&'s str),
     #[token("{")]
     LeftBrace,
     #[token("}")]
@@ -110,6 +113,7 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
                     Token::Word(_)
                     | Token::Number(_)
                     | Token::Text(_)
+                    | Token::OpenText(_)
                     | Token::Semicolon
                     | Token::Comma
                     | Token::Dot
@@ -136,6 +140,13 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
                     );
                     return None;
                 }
+                let token = match unclosed(token) {
+                    None => token,
+                    Some(text) => {
+                        report_unclosed(span.clone(), reporter);
+                        Token::Text(text)
+                    }
+                };
                 tokens.push((token, span.into()));
             }
             // Neighbouring characters that are no token make one mistake, not many.
@@ -157,35 +168,41 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
     Some(tokens)
 }
 
+/// The text of a token that lacks its closing quote.
+fn unclosed(token: Token<'_>) -> Option<&str> {
+    if let Token::OpenText(text) = token { Some(text) } else { None }
+}
+
+fn report_unclosed(span: Span, reporter: &mut Reporter<'_>) {
+    reporter
+        .error(
+            &codes::UNKNOWN_CHARACTER,
+            span,
+            "the quoted text does not end on its line",
+            "close it with a second `\"` on the same line",
+        )
+        .primary("begins here");
+}
+
 fn report_garbage(source: &str, span: Span, reporter: &mut Reporter<'_>) {
     let text = source.get(span.clone()).unwrap_or_default();
-    let (message, help) = if text.starts_with('"') {
-        (
-            "the quoted text does not end on its line".to_owned(),
-            "close it with a second `\"` on the same line".to_owned(),
-        )
-    } else {
-        let shown: String = text.chars().take(20).flat_map(char::escape_debug).collect();
-        (
-            format!("`{shown}` is not part of the language"),
-            match text {
-                "&" | "&&" => "write `and`".to_owned(),
-                "|" | "||" => "write `or`".to_owned(),
-                "!" => "write `not`".to_owned(),
-                "#" => "comments begin with `//`".to_owned(),
-                "'" => "quote text with `\"`".to_owned(),
-                _ => "remove it; comments begin with `//`, text stands in `\"`".to_owned(),
-            },
-        )
+    let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let help = match text {
+        "&" | "&&" => "write `and`",
+        "|" | "||" => "write `or`",
+        "!" => "write `not`",
+        "#" => "comments begin with `//`",
+        "'" => "quote text with `\"`",
+        _ => "remove it; comments begin with `//`, text stands in `\"`",
     };
-    reporter.error(&codes::UNKNOWN_CHARACTER, span, message, help);
+    reporter.error(&codes::UNKNOWN_CHARACTER, span, format!("`{shown}` is not part of the language"), help);
 }
 
 impl fmt::Display for Token<'_> {
     /// The token as it is written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Word(text) | Self::Number(text) | Self::Text(text) => text,
+            Self::Word(text) | Self::Number(text) | Self::Text(text) | Self::OpenText(text) => text,
             Self::LeftBrace => "{",
             Self::RightBrace => "}",
             Self::LeftParen => "(",

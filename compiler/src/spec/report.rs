@@ -37,18 +37,28 @@ impl<'a> Reporter<'a> {
         self.diagnostics.is_empty()
     }
 
+    /// Where the reported places begin.
+    pub(super) fn starts(&self) -> impl Iterator<Item = usize> {
+        self.diagnostics.iter().map(start)
+    }
+
     /// Everything reported, in the order of the text.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| match &diagnostic.origin {
-            Origin::Source { span, .. } => span.start,
-            Origin::File { .. }
-            | Origin::Node { .. }
-            | Origin::Row { .. }
-            | Origin::Packet { .. }
-            | Origin::Flag { .. }
-            | Origin::Kernel { .. } => 0,
-        });
+        self.diagnostics.sort_by_key(start);
         self.diagnostics
+    }
+}
+
+/// Where a diagnostic points in the text.
+fn start(diagnostic: &Diagnostic) -> usize {
+    match &diagnostic.origin {
+        Origin::Source { span, .. } => span.start,
+        Origin::File { .. }
+        | Origin::Node { .. }
+        | Origin::Row { .. }
+        | Origin::Packet { .. }
+        | Origin::Flag { .. }
+        | Origin::Kernel { .. } => 0,
     }
 }
 

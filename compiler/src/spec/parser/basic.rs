@@ -94,19 +94,37 @@ pub(super) fn bounds<'p>() -> Parsed<'p, Range> {
         .boxed()
 }
 
-/// The end of a statement. Where it is missing, the next statement begins.
+/// Words that begin a statement of the top level.
+pub(super) const TOP_LEVEL: [&str; 9] =
+    ["spec", "attach", "flow", "features", "model", "classify", "on", "use", "let"];
+
+/// Words that begin a statement inside of a block. Features begin with a name and `=` instead.
+const IN_BLOCKS: [&str; 8] = ["key", "capacity", "idle", "end", "labels", "drop", "block", "report"];
+
+/// The end of a statement. Where it was forgotten, visibly because the next statement begins, reading goes on.
 pub(super) fn semicolon<'p>() -> Parsed<'p, ()> {
-    sign(Token::Semicolon).recover_with(via_parser(empty())).boxed()
+    let next = choice((
+        one_of(TOP_LEVEL.map(Token::Word)).ignored(),
+        one_of(IN_BLOCKS.map(Token::Word)).ignored(),
+        name("a name").ignore_then(sign(Token::Assign)),
+        sign(Token::RightBrace),
+        end(),
+    ));
+    sign(Token::Semicolon).recover_with(via_parser(next.rewind())).boxed()
 }
 
 /// `{ STATEMENT* }`; a statement that does not parse is skipped and replaced by `broken`.
+/// Where the closing brace was forgotten, visibly because a statement of the top level begins, reading goes
+/// on there.
 pub(super) fn block<'p, O: Clone + 'p>(statement: Parsed<'p, O>, broken: O) -> Parsed<'p, Vec<O>> {
-    let skipped = skipped_statement().map(move |()| broken.clone());
+    let outside = one_of(TOP_LEVEL.map(Token::Word)).ignored().boxed();
+    let skipped = outside.clone().not().ignore_then(skipped_statement()).map(move |()| broken.clone());
+    let closing = sign(Token::RightBrace).recover_with(via_parser(outside.rewind().or(end())));
     statement
         .recover_with(via_parser(skipped))
         .repeated()
         .collect::<Vec<_>>()
-        .delimited_by(sign(Token::LeftBrace), sign(Token::RightBrace).recover_with(via_parser(end())))
+        .delimited_by(sign(Token::LeftBrace), closing)
         .boxed()
 }
 

@@ -15,12 +15,20 @@ pub(super) fn report(
     reporter: &mut Reporter<'_>,
 ) {
     let mut last: Option<usize> = None;
+    let lexed: Vec<usize> = reporter.starts().collect();
     for failure in failures {
         let span = super::basic::range(*failure.span());
         if last == Some(span.start) {
             continue;
         }
         last = Some(span.start);
+        // What the lexer left out on a line explains what is missing there.
+        if lexed.iter().any(|&start| {
+            start <= span.start
+                && source.get(start..span.start).is_some_and(|between| !between.contains('\n'))
+        }) {
+            continue;
+        }
         let expected = Expected::of(failure);
         match failure.found() {
             None => at_end(source, tokens, &expected, reporter),
@@ -30,7 +38,7 @@ pub(super) fn report(
                         .error(&codes::SYNTAX, end..end, "a `;` is missing", "end the statement with `;`")
                         .primary("expected `;` here");
                 }
-                None => unexpected(*found, span, &expected, reporter),
+                None => unexpected(tokens, *found, span, &expected, reporter),
             },
         }
     }
@@ -63,6 +71,11 @@ impl Expected {
                 _ => {}
             }
         }
+        // Behind a value a great deal may follow: the common continuations say enough.
+        if expected.labels.iter().any(|label| label == super::expression::OPERATOR) {
+            expected.words.retain(|word| word == "where" || word == "in");
+            expected.signs.retain(|sign| !matches!(sign.as_str(), "." | "(" | "["));
+        }
         expected.words.sort();
         expected.words.dedup();
         expected.signs.sort();
@@ -87,13 +100,23 @@ impl Expected {
     }
 }
 
-fn unexpected(found: Token<'_>, span: Span, expected: &Expected, reporter: &mut Reporter<'_>) {
+fn unexpected(
+    tokens: &[Spanned<'_>],
+    found: Token<'_>,
+    span: Span,
+    expected: &Expected,
+    reporter: &mut Reporter<'_>,
+) {
     let meant = if let Token::Word(text) = found {
         nearest(text, expected.words.iter().map(String::as_str))
     } else {
         None
     };
-    let help = if let Some(word) = meant {
+    let outside =
+        expected.wants("}") && super::basic::TOP_LEVEL.iter().any(|word| found == Token::Word(word));
+    let help = if outside {
+        "close the block with `}`".to_owned()
+    } else if let Some(word) = meant {
         format!("did you mean `{word}`?")
     } else if found == Token::Equal && expected.wants("=") {
         "a feature is defined with a single `=`".to_owned()
@@ -102,9 +125,13 @@ fn unexpected(found: Token<'_>, span: Span, expected: &Expected, reporter: &mut 
     } else {
         format!("write {}", expected.list())
     };
-    reporter
+    let before = tokens.partition_point(|(_, token)| token.start < span.start);
+    let details = reporter
         .error(&codes::SYNTAX, span, format!("expected {}, found `{found}`", expected.list()), help)
         .primary("not expected here");
+    if outside && let Some(open) = unclosed(tokens.get(..before).unwrap_or_default()) {
+        details.label(open, "this is not closed");
+    }
 }
 
 /// The end of the previous token, when a semicolon could follow it and the failing token stands on a later
@@ -134,7 +161,7 @@ fn at_end(source: &str, tokens: &[Spanned<'_>], expected: &Expected, reporter: &
         .error(&codes::SYNTAX, end..end, format!("the file ends where {} is expected", expected.list()), help)
         .primary("the file ends here");
     if let Some(open) = unclosed(tokens) {
-        let _ = details.label(open, "this is not closed");
+        details.label(open, "this is not closed");
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) fn expression<'p>() -> Parsed<'p, Expr> {
     .boxed()
 }
 
+/// How messages call everything that joins two values.
+pub(super) const OPERATOR: &str = "an operator";
+
 /// Words that continue an expression and therefore begin no value.
 const OPERATORS: &[&str] = &["and", "or", "not", "where", "as", "per", "over", "in", "clip"];
 
@@ -161,7 +164,7 @@ fn joined<'p>(
     wrap: impl Fn(Vec<Expr>) -> ExprKind + 'p,
 ) -> Parsed<'p, Expr> {
     member
-        .separated_by(word(by))
+        .separated_by(word(by).labelled(OPERATOR))
         .at_least(1)
         .collect::<Vec<_>>()
         .try_map(move |mut members, span| match (members.pop(), members.is_empty()) {
@@ -182,5 +185,6 @@ fn operator<'p>(tokens: &[Token<'static>]) -> Parsed<'p, Name> {
             let span: Span = range(extra.span());
             Name { text: token.to_string(), span }
         })
+        .labelled(OPERATOR)
         .boxed()
 }

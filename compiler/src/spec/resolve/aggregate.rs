@@ -68,17 +68,17 @@ fn resolve(
             bare(path, reporter);
             return None;
         }
-        ExprKind::Qualified { .. } => ("qualifiers behind a bracket", "write them behind the function"),
-        ExprKind::Number(_) => ("a constant as a feature", "leave it to the model's bias"),
-        ExprKind::Slice { .. } => ("payload bytes", "use lengths, counts and flags"),
+        ExprKind::Qualified { .. } => ("qualifiers behind a bracket are", "write them behind the function"),
+        ExprKind::Number(_) => ("a constant as a feature is", "leave it to the model's bias"),
+        ExprKind::Slice { .. } => ("payload bytes are", "use lengths, counts and flags"),
         ExprKind::Not(_) | ExprKind::Or(_) | ExprKind::And(_) | ExprKind::Compare { .. } => {
-            ("a truth value as a feature", "count the packets with `count() where …`")
+            ("a truth value as a feature is", "count the packets with `count() where …`")
         }
         ExprKind::Negate(_) | ExprKind::Sum(_) | ExprKind::Product(_) => {
-            ("arithmetic between features", "give the model each part as a feature of its own")
+            ("arithmetic between features is", "give the model each part as a feature of its own")
         }
     };
-    let _ = unsupported(expr.span.clone(), format!("{what} is not supported yet"), help, reporter);
+    unsupported(expr.span.clone(), format!("{what} not supported yet"), help, reporter);
     None
 }
 

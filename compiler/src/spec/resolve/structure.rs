@@ -33,7 +33,8 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
         classify: None,
         rules: Vec::new(),
     };
-    let mut broken = false;
+    // A statement that could not be read may be the part that seems to be missing.
+    let complete = reporter.is_clean();
     for item in &file.items {
         match item {
             Item::Header(header) => keep(&mut parts.header, header, |h| h.span.clone(), "spec", reporter),
@@ -74,11 +75,11 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
                     reporter,
                 );
             }
-            Item::Broken => broken = true,
+            // Reported by the parser.
+            Item::Broken => {}
         }
     }
-    // A statement that could not be read may be the part that seems to be missing.
-    if !broken {
+    if complete {
         report_missing(&parts, source, reporter);
     }
     parts
