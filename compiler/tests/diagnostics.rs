@@ -3,6 +3,8 @@
 //! `BLESS=1` rewrites the expected texts. A case is named `<code>-<what>.spec`, and its report contains that
 //! code.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

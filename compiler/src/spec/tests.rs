@@ -218,3 +218,25 @@ fn shipped_specifications_compile() {
         assert_eq!(spec.features.len(), features);
     }
 }
+
+#[test]
+fn the_reference_agrees_with_the_compiler() {
+    let reference = include_str!("../../../specs/language.md");
+    let example = reference.split("```spec\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(compiled(example).features.len(), 6);
+    // Each row of the table of fields: name and greatest value.
+    for facts in &resolve::fields::FIELDS {
+        let row = reference
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", facts.name)))
+            .unwrap_or_else(|| panic!("`{}` is not in the reference", facts.name));
+        let greatest: u64 = row.split('|').nth(4).unwrap().trim().replace(',', "").parse().unwrap();
+        assert_eq!(greatest, ranges::field_limit(facts.field), "{}", facts.name);
+    }
+    for (name, _) in resolve::fields::FLAGS {
+        assert!(reference.contains(&format!("`{name}`")), "{name}");
+    }
+    for (name, _) in resolve::aggregate::FUNCTIONS {
+        assert!(reference.contains(&format!("| `{name}(")), "{name}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::spec::report::Reporter;
 use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit};
 
 /// Functions by name.
-const FUNCTIONS: [(&str, Function); 9] = [
+pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
     ("count", Function::Count),
     ("sum", Function::Sum),
     ("min", Function::Min),

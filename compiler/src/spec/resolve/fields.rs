@@ -5,14 +5,14 @@
 use crate::spec::typed::{Field, Unit};
 
 /// What the language knows about a field.
-pub(super) struct FieldFacts {
+pub(in crate::spec) struct FieldFacts {
     pub name: &'static str,
     pub field: Field,
     pub unit: Unit,
 }
 
 /// Every field, in the order of the reference.
-pub(super) static FIELDS: [FieldFacts; 12] = [
+pub(in crate::spec) static FIELDS: [FieldFacts; 12] = [
     FieldFacts { name: "frame.len", field: Field::FrameLen, unit: Unit::Bytes },
     FieldFacts { name: "ip.len", field: Field::IpLen, unit: Unit::Bytes },
     FieldFacts { name: "ip.ttl", field: Field::IpTtl, unit: Unit::Plain },
@@ -28,7 +28,7 @@ pub(super) static FIELDS: [FieldFacts; 12] = [
 ];
 
 /// TCP flags and their bits in the header's flag byte (RFC 9293, section 3.1).
-pub(super) static FLAGS: [(&str, u8); 8] = [
+pub(in crate::spec) static FLAGS: [(&str, u8); 8] = [
     ("tcp.fin", 0x01),
     ("tcp.syn", 0x02),
     ("tcp.rst", 0x04),
@@ -40,7 +40,7 @@ pub(super) static FLAGS: [(&str, u8); 8] = [
 ];
 
 /// Fields that the language will have.
-pub(super) static PLANNED_FIELDS: [&str; 18] = [
+pub(in crate::spec) static PLANNED_FIELDS: [&str; 18] = [
     "eth.src",
     "eth.dst",
     "eth.type",

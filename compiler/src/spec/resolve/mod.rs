@@ -3,10 +3,10 @@
 //! Everything is checked even after a mistake, so that one run reports all of them; a specification comes out
 //! only when nothing was reported.
 
-mod aggregate;
+pub(super) mod aggregate;
 mod condition;
 mod feature;
-mod fields;
+pub(super) mod fields;
 mod flow;
 mod number;
 mod rule;
