@@ -8,6 +8,11 @@ pub mod code;
 pub mod builder;
 pub mod regalloc;
 pub mod scratch;
+pub mod cost;
+pub mod network;
+pub mod evaluation;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 

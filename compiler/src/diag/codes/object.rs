@@ -46,6 +46,38 @@ pub static UNKNOWN_METADATA_VERSION: Code = Code {
         the tools of the release that compiled the object, or compile the model again with this one.",
 };
 
+/// The file is no parameter file, or was cut.
+pub static PARAMS_FORMAT: Code = Code {
+    id: "E0721",
+    title: "not a parameter file",
+    explanation: "The file is not one that `nnbpfc MODEL SPEC --like OBJ -o NEW.params` wrote, or it was cut \
+                  off on its way. Nothing in the kernel was touched.",
+};
+
+/// The parameter file comes from another release.
+pub static PARAMS_VERSION: Code = Code {
+    id: "E0722",
+    title: "parameter file of another version",
+    explanation: "The parameter file was written by another release, whose format this one does not read. \
+                  Compile the model again with the same release as the loader's.",
+};
+
+/// The parameter file's checksum does not match.
+pub static PARAMS_CHECKSUM: Code = Code {
+    id: "E0723",
+    title: "parameter file is damaged",
+    explanation: "The checksum at the end of the file does not match what stands before it. Copy the file \
+                  again or write it anew. Nothing in the kernel was touched.",
+};
+
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] =
-    &[&NOT_AN_OBJECT, &MALFORMED, &NO_METADATA, &DAMAGED_METADATA, &UNKNOWN_METADATA_VERSION];
+pub static TABLE: &[&Code] = &[
+    &NOT_AN_OBJECT,
+    &MALFORMED,
+    &NO_METADATA,
+    &DAMAGED_METADATA,
+    &UNKNOWN_METADATA_VERSION,
+    &PARAMS_FORMAT,
+    &PARAMS_VERSION,
+    &PARAMS_CHECKSUM,
+];

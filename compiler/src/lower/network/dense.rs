@@ -1,0 +1,57 @@
+//! Dense layers: blocks of registers that accumulate packed products, in straight line or in a loop over the
+//! inputs. What happens to the accumulators afterwards stands in `post`.
+
+use super::emit::Emitter;
+use super::post;
+use crate::ir::Dense;
+use crate::lower::code::VReg;
+use crate::lower::scratch::{Buffer, bytes_of};
+use crate::params::layout::{DensePart, word_bytes};
+
+/// One block of a layer: biases, products, post-operation, results.
+pub(super) fn emit_block(
+    emitter: &mut Emitter,
+    dense: &Dense,
+    part: &DensePart,
+    block: usize,
+    inputs: Buffer,
+    results: Buffer,
+) {
+    let width = part.blocks.get(block).copied().unwrap_or(0);
+    let start = part.block_offset(block);
+    let accumulators: Vec<VReg> =
+        (0..width).map(|register| emitter.parameter(start + word_bytes(register))).collect();
+    let weights = start + word_bytes(width);
+    let looped = part.unroll.map_or(0, |unroll| {
+        let trips = part.columns / unroll;
+        if trips < 2 {
+            return 0;
+        }
+        emitter.seek(weights);
+        let step = unroll * bytes_of(inputs.element) as usize;
+        emitter.repeat(trips, step, unroll * width * 8, |emitter| {
+            for column in 0..unroll {
+                accumulate(emitter, &accumulators, inputs, column, weights + word_bytes(column * width));
+            }
+        });
+        trips * unroll
+    });
+    for column in looped..part.columns {
+        accumulate(emitter, &accumulators, inputs, column, weights + word_bytes(column * width));
+    }
+    let first = part.first_register(block);
+    for (register, accumulator) in (first..).zip(accumulators) {
+        let rows = (register * part.lanes.count())..((register + 1) * part.lanes.count()).min(dense.rows);
+        post::emit(emitter, dense, accumulator, rows, results);
+    }
+}
+
+/// Adds one input's products to every accumulator of the block.
+fn accumulate(emitter: &mut Emitter, accumulators: &[VReg], inputs: Buffer, column: usize, weights: u32) {
+    let x = emitter.b.load(inputs.element, emitter.scratch, inputs.at(column));
+    for (register, &accumulator) in accumulators.iter().enumerate() {
+        let product = emitter.parameter(weights + word_bytes(register));
+        emitter.b.mul(product, x);
+        emitter.b.add(accumulator, product);
+    }
+}

@@ -1,0 +1,321 @@
+//! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
+//!
+//! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
+//! file per operation: `quantise`, `dense` (with `post`), `decide`. The packet path calls `nn_infer` and is
+//! written elsewhere.
+
+mod emit;
+mod quantise;
+mod dense;
+mod post;
+mod decide;
+#[cfg(test)]
+mod tests;
+
+use super::LowerError;
+use super::builder::Builder;
+use super::code::FrameLimit;
+use super::cost::{self, Trips};
+use super::scratch::{self, Scratch};
+use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
+use crate::bpf::{Cond, Helper, Size};
+use crate::check::Checked;
+use crate::ir::{Network, Op, OpOrigin};
+use crate::params::layout::{ACTIVE_SECTION, Layout, Part, SECTION, active_data};
+use crate::params::slot;
+use emit::Emitter;
+
+/// Name of the function that judges the features in scratch.
+pub const FUNCTION: &str = "nn_infer";
+/// Name of the program array of a split network.
+pub const PROGRAMS: &str = "nn_progs";
+/// Most programs that can be chained: `MAX_TAIL_CALL_CNT` in `include/linux/bpf.h`.
+pub const MAX_STAGES: usize = 33;
+
+/// When the network is split into several programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Split {
+    /// Only when the budget demands it.
+    #[default]
+    Auto,
+    /// One program per layer, and more when a layer exceeds the budget.
+    Layer,
+}
+
+/// Choices that are not the plan's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub split: Split,
+    /// Instructions that the verifier may process in one program.
+    pub budget: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // BPF_COMPLEXITY_LIMIT_INSNS is 1,000,000 since 5.2; the packet path needs its part of it.
+        Self { split: Split::Auto, budget: 900_000 }
+    }
+}
+
+/// The lowered network, to be put into a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkCode {
+    /// `nn_infer`, for `Module::functions`.
+    pub infer: Function,
+    /// `nn_layer0` and following, for `Module::programs`; empty when not split.
+    pub stages: Vec<Function>,
+    /// `nn_progs` when split. `nn_scratch` is made from `scratch` when every part has been appended.
+    pub maps: Vec<Map>,
+    /// `.data.nn_params` and `.data.nn_active`.
+    pub data: Vec<Data>,
+    pub scratch: Scratch,
+    pub layout: Layout,
+    /// Instructions that the verifier processes: `nn_infer`, then the stages.
+    pub predicted: Vec<u64>,
+}
+
+impl NetworkCode {
+    /// Whether `nn_infer` tail-calls, which limits the frame of whoever calls it.
+    #[must_use]
+    pub const fn caller_limit(&self) -> FrameLimit {
+        if self.stages.is_empty() { FrameLimit::Calls } else { FrameLimit::ReachesTailCall }
+    }
+}
+
+/// Lowers a checked network.
+///
+/// # Errors
+///
+/// [`LowerError::TooLarge`] when scratch or the chain of programs passes a limit of the kernel.
+pub fn lower(network: &Checked<Network>, options: Options) -> Result<NetworkCode, LowerError> {
+    lower_unchecked(network.get(), options)
+}
+
+/// A part of the work that is not divided further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Quantise {
+        op: usize,
+    },
+    /// One block of registers of a dense layer.
+    Block {
+        op: usize,
+        block: usize,
+    },
+    Decide,
+}
+
+pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
+    let layout = Layout::new(network);
+    let scratch = Scratch::new(network)?;
+    let plan = Plan { network, layout: &layout, scratch: &scratch };
+    let stages = plan.stages(options)?;
+    if stages.len() > MAX_STAGES {
+        return Err(LowerError::TooLarge {
+            what: "the number of chained programs".to_owned(),
+            value: stages.len() as u64,
+            limit: MAX_STAGES as u64,
+        });
+    }
+    let mut functions = Vec::with_capacity(stages.len());
+    let mut predicted = Vec::with_capacity(stages.len());
+    for (number, pieces) in stages.iter().enumerate() {
+        let (function, trips) = plan.function(number, pieces, number + 1 == stages.len())?;
+        predicted.push(cost::processed(&function, &trips));
+        functions.push(function);
+    }
+    let infer = functions.remove(0);
+    let maps = if functions.is_empty() { Vec::new() } else { vec![program_array(&functions)] };
+    let data = vec![layout.params_data(&slot::bytes(network)), active_data()];
+    Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, predicted })
+}
+
+fn program_array(stages: &[Function]) -> Map {
+    Map {
+        name: PROGRAMS.to_owned(),
+        kind: MapKind::ProgArray,
+        key: None,
+        value: None,
+        max_entries: u32::try_from(stages.len()).unwrap_or(u32::MAX),
+        flags: 0,
+        programs: (0..).zip(stages.iter().map(|stage| stage.name.clone())).collect(),
+    }
+}
+
+struct Plan<'a> {
+    network: &'a Network,
+    layout: &'a Layout,
+    scratch: &'a Scratch,
+}
+
+impl Plan<'_> {
+    /// The pieces of each program; the first is `nn_infer`.
+    fn stages(&self, options: Options) -> Result<Vec<Vec<Piece>>, LowerError> {
+        let mut stages = vec![Vec::new()];
+        let mut spent = 0;
+        let all = self.pieces();
+        let mut costs = Vec::with_capacity(all.len());
+        for piece in &all {
+            costs.push(self.cost(*piece)?);
+        }
+        for (&piece, &cost) in all.iter().zip(&costs) {
+            let starts_layer = matches!(piece, Piece::Block { block: 0, .. });
+            let full = spent + cost > options.budget && spent > 0;
+            if full || (options.split == Split::Layer && starts_layer) {
+                stages.push(Vec::new());
+                spent = 0;
+            }
+            spent += cost;
+            if let Some(stage) = stages.last_mut() {
+                stage.push(piece);
+            }
+        }
+        Ok(stages)
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let parts = self.layout.parts.iter().enumerate();
+        parts
+            .flat_map(|(op, part)| match part {
+                Part::Quantise { .. } => vec![Piece::Quantise { op }],
+                Part::Dense(part) => (0..part.blocks.len()).map(|block| Piece::Block { op, block }).collect(),
+            })
+            .chain([Piece::Decide])
+            .collect()
+    }
+
+    /// What the verifier processes for a piece, the ends of a program left out.
+    fn cost(&self, piece: Piece) -> Result<u64, LowerError> {
+        let (function, trips) = self.function(1, &[piece], true)?;
+        Ok(cost::processed(&function, &trips))
+    }
+
+    fn function(&self, number: usize, pieces: &[Piece], last: bool) -> Result<(Function, Trips), LowerError> {
+        let (name, section) = match number.checked_sub(1) {
+            None => (FUNCTION.to_owned(), ".text"),
+            Some(stage) => (format!("nn_layer{stage}"), "xdp"),
+        };
+        let mut b = Builder::new(&name, section, &[Parameter::Context]);
+        let context = if last { None } else { Some(b.parameter(0)) };
+        let key = b.stack_slot(4);
+        b.stack_store(Size::W, key, 0, 0);
+        let map = b.map(scratch::MAP);
+        let key = b.stack_address(key);
+        let scratch = b.call(Helper::MapLookup, &[map, key]);
+        let found = b.label();
+        b.jump(Cond::Ne, scratch, 0, found);
+        // A per-CPU array of one entry always has it; the verifier does not know that.
+        b.ret(1);
+        b.bind(found);
+
+        let base = pieces.iter().find_map(|piece| self.parameters_of(*piece)).unwrap_or(0);
+        let parameters = b.map_value(SECTION, base);
+        let slot =
+            if number == 0 { self.choose_slot(&mut b, scratch) } else { self.chosen_slot(&mut b, scratch) };
+        b.add(parameters, slot);
+
+        let mut emitter = Emitter::new(b, scratch, parameters, base);
+        for &piece in pieces {
+            self.piece(&mut emitter, piece);
+        }
+        let (mut b, trips) = emitter.into_parts();
+        if let Some(context) = context {
+            b.origin(Line { text: "next program".to_owned(), ..Line::default() });
+            let programs = b.map(PROGRAMS);
+            let next = b.constant(i64::try_from(number).unwrap_or(i64::MAX));
+            b.call(Helper::TailCall, &[context, programs, next]);
+            // Reached only when the array has no such program: no verdict.
+            b.ret(1);
+        } else {
+            b.ret(0);
+        }
+        let limit = if number == 0 { FrameLimit::Callee } else { FrameLimit::Leaf };
+        Ok((b.finish(limit)?, trips))
+    }
+
+    /// Reads which slot is active, once per inference, and writes it down for stages and verdicts.
+    fn choose_slot(&self, b: &mut Builder, scratch: super::code::VReg) -> super::code::VReg {
+        let active = b.map_value(ACTIVE_SECTION, 0);
+        let slot = b.load(Size::W, active, 0);
+        let generation = b.load(Size::DW, active, 8);
+        b.store(Size::DW, scratch, scratch::GENERATION, generation);
+        b.and(slot, 1);
+        let bytes = i32::try_from(self.layout.bytes()).unwrap_or(i32::MAX);
+        b.mul(slot, bytes);
+        b.store(Size::DW, scratch, scratch::SLOT, slot);
+        slot
+    }
+
+    /// The slot that `nn_infer` chose. The comparison tells the verifier its bound.
+    fn chosen_slot(&self, b: &mut Builder, scratch: super::code::VReg) -> super::code::VReg {
+        let slot = b.load(Size::DW, scratch, scratch::SLOT);
+        let bytes = i32::try_from(self.layout.bytes()).unwrap_or(i32::MAX);
+        let bounded = b.label();
+        b.jump(Cond::Le, slot, bytes, bounded);
+        b.ret(1);
+        b.bind(bounded);
+        slot
+    }
+
+    fn parameters_of(&self, piece: Piece) -> Option<u32> {
+        match piece {
+            Piece::Quantise { op } | Piece::Block { op, block: 0 } => {
+                self.layout.parts.get(op).map(|part| match part {
+                    Part::Quantise { offset } => *offset,
+                    Part::Dense(part) => part.offset,
+                })
+            }
+            Piece::Block { op, block } => self.layout.parts.get(op).and_then(|part| match part {
+                Part::Quantise { .. } => None,
+                Part::Dense(part) => Some(part.block_offset(block)),
+            }),
+            Piece::Decide => Some(self.layout.margins),
+        }
+    }
+
+    fn piece(&self, emitter: &mut Emitter, piece: Piece) {
+        match piece {
+            Piece::Quantise { op } => {
+                if let (Some(Op::Quantise(quantise)), Some(Part::Quantise { offset })) =
+                    (self.network.ops.get(op), self.layout.parts.get(op))
+                {
+                    emitter.b.origin(self.line(op));
+                    let results = self.scratch.results(self.network, op);
+                    let place = quantise::Place { offset: *offset, scratch: self.scratch, results };
+                    quantise::emit(emitter, quantise, &self.network.inputs, &place);
+                }
+            }
+            Piece::Block { op, block } => {
+                if let (Some(Op::Dense(dense)), Some(Part::Dense(part))) =
+                    (self.network.ops.get(op), self.layout.parts.get(op))
+                {
+                    emitter.b.origin(self.line(op));
+                    let inputs = self.scratch.results(self.network, op.saturating_sub(1));
+                    let results = self.scratch.results(self.network, op);
+                    dense::emit_block(emitter, dense, part, block, inputs, results);
+                }
+            }
+            Piece::Decide => {
+                emitter.b.origin(Line { text: "decision".to_owned(), ..Line::default() });
+                decide::emit(emitter, self.network, self.layout, self.scratch);
+            }
+        }
+    }
+
+    fn line(&self, op: usize) -> Line {
+        let shape = match self.network.ops.get(op) {
+            Some(Op::Quantise(quantise)) => format!("{} features", quantise.features.len()),
+            Some(Op::Dense(dense)) => {
+                format!("{} -> {}, lanes {}", dense.columns, dense.rows, dense.lanes.count())
+            }
+            None => String::new(),
+        };
+        let text = match self.network.origins.get(op) {
+            Some(OpOrigin::Layer { layer, node }) => {
+                format!("layer {layer}: {} '{}', {shape}", node.operator, node.name)
+            }
+            Some(OpOrigin::Inputs) | None => format!("input quantiser, {shape}"),
+        };
+        Line { text, ..Line::default() }
+    }
+}

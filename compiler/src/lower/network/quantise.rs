@@ -1,0 +1,57 @@
+//! The input quantiser: raw features in scratch to activations in scratch, without a branch.
+
+use super::emit::Emitter;
+use crate::bpf::{AluOp, Size};
+use crate::ir::{Input, Quantise};
+use crate::lower::scratch::{Buffer, Scratch};
+use crate::params::layout::{QUANTISER_WORDS, word_bytes};
+
+/// Largest magnitude of raw values whose differences cannot overflow.
+const NARROW: i64 = 1 << 62;
+
+/// Where the quantiser's numbers stand.
+pub(super) struct Place<'a> {
+    /// Of the parameters, within the slot.
+    pub(super) offset: u32,
+    pub(super) scratch: &'a Scratch,
+    pub(super) results: Buffer,
+}
+
+/// `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift` for every feature; see
+/// [`crate::params::slot`] for the form of the parameters.
+pub(super) fn emit(emitter: &mut Emitter, quantise: &Quantise, inputs: &[Input], place: &Place<'_>) {
+    for (index, _) in quantise.features.iter().enumerate() {
+        let at = |word: usize| place.offset + word_bytes(index * QUANTISER_WORDS + word);
+        let narrow = inputs.get(index).is_some_and(|input| {
+            let range = input.range;
+            -NARROW < range.low && range.high < NARROW
+        });
+        let x = emitter.b.load(Size::DW, emitter.scratch, place.scratch.feature(index));
+        let low = emitter.parameter(at(0));
+        let span = emitter.parameter(at(1));
+        if narrow {
+            emitter.b.sub(x, low);
+            emitter.max_zero(x);
+            emitter.b.sub(x, span);
+            emitter.min_zero(x);
+        } else {
+            let high = emitter.b.compute(AluOp::Add, low, span);
+            let below = emitter.less(x, low);
+            emitter.b.arsh(below, 63);
+            emitter.select(x, low, below);
+            let above = emitter.less(high, x);
+            emitter.b.arsh(above, 63);
+            emitter.select(x, high, above);
+            emitter.b.sub(x, high);
+        }
+        let multiplier = emitter.parameter(at(2));
+        emitter.b.mul(x, multiplier);
+        let offset = emitter.parameter(at(3));
+        emitter.b.add(x, offset);
+        // Machine code takes shifts modulo 64; the mask makes that part of the program's meaning.
+        let shift = emitter.parameter(at(4));
+        emitter.b.and(shift, 63);
+        emitter.b.arsh(x, shift);
+        emitter.b.store(Size::DW, emitter.scratch, place.results.at(index), x);
+    }
+}

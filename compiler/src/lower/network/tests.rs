@@ -1,0 +1,164 @@
+//! Lowered networks in the virtual machine against the formulas of the IR.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::bpf::module::Module;
+use crate::ir::interpret;
+use crate::ir::{Lanes, Post, Rule};
+use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
+use crate::lower::testing::{Shape, expected, network, rows};
+use crate::vm::Vm;
+
+/// Judges rows in the VM and compares every output, label and rule mask.
+fn agree(network: &Network, rows: &[Vec<i64>], options: Options) -> Result<Module, TestCaseError> {
+    let count = u32::try_from(rows.len()).unwrap();
+    let module = unchecked_module(network, options, count).unwrap();
+    let mut vm = Vm::new(&module).unwrap();
+    for (index, row) in (0..).zip(rows) {
+        let bytes: Vec<u8> = row.iter().flat_map(|v| v.to_le_bytes()).collect();
+        vm.map(INPUTS).unwrap().at_mut(index).unwrap().copy_from_slice(&bytes);
+    }
+    for _ in rows {
+        let run = vm.run(ENTRY, &mut vec![0; 64], 0).unwrap();
+        prop_assert_eq!(run.ret, u64::from(JUDGED));
+    }
+    prop_assert_eq!(vm.run(ENTRY, &mut vec![0; 64], 0).unwrap().ret, u64::from(NO_ROW));
+    for (index, row) in (0..).zip(rows) {
+        let entry = vm.map(OUTPUTS).unwrap().at(index).unwrap().to_vec();
+        let (outputs, label, rules) = expected(network, row);
+        let verdict = interpret::run(network, row);
+        prop_assert_eq!(
+            (&verdict.outputs, verdict.label.unwrap_or(0), verdict.rules),
+            (&outputs, label, rules)
+        );
+        let mut wanted: Vec<u8> = outputs.iter().flat_map(|v| v.to_le_bytes()).collect();
+        wanted.extend(label.to_le_bytes());
+        wanted.extend(rules.to_le_bytes());
+        prop_assert_eq!(entry.len(), evaluation::output_bytes(network));
+        prop_assert_eq!(entry, wanted, "row {:?}", row);
+    }
+    Ok(module)
+}
+
+fn lanes() -> impl Strategy<Value = Lanes> {
+    prop_oneof![Just(Lanes::One), Just(Lanes::Two), Just(Lanes::Three)]
+}
+
+fn post() -> impl Strategy<Value = Post> {
+    prop_oneof![
+        4 => (0u8..24, 1u8..=12).prop_map(|(shift, bits)| Post::Relu { shift, bits }),
+        1 => (0u8..=62, 1u8..=12).prop_map(|(shift, bits)| Post::Relu { shift, bits }),
+        2 => (10u8..14, Just(8)).prop_map(|(shift, bits)| Post::Relu { shift, bits }),
+        1 => (0u8..=62, 2u8..=12).prop_map(|(shift, bits)| Post::Signed { shift, bits }),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (1usize..24, lanes(), post()).prop_map(|(rows, lanes, post)| Shape { rows, lanes, post })
+}
+
+/// The last layer: raw most of the time.
+fn last() -> impl Strategy<Value = Shape> {
+    (1usize..5, lanes(), prop_oneof![3 => Just(Post::Raw), 1 => post()])
+        .prop_map(|(rows, lanes, post)| Shape { rows, lanes, post })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_agree_with_the_formulas(
+        seed in any::<u64>(),
+        inputs in 1usize..12,
+        mut shapes in prop::collection::vec(shape(), 0..3),
+        last in last(),
+        split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+    ) {
+        shapes.push(last);
+        let rule = match last.rows {
+            1 if seed % 2 == 0 => Rule::None,
+            1 => Rule::Positive,
+            _ => Rule::ArgMax,
+        };
+        let network = network(seed, inputs, &shapes, rule);
+        let rows = rows(&network, seed ^ 1, 12);
+        agree(&network, &rows, Options { split, ..Options::default() })?;
+    }
+}
+
+const RELU8: Post = Post::Relu { shift: 12, bits: 8 };
+
+fn reference(lanes: [Lanes; 3]) -> Network {
+    let [a, b, c] = lanes;
+    let relu = |lanes| Post::Relu { shift: if lanes == Lanes::Two { 23 } else { 12 }, bits: 8 };
+    let shapes = [
+        Shape { rows: 32, lanes: a, post: relu(a) },
+        Shape { rows: 32, lanes: b, post: relu(b) },
+        Shape { rows: 2, lanes: c, post: Post::Raw },
+    ];
+    network(7, 6, &shapes, Rule::ArgMax)
+}
+
+#[test]
+fn large_layers_loop_and_agree() {
+    for lanes in [Lanes::One, Lanes::Two, Lanes::Three] {
+        let shapes = [
+            Shape { rows: 130, lanes, post: RELU8 },
+            Shape { rows: 100, lanes, post: RELU8 },
+            Shape { rows: 10, lanes, post: Post::Raw },
+        ];
+        let network = network(3, 64, &shapes, Rule::ArgMax);
+        let rows = rows(&network, 5, 4);
+        let module = agree(&network, &rows, Options::default()).unwrap();
+        let infer = &module.functions[0];
+        assert!(infer.code.len() < 40_000, "{} instructions", infer.code.len());
+    }
+}
+
+#[test]
+fn a_small_budget_splits_layers() {
+    let network = reference([Lanes::One; 3]);
+    let rows = rows(&network, 5, 4);
+    let module = agree(&network, &rows, Options { budget: 1500, ..Options::default() }).unwrap();
+    assert!(module.programs.len() > 4, "{} programs", module.programs.len());
+}
+
+#[test]
+fn inputs_of_any_size_are_clamped_exactly() {
+    let mut network = reference([Lanes::One; 3]);
+    for input in &mut network.inputs {
+        input.range = crate::ir::Interval { low: i64::MIN, high: i64::MAX };
+    }
+    let extremes = [i64::MIN, i64::MAX, -1, 0, 1 << 62, -(1 << 62)];
+    let rows: Vec<Vec<i64>> =
+        (0..6).map(|shift| (0..6).map(|i| extremes[(i + shift) % 6]).collect()).collect();
+    agree(&network, &rows, Options::default()).unwrap();
+}
+
+#[test]
+fn prediction_is_what_the_vm_executes() {
+    // Straight-line and looped layers: the VM walks the success path, the verifier the failing one as well.
+    for rows_of_layer in [32, 300] {
+        let shapes = [
+            Shape { rows: rows_of_layer, lanes: Lanes::Two, post: RELU8 },
+            Shape { rows: 2, lanes: Lanes::Two, post: Post::Raw },
+        ];
+        let network = network(3, 40, &shapes, Rule::ArgMax);
+        let code = lower_unchecked(&network, Options::default()).unwrap();
+        let module = unchecked_module(&network, Options::default(), 1).unwrap();
+        let mut vm = Vm::new(&module).unwrap();
+        let run = vm.run(evaluation::BENCH, &mut vec![0; 64], 0).unwrap();
+        let bench = module.programs.iter().find(|p| p.name == evaluation::BENCH).unwrap();
+        let failing_path = 2;
+        assert_eq!(code.predicted[0] + bench.code.len() as u64, run.executed + failing_path);
+    }
+}
+
+#[test]
+fn lowering_is_deterministic_and_the_same_in_every_module() {
+    let network = reference([Lanes::Two, Lanes::Three, Lanes::Three]);
+    let one = unchecked_module(&network, Options::default(), 1).unwrap();
+    let other = lower_unchecked(&network, Options::default()).unwrap();
+    assert_eq!(one.functions, vec![other.infer]);
+}

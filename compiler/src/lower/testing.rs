@@ -1,0 +1,189 @@
+//! Random networks whose accumulators fit their lanes, and the formulas of the IR, for tests of lowering and
+//! parameters.
+
+use crate::diag::NodeRef;
+use crate::ir::{
+    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
+    QuantiseOne, Rule, RuleTest,
+};
+
+/// A small generator of pseudo-random numbers (SplitMix64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `low..=high`.
+    pub(crate) fn within(&mut self, low: i64, high: i64) -> i64 {
+        let span = i128::from(high) - i128::from(low) + 1;
+        let offset = i128::from(self.next()) % span;
+        i64::try_from(i128::from(low) + offset).unwrap()
+    }
+}
+
+/// The shape of a dense layer to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) lanes: Lanes,
+    pub(crate) post: Post,
+}
+
+/// A network with random parameters; accumulators reach about the ends of their lanes.
+pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) -> Network {
+    let mut random = Random(seed);
+    let input_bits = 12;
+    let output = Interval { low: -(1 << (input_bits - 1)), high: (1 << (input_bits - 1)) - 1 };
+    let features: Vec<QuantiseOne> = (0..inputs).map(|_| quantiser(&mut random, output)).collect();
+    let range = |one: &QuantiseOne| Interval { low: one.low - 1000, high: one.high + 1000 };
+    let mut network = Network {
+        inputs: features
+            .iter()
+            .enumerate()
+            .map(|(index, one)| Input {
+                name: format!("f{index}"),
+                fraction_bits: FractionBits(0),
+                range: range(one),
+            })
+            .collect(),
+        ops: vec![Op::Quantise(Quantise { features, output })],
+        origins: vec![OpOrigin::Inputs],
+        decision: Decision { rule, unit: 0.5, labels: Vec::new(), tests: Vec::new() },
+    };
+    let (mut columns, mut magnitude) = (inputs, 1i128 << (input_bits - 1));
+    for (layer, shape) in (0u32..).zip(shapes) {
+        network.ops.push(Op::Dense(dense(&mut random, columns, magnitude, *shape)));
+        let node = NodeRef { index: layer as usize, name: format!("fc{layer}"), operator: "Gemm".to_owned() };
+        network.origins.push(OpOrigin::Layer { layer, node });
+        columns = shape.rows;
+        magnitude = match shape.post {
+            Post::Raw => 1 << (shape.lanes.bits() - 1).min(40),
+            Post::Relu { bits, .. } => (1 << bits) - 1,
+            Post::Signed { bits, .. } => 1 << (bits - 1),
+        };
+    }
+    let margin = |random: &mut Random| random.within(-1000, 1000);
+    network.decision.tests = match (rule, columns) {
+        (Rule::ArgMax, 2) => vec![
+            RuleTest::Margin { class: 0, margin: margin(&mut random) },
+            RuleTest::Label { class: 1 },
+            RuleTest::Margin { class: 1, margin: margin(&mut random) },
+        ],
+        (Rule::ArgMax, _) => vec![RuleTest::Label { class: 0 }],
+        (Rule::Positive, _) => vec![
+            RuleTest::Margin { class: 1, margin: margin(&mut random) },
+            RuleTest::Margin { class: 0, margin: margin(&mut random) },
+            RuleTest::Label { class: 1 },
+        ],
+        (Rule::None, _) => Vec::new(),
+    };
+    network
+}
+
+fn quantiser(random: &mut Random, output: Interval) -> QuantiseOne {
+    let low = random.within(-1 << 20, 1 << 20);
+    let high = low + random.within(1, 1 << 30);
+    let shift = 24u8;
+    // Maps low to about output.low and high to about output.high, and never outside.
+    let steps = i128::from(output.high - output.low) << shift;
+    let multiplier = i64::try_from(steps / i128::from(high - low)).unwrap();
+    let offset = (output.low << shift) - low * multiplier;
+    QuantiseOne { low, high, multiplier, offset, shift }
+}
+
+fn dense(random: &mut Random, columns: usize, magnitude: i128, shape: Shape) -> Dense {
+    let limit = (1i128 << (shape.lanes.bits().min(62) - 1)) - 1;
+    let bias_limit = limit / 4;
+    let weight_limit = ((limit - bias_limit) / (magnitude * columns as i128)).min(1 << 20);
+    let weight_limit = i64::try_from(weight_limit).unwrap();
+    let bias_limit = i64::try_from(bias_limit).unwrap();
+    Dense {
+        rows: shape.rows,
+        columns,
+        weights: (0..shape.rows * columns).map(|_| random.within(-weight_limit, weight_limit)).collect(),
+        bias: (0..shape.rows).map(|_| random.within(-bias_limit, bias_limit)).collect(),
+        lanes: shape.lanes,
+        post: shape.post,
+    }
+}
+
+/// Rows of raw features: inside the range, and at its ends.
+pub(crate) fn rows(network: &Network, seed: u64, count: usize) -> Vec<Vec<i64>> {
+    let mut random = Random(seed);
+    (0..count)
+        .map(|_| {
+            network
+                .inputs
+                .iter()
+                .map(|input| match random.next() % 8 {
+                    0 => input.range.low,
+                    1 => input.range.high,
+                    _ => random.within(input.range.low, input.range.high),
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// Outputs, label and rules by the formulas of the IR, written down independently of the interpreter.
+pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, u32, u32) {
+    let mut values = row.to_vec();
+    for op in &network.ops {
+        values = match op {
+            Op::Quantise(quantise) => quantise
+                .features
+                .iter()
+                .zip(&values)
+                .map(|(q, &x)| {
+                    x.clamp(q.low, q.high).wrapping_mul(q.multiplier).wrapping_add(q.offset) >> q.shift
+                })
+                .collect(),
+            Op::Dense(dense) => (0..dense.rows)
+                .map(|i| {
+                    let sum = (0..dense.columns).fold(dense.bias[i], |sum, j| {
+                        sum.wrapping_add(dense.weights[i * dense.columns + j].wrapping_mul(values[j]))
+                    });
+                    match dense.post {
+                        Post::Raw => sum,
+                        Post::Relu { shift, bits } => (sum.max(0) >> shift).min((1 << bits) - 1),
+                        Post::Signed { shift, bits } => {
+                            (sum >> shift).clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+                        }
+                    }
+                })
+                .collect(),
+        };
+    }
+    let label = match network.decision.rule {
+        Rule::None => 0,
+        Rule::Positive => u32::from(values[0] > 0),
+        Rule::ArgMax => {
+            let best = values.iter().max().unwrap();
+            u32::try_from(values.iter().position(|v| v == best).unwrap()).unwrap()
+        }
+    };
+    let mut rules = 0;
+    for (rule, test) in network.decision.tests.iter().enumerate() {
+        let fires = match *test {
+            RuleTest::Label { class } => network.decision.rule != Rule::None && label == class,
+            RuleTest::Margin { class, margin } => {
+                let lead = match (values.as_slice(), class) {
+                    ([z], 1) => *z,
+                    ([z], _) => -z,
+                    ([a, b], 0) => a - b,
+                    ([a, b], _) => b - a,
+                    _ => panic!("margins are for one or two outputs"),
+                };
+                lead >= margin
+            }
+        };
+        rules |= u32::from(fires) << rule;
+    }
+    (values, label, rules)
+}

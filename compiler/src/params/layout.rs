@@ -1,0 +1,273 @@
+//! Where each parameter stands in a slot: in the order in which code consumes it, so that weights stream
+//! through the cache.
+//!
+//! | part | content |
+//! |---|---|
+//! | inputs | for each feature `low`, `span`, `multiplier`, `offset`, `shift` (see [`super::slot`]) |
+//! | a dense layer | for each block of registers: their bias words, then for each input one weight word per register |
+//! | margins | for each [`RuleTest::Margin`] its margin |
+//!
+//! A word holds the lanes of one register as `Σ value_k * 2^(bits * k)` modulo 2^64. Bytes are not written
+//! here.
+
+use sha2::{Digest, Sha256};
+
+use crate::bpf::module::{Data, Member, Struct, Type};
+use crate::ir::{Dense, FractionBits, Interval, Lanes, Network, Op, Post, Rule, RuleTest};
+
+/// Section of the two slots.
+pub const SECTION: &str = ".data.nn_params";
+/// Section that says which slot is active.
+pub const ACTIVE_SECTION: &str = ".data.nn_active";
+/// Number of slots.
+pub const SLOTS: u32 = 2;
+
+/// Words of one feature's quantiser.
+pub(crate) const QUANTISER_WORDS: usize = 5;
+/// Multiply-accumulates from which a layer is a loop: straight-line code outgrows the instruction cache.
+const LOOP_FROM: usize = 900;
+/// Registers that accumulate at once: all ten, less two pointers, an input and a weight.
+const STRAIGHT_BLOCK: usize = 6;
+/// A loop needs one register more, for its counter.
+const LOOP_BLOCK: usize = 5;
+/// Multiply-accumulates in the body of a loop, about.
+const LOOP_BODY: usize = 64;
+
+/// The layout of a slot, a function of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) margins: u32,
+    members: Vec<Member>,
+    bytes: u32,
+    hash: [u8; 32],
+}
+
+/// The parameters of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    Quantise { offset: u32 },
+    Dense(DensePart),
+}
+
+/// The parameters of a dense layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DensePart {
+    pub(crate) offset: u32,
+    pub(crate) columns: usize,
+    pub(crate) lanes: Lanes,
+    /// Registers in each block, in order.
+    pub(crate) blocks: Vec<usize>,
+    /// Inputs per round of the loop; `None` for straight-line code.
+    pub(crate) unroll: Option<usize>,
+}
+
+impl DensePart {
+    /// Byte offset of a block within the slot.
+    pub(crate) fn block_offset(&self, block: usize) -> u32 {
+        let before: usize = self.blocks.iter().take(block).sum();
+        self.offset + word_bytes(before * (self.columns + 1))
+    }
+
+    /// First register of a block.
+    pub(crate) fn first_register(&self, block: usize) -> usize {
+        self.blocks.iter().take(block).sum()
+    }
+
+    fn new(dense: &Dense, offset: u32) -> Self {
+        let registers = dense.rows.div_ceil(dense.lanes.count()).max(1);
+        let looped = registers * dense.columns > LOOP_FROM;
+        let most = if looped { LOOP_BLOCK } else { STRAIGHT_BLOCK };
+        let count = registers.div_ceil(most);
+        // Blocks of nearly equal size: a small last block would load every input again for little work.
+        let blocks: Vec<usize> =
+            (0..count).map(|b| registers * (b + 1) / count - registers * b / count).collect();
+        let widest = blocks.iter().copied().max().unwrap_or(1);
+        let unroll = looped.then(|| (LOOP_BODY / widest).min(dense.columns).max(1));
+        Self { offset, columns: dense.columns, lanes: dense.lanes, blocks, unroll }
+    }
+}
+
+impl Layout {
+    /// The layout for every network of this one's plan.
+    #[must_use]
+    pub fn new(network: &Network) -> Self {
+        let mut layout =
+            Self { parts: Vec::new(), margins: 0, members: Vec::new(), bytes: 0, hash: plan_hash(network) };
+        let mut layer = 0;
+        for op in &network.ops {
+            match op {
+                Op::Quantise(quantise) => {
+                    let ty = Type::Array(Box::new(quantiser_type()), count(quantise.features.len()));
+                    let offset = layout.push("inputs".to_owned(), ty);
+                    layout.parts.push(Part::Quantise { offset });
+                }
+                Op::Dense(dense) => {
+                    let part = DensePart::new(dense, layout.bytes);
+                    let words: usize = part.blocks.iter().sum::<usize>() * (dense.columns + 1);
+                    layout.push(
+                        format!("layer{layer}"),
+                        Type::Array(Box::new(Type::Unsigned(8)), count(words)),
+                    );
+                    layout.parts.push(Part::Dense(part));
+                    layer += 1;
+                }
+            }
+        }
+        layout.margins = layout.bytes;
+        let margins = margins(network).count();
+        if margins > 0 {
+            layout.push("margins".to_owned(), Type::Array(Box::new(Type::Signed(8)), count(margins)));
+        }
+        layout
+    }
+
+    /// Size of one slot.
+    #[must_use]
+    pub const fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// SHA-256 of the plan: two networks with the same hash run on the same code.
+    #[must_use]
+    pub const fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// Type of one slot, with a member for each layer.
+    #[must_use]
+    pub fn slot_type(&self) -> Type {
+        Type::Struct(Struct { name: "nn_slot".to_owned(), size: self.bytes, members: self.members.clone() })
+    }
+
+    /// `.data.nn_params` with the same parameters in both slots.
+    #[must_use]
+    pub fn params_data(&self, slot: &[u8]) -> Data {
+        Data {
+            section: SECTION.to_owned(),
+            variable: "nn_params".to_owned(),
+            ty: Type::Array(Box::new(self.slot_type()), SLOTS),
+            bytes: slot.repeat(SLOTS as usize),
+            writable: true,
+        }
+    }
+
+    fn push(&mut self, name: String, ty: Type) -> u32 {
+        let offset = self.bytes;
+        self.bytes = self.bytes.saturating_add(ty.size());
+        self.members.push(Member { name, offset, ty });
+        offset
+    }
+}
+
+/// `.data.nn_active`: slot 0, generation 1.
+#[must_use]
+pub fn active_data() -> Data {
+    let member =
+        |name: &str, offset, bytes| Member { name: name.to_owned(), offset, ty: Type::Unsigned(bytes) };
+    let mut bytes = vec![0; 16];
+    if let Some(generation) = bytes.get_mut(8) {
+        *generation = 1;
+    }
+    Data {
+        section: ACTIVE_SECTION.to_owned(),
+        variable: "nn_active".to_owned(),
+        ty: Type::Struct(Struct {
+            name: "nn_active".to_owned(),
+            size: 16,
+            members: vec![member("index", 0, 4), member("reserved", 4, 4), member("generation", 8, 8)],
+        }),
+        bytes,
+        writable: true,
+    }
+}
+
+/// The margins of a network's rules, in order.
+pub(crate) fn margins(network: &Network) -> impl Iterator<Item = i64> + '_ {
+    network.decision.tests.iter().filter_map(|test| match test {
+        RuleTest::Label { .. } => None,
+        RuleTest::Margin { margin, .. } => Some(*margin),
+    })
+}
+
+/// Bytes of so many words.
+pub(crate) fn word_bytes(words: usize) -> u32 {
+    count(words).saturating_mul(8)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX / 64)
+}
+
+fn quantiser_type() -> Type {
+    let member = |name: &str, offset, ty| Member { name: name.to_owned(), offset, ty };
+    Type::Struct(Struct {
+        name: "nn_input".to_owned(),
+        size: 40,
+        members: vec![
+            member("low", 0, Type::Signed(8)),
+            member("span", 8, Type::Unsigned(8)),
+            member("multiplier", 16, Type::Signed(8)),
+            member("offset", 24, Type::Signed(8)),
+            member("shift", 32, Type::Unsigned(8)),
+        ],
+    })
+}
+
+/// Hashes everything that decides how code reads a slot and what its numbers mean, and no parameter.
+fn plan_hash(network: &Network) -> [u8; 32] {
+    let mut plan = Sha256::new();
+    let mut put = |bytes: &[u8]| plan.update(bytes);
+    put(b"nnbpf plan 1");
+    put(&count(network.inputs.len()).to_le_bytes());
+    for input in &network.inputs {
+        let FractionBits(bits) = input.fraction_bits;
+        let Interval { low, high } = input.range;
+        put(&count(input.name.len()).to_le_bytes());
+        put(input.name.as_bytes());
+        put(&[bits]);
+        put(&low.to_le_bytes());
+        put(&high.to_le_bytes());
+    }
+    put(&count(network.ops.len()).to_le_bytes());
+    for op in &network.ops {
+        match op {
+            Op::Quantise(quantise) => {
+                put(&[1]);
+                put(&count(quantise.features.len()).to_le_bytes());
+            }
+            Op::Dense(dense) => {
+                let post = match dense.post {
+                    Post::Raw => [0, 0, 0],
+                    Post::Relu { shift, bits } => [1, shift, bits],
+                    Post::Signed { shift, bits } => [2, shift, bits],
+                };
+                put(&[2]);
+                put(&count(dense.rows).to_le_bytes());
+                put(&count(dense.columns).to_le_bytes());
+                put(&dense.lanes.bits().to_le_bytes());
+                put(&post);
+            }
+        }
+    }
+    put(&[match network.decision.rule {
+        Rule::None => 0,
+        Rule::ArgMax => 1,
+        Rule::Positive => 2,
+    }]);
+    put(&count(network.decision.tests.len()).to_le_bytes());
+    for test in &network.decision.tests {
+        let (kind, class) = match *test {
+            RuleTest::Label { class } => (0, class),
+            RuleTest::Margin { class, .. } => (1, class),
+        };
+        put(&[kind]);
+        put(&class.to_le_bytes());
+    }
+    put(&count(network.decision.labels.len()).to_le_bytes());
+    for label in &network.decision.labels {
+        put(&count(label.len()).to_le_bytes());
+        put(label.as_bytes());
+    }
+    plan.finalize().into()
+}

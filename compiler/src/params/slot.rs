@@ -1,0 +1,175 @@
+//! Bytes of a parameter slot, written from a network and read back into one.
+//!
+//! A quantiser is stored so that code needs two comparisons with zero and no second load of a bound:
+//! `span = high - low` and `offset' = offset + high * multiplier` give
+//! `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift`.
+//!
+//! In packed layers each lane of a bias word carries `2^(bits - 1)` on top, so that no lane is ever negative
+//! and lanes do not borrow from each other. Where words stand is decided in [`super::layout`].
+
+use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, margins};
+use crate::ir::{Dense, Lanes, Network, Op, QuantiseOne, RuleTest};
+
+/// The bytes of a slot, `Layout::bytes()` of them.
+#[must_use]
+pub fn bytes(network: &Network) -> Vec<u8> {
+    let layout = Layout::new(network);
+    let mut out = Vec::with_capacity(layout.bytes() as usize);
+    for (op, part) in network.ops.iter().zip(&layout.parts) {
+        match (op, part) {
+            (Op::Quantise(quantise), _) => {
+                for one in &quantise.features {
+                    quantiser_words(one).iter().for_each(|word| out.extend(word.to_le_bytes()));
+                }
+            }
+            (Op::Dense(dense), Part::Dense(part)) => dense_bytes(dense, part, &mut out),
+            (Op::Dense(_), Part::Quantise { .. }) => {}
+        }
+    }
+    margins(network).for_each(|margin| out.extend(margin.to_le_bytes()));
+    out
+}
+
+/// A network of `plan`'s plan with the parameters of a slot; `None` when the length is wrong.
+///
+/// The result is as unproved as its bytes: check it.
+#[must_use]
+pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
+    let layout = Layout::new(plan);
+    if slot.len() != layout.bytes() as usize {
+        return None;
+    }
+    let mut words = slot
+        .chunks_exact(8)
+        .map(|bytes| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte)));
+    let mut network = plan.clone();
+    for (op, part) in network.ops.iter_mut().zip(&layout.parts) {
+        match (op, part) {
+            (Op::Quantise(quantise), _) => {
+                for one in &mut quantise.features {
+                    let mut take = || words.next();
+                    *one = quantiser_from([take()?, take()?, take()?, take()?, take()?]);
+                }
+            }
+            (Op::Dense(dense), Part::Dense(part)) => read_dense(dense, part, &mut words)?,
+            (Op::Dense(_), Part::Quantise { .. }) => return None,
+        }
+    }
+    for test in &mut network.decision.tests {
+        match test {
+            RuleTest::Label { .. } => {}
+            RuleTest::Margin { margin, .. } => *margin = words.next()?.cast_signed(),
+        }
+    }
+    Some(network)
+}
+
+fn quantiser_words(one: &QuantiseOne) -> [u64; QUANTISER_WORDS] {
+    let offset = one.offset.wrapping_add(one.high.wrapping_mul(one.multiplier));
+    [
+        one.low.cast_unsigned(),
+        one.high.wrapping_sub(one.low).cast_unsigned(),
+        one.multiplier.cast_unsigned(),
+        offset.cast_unsigned(),
+        u64::from(one.shift),
+    ]
+}
+
+fn quantiser_from([low, span, multiplier, offset, shift]: [u64; QUANTISER_WORDS]) -> QuantiseOne {
+    let (low, multiplier) = (low.cast_signed(), multiplier.cast_signed());
+    let high = low.wrapping_add(span.cast_signed());
+    QuantiseOne {
+        low,
+        high,
+        multiplier,
+        offset: offset.cast_signed().wrapping_sub(high.wrapping_mul(multiplier)),
+        // Code masks the shift with 63 as well.
+        shift: u8::try_from(shift & 63).unwrap_or(0),
+    }
+}
+
+/// What each lane of a bias word carries beyond the bias.
+fn lane_bias(lanes: Lanes) -> i64 {
+    match lanes {
+        Lanes::One => 0,
+        Lanes::Two | Lanes::Three => 1 << (lanes.bits() - 1),
+    }
+}
+
+/// The lanes of one register as a word.
+fn pack(lanes: Lanes, values: impl Iterator<Item = i64>) -> u64 {
+    (0u32..).zip(values).fold(0, |word: u64, (lane, value)| {
+        word.wrapping_add(value.cast_unsigned().wrapping_shl(lane * lanes.bits()))
+    })
+}
+
+/// The lanes of a word whose values are signed numbers of the lane's width.
+fn unpack(lanes: Lanes, word: u64) -> Vec<i64> {
+    let mut rest = word.cast_signed();
+    let unused = 64 - lanes.bits();
+    (0..lanes.count())
+        .map(|_| {
+            let value = rest << unused >> unused;
+            rest = rest.wrapping_sub(value).checked_shr(lanes.bits()).unwrap_or(0);
+            value
+        })
+        .collect()
+}
+
+/// The rows of a register, padded with `None`.
+fn rows(dense: &Dense, register: usize) -> impl Iterator<Item = Option<usize>> + use<> {
+    let (count, rows) = (dense.lanes.count(), dense.rows);
+    (register * count..(register + 1) * count).map(move |row| (row < rows).then_some(row))
+}
+
+fn dense_bytes(dense: &Dense, part: &DensePart, out: &mut Vec<u8>) {
+    let weight = |row: Option<usize>, column: usize| {
+        row.and_then(|row| dense.weights.get(row * dense.columns + column)).copied().unwrap_or(0)
+    };
+    let bias = |row: Option<usize>| {
+        let own = row.and_then(|row| dense.bias.get(row)).copied().unwrap_or(0);
+        own.wrapping_add(lane_bias(dense.lanes))
+    };
+    for (block, &width) in part.blocks.iter().enumerate() {
+        let first = part.first_register(block);
+        for register in first..first + width {
+            out.extend(pack(dense.lanes, rows(dense, register).map(bias)).to_le_bytes());
+        }
+        for column in 0..dense.columns {
+            for register in first..first + width {
+                let word = pack(dense.lanes, rows(dense, register).map(|row| weight(row, column)));
+                out.extend(word.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn read_dense(dense: &mut Dense, part: &DensePart, words: &mut impl Iterator<Item = u64>) -> Option<()> {
+    let lanes = dense.lanes;
+    for (block, &width) in part.blocks.iter().enumerate() {
+        let first = part.first_register(block);
+        for register in first..first + width {
+            let word = words.next()?;
+            // Without the lane's own bias the values are signed again; unused lanes hold nothing.
+            let carried = pack(lanes, (0..lanes.count()).map(|_| lane_bias(lanes)));
+            let values = unpack(lanes, word.wrapping_sub(carried));
+            for (row, value) in rows(dense, register).zip(values) {
+                if let Some(place) = row.and_then(|row| dense.bias.get_mut(row)) {
+                    *place = value;
+                }
+            }
+        }
+        for column in 0..dense.columns {
+            for register in first..first + width {
+                let values = unpack(lanes, words.next()?);
+                for (row, value) in rows(dense, register).zip(values) {
+                    let index = row.map(|row| row * dense.columns + column);
+                    if let Some(place) = index.and_then(|index| dense.weights.get_mut(index)) {
+                        *place = value;
+                    }
+                }
+            }
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,126 @@
+//! Slots and parameter files: there and back, and damaged.
+
+use super::file::{ParamsFile, read, write};
+use super::layout::Layout;
+use super::slot;
+use crate::ir::{Lanes, Network, Op, Post, Rule, RuleTest};
+use crate::lower::testing::{Shape, network};
+
+fn some_network(seed: u64) -> Network {
+    let relu = Post::Relu { shift: 12, bits: 8 };
+    let shapes = [
+        Shape { rows: 17, lanes: Lanes::Three, post: relu },
+        Shape { rows: 13, lanes: Lanes::Two, post: relu },
+        Shape { rows: 400, lanes: Lanes::Three, post: relu },
+        Shape { rows: 2, lanes: Lanes::One, post: Post::Raw },
+    ];
+    network(seed, 5, &shapes, Rule::ArgMax)
+}
+
+#[test]
+fn a_slot_reads_back_as_it_was_written() {
+    for seed in 0..20 {
+        let (network, plan) = (some_network(seed), some_network(99));
+        let bytes = slot::bytes(&network);
+        assert_eq!(bytes.len(), Layout::new(&network).bytes() as usize);
+        let read = slot::read(&plan, &bytes).unwrap();
+        assert_eq!(read.ops, network.ops);
+        assert_eq!(read.decision.tests, network.decision.tests);
+    }
+}
+
+#[test]
+fn a_slot_of_another_length_is_refused() {
+    let network = some_network(1);
+    let bytes = slot::bytes(&network);
+    assert_eq!(slot::read(&network, &bytes[8..]), None);
+    assert_eq!(slot::read(&network, &[bytes.as_slice(), &[0]].concat()), None);
+}
+
+#[test]
+fn the_hash_covers_the_plan_and_no_parameter() {
+    let network = some_network(1);
+    let hash = |network: &Network| Layout::new(network).hash();
+    let mut retrained = network.clone();
+    for op in &mut retrained.ops {
+        match op {
+            Op::Quantise(quantise) => quantise.features.iter_mut().for_each(|one| one.multiplier += 1),
+            Op::Dense(dense) => dense.weights.iter_mut().for_each(|weight| *weight /= 2),
+        }
+    }
+    retrained.decision.tests[0] = RuleTest::Margin { class: 0, margin: 12345 };
+    assert_eq!(hash(&retrained), hash(&network));
+
+    let changed: [fn(&mut Network); 6] = [
+        |n| n.inputs[0].name.push('x'),
+        |n| n.inputs[0].fraction_bits.0 += 1,
+        |n| n.decision.rule = Rule::None,
+        |n| n.decision.tests[0] = RuleTest::Label { class: 0 },
+        |n| n.decision.labels.push("benign".to_owned()),
+        |n| {
+            if let Some(Op::Dense(dense)) = n.ops.get_mut(1) {
+                dense.post = Post::Relu { shift: 11, bits: 8 };
+            }
+        },
+    ];
+    for (number, change) in changed.iter().enumerate() {
+        let mut other = network.clone();
+        change(&mut other);
+        assert_ne!(hash(&other), hash(&network), "change {number}");
+    }
+}
+
+#[test]
+fn both_slots_hold_the_compiled_parameters() {
+    let network = some_network(1);
+    let layout = Layout::new(&network);
+    let slot = slot::bytes(&network);
+    let data = layout.params_data(&slot);
+    assert_eq!(data.ty.size() as usize, data.bytes.len());
+    assert_eq!(data.bytes[..slot.len()], slot);
+    assert_eq!(data.bytes[slot.len()..], slot);
+}
+
+fn file() -> ParamsFile {
+    let network = some_network(1);
+    ParamsFile {
+        layout_hash: Layout::new(&network).hash(),
+        model_hash: [7; 32],
+        unit: network.decision.unit,
+        slot: slot::bytes(&network),
+    }
+}
+
+#[test]
+fn a_parameter_file_reads_back_as_it_was_written() {
+    assert_eq!(read("new.params", &write(&file())).unwrap(), file());
+}
+
+fn refusal(bytes: &[u8]) -> &'static str {
+    read("new.params", bytes).unwrap_err().code.id
+}
+
+#[test]
+fn damaged_parameter_files_are_refused() {
+    let good = write(&file());
+    for length in (0..good.len()).step_by(97) {
+        assert_eq!(refusal(&good[..length]), "E0721", "cut to {length}");
+    }
+    assert_eq!(refusal(&[good.as_slice(), b"x"].concat()), "E0721");
+    assert_eq!(refusal(b"\x7fELF but no parameters"), "E0721");
+
+    let mut newer = good.clone();
+    newer[8] = 2;
+    assert_eq!(refusal(&newer), "E0722");
+
+    for position in (16..good.len()).step_by(61).filter(|p| !(88..96).contains(p)) {
+        let mut damaged = good.clone();
+        damaged[position] ^= 0x10;
+        assert_eq!(refusal(&damaged), "E0723", "byte {position}");
+    }
+}
+
+#[test]
+fn a_unit_that_is_no_number_is_refused() {
+    assert_eq!(refusal(&write(&ParamsFile { unit: f64::NAN, ..file() })), "E0721");
+}
