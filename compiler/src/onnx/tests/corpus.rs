@@ -22,12 +22,12 @@ impl Resolver for Folder {
     }
 }
 
-fn corpus() -> Option<PathBuf> {
+pub(super) fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/onnx-exports");
     folder.is_dir().then_some(folder)
 }
 
-fn models(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn models(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut models: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "onnx")).collect();

@@ -1,4 +1,9 @@
 //! Tests of ONNX import.
 
-mod corpus;
+mod build;
 mod npz;
+mod corpus;
+mod committed;
+mod decoders;
+mod graphs;
+mod refusals;

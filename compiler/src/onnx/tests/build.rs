@@ -1,0 +1,179 @@
+//! Builds small models for tests and for `testdata/cases`, with the schema's own encoder.
+
+use prost::Message;
+
+use crate::onnx::schema::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, data_type,
+};
+
+/// A model under construction.
+#[derive(Debug, Clone)]
+pub(super) struct Builder(pub(super) ModelProto);
+
+impl Builder {
+    /// An empty graph of operator set 17.
+    pub(super) fn new() -> Self {
+        let import = |domain: &str, version| OperatorSetIdProto {
+            domain: Some(domain.to_owned()),
+            version: Some(version),
+        };
+        Self(ModelProto {
+            ir_version: Some(8),
+            producer_name: Some("nnbpf-tests".to_owned()),
+            graph: Some(GraphProto { name: Some("test".to_owned()), ..GraphProto::default() }),
+            opset_import: vec![import("", 17), import("ai.onnx.ml", 3)],
+            ..ModelProto::default()
+        })
+    }
+
+    pub(super) fn graph(&mut self) -> &mut GraphProto {
+        self.0.graph.as_mut().unwrap()
+    }
+
+    /// A size of 0 stands for the batch.
+    pub(super) fn input(mut self, name: &str, dims: &[i64]) -> Self {
+        let dim = dims
+            .iter()
+            .map(|&size| match size {
+                0 => DimensionProto { dim_value: None, dim_param: Some("batch".to_owned()) },
+                _ => DimensionProto { dim_value: Some(size), dim_param: None },
+            })
+            .collect();
+        let tensor =
+            TensorTypeProto { elem_type: Some(data_type::FLOAT), shape: Some(TensorShapeProto { dim }) };
+        let info = ValueInfoProto {
+            name: Some(name.to_owned()),
+            r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+        };
+        self.graph().input.push(info);
+        self
+    }
+
+    pub(super) fn output(mut self, name: &str) -> Self {
+        self.graph().output.push(ValueInfoProto { name: Some(name.to_owned()), r#type: None });
+        self
+    }
+
+    pub(super) fn weight(mut self, name: &str, dims: &[i64], values: &[f32]) -> Self {
+        let tensor = TensorProto {
+            name: Some(name.to_owned()),
+            dims: dims.to_vec(),
+            data_type: Some(data_type::FLOAT),
+            raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            ..TensorProto::default()
+        };
+        self.graph().initializer.push(tensor);
+        self
+    }
+
+    pub(super) fn integers(mut self, name: &str, values: &[i64]) -> Self {
+        let tensor = TensorProto {
+            name: Some(name.to_owned()),
+            dims: vec![i64::try_from(values.len()).unwrap()],
+            data_type: Some(data_type::INT64),
+            int64_data: values.to_vec(),
+            ..TensorProto::default()
+        };
+        self.graph().initializer.push(tensor);
+        self
+    }
+
+    /// A node called after its output.
+    pub(super) fn node(mut self, operator: &str, inputs: &[&str], output: &str) -> Self {
+        let (domain, name) = operator.rsplit_once('.').unwrap_or(("", operator));
+        self.graph().node.push(NodeProto {
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output.to_owned()],
+            name: Some(format!("node_{output}")),
+            op_type: Some(name.to_owned()),
+            attribute: Vec::new(),
+            domain: Some(domain.to_owned()),
+        });
+        self
+    }
+
+    fn attribute(mut self, attribute: AttributeProto) -> Self {
+        self.graph().node.last_mut().unwrap().attribute.push(attribute);
+        self
+    }
+
+    /// An attribute of the node before.
+    pub(super) fn int(self, name: &str, value: i64) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            i: Some(value),
+            r#type: Some(2),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    pub(super) fn float(self, name: &str, value: f32) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            f: Some(value),
+            r#type: Some(1),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.encode_to_vec()
+    }
+}
+
+/// 2 features, 3 hidden neurons, 2 logits.
+pub(super) fn tiny() -> Builder {
+    Builder::new()
+        .input("x", &[0, 2])
+        .weight("w0", &[3, 2], &[1.0, 2.0, -1.0, 0.5, 0.25, -3.0])
+        .weight("b0", &[3], &[0.5, -1.0, 2.0])
+        .weight("w1", &[2, 3], &[1.0, -2.0, 0.5, -1.0, 1.5, 2.0])
+        .weight("b1", &[2], &[0.125, -0.25])
+        .node("Gemm", &["x", "w0", "b0"], "h0")
+        .int("transB", 1)
+        .node("Relu", &["h0"], "a0")
+        .node("Gemm", &["a0", "w1", "b1"], "y")
+        .int("transB", 1)
+        .output("y")
+}
+
+/// Scaler, 6-32-32-2, softmax: the shape of the models, with reproducible weights.
+pub(super) fn scaled_6_32_32_2() -> Builder {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut uniform = |count: usize, bound: f32| -> Vec<f32> {
+        (0..count)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let unit = (state >> 40) as f32 / (1_u64 << 24) as f32;
+                (2.0 * unit - 1.0) * bound
+            })
+            .collect()
+    };
+    Builder::new()
+        .input("input", &[0, 6])
+        .weight("mean", &[6], &[20.0, 540.0, 120.0, 8000.0, 1.0e6, 0.5])
+        .weight("scale", &[6], &[28.0, 240.0, 63.0, 22000.0, 2.0e6, 0.25])
+        .weight("w0", &[32, 6], &uniform(192, 0.7))
+        .weight("b0", &[32], &uniform(32, 0.3))
+        .weight("w1", &[32, 32], &uniform(1024, 0.4))
+        .weight("b1", &[32], &uniform(32, 0.3))
+        .weight("w2", &[2, 32], &uniform(64, 0.4))
+        .weight("b2", &[2], &uniform(2, 0.1))
+        .node("Sub", &["input", "mean"], "centred")
+        .node("Div", &["centred", "scale"], "scaled")
+        .node("Gemm", &["scaled", "w0", "b0"], "h0")
+        .int("transB", 1)
+        .node("Relu", &["h0"], "a0")
+        .node("Gemm", &["a0", "w1", "b1"], "h1")
+        .int("transB", 1)
+        .node("Relu", &["h1"], "a1")
+        .node("Gemm", &["a1", "w2", "b2"], "logits")
+        .int("transB", 1)
+        .node("Softmax", &["logits"], "probabilities")
+        .output("probabilities")
+}

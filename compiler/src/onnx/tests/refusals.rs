@@ -1,0 +1,174 @@
+//! Each code of the family, produced by a small model; and all reasons in one report.
+
+use super::build::{Builder, tiny};
+use crate::diag::codes::onnx as codes;
+use crate::diag::{Diagnostic, Origin};
+use crate::onnx::schema::{StringStringEntryProto, TensorProto};
+use crate::onnx::{NoFiles, Resolver, import};
+
+/// One external file of eight bytes.
+struct Eight;
+
+impl Resolver for Eight {
+    fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
+        if relative == "weights.bin" { Ok(vec![0; 8]) } else { Err("no such file".to_owned()) }
+    }
+}
+
+fn refuse(bytes: &[u8], resolver: &dyn Resolver) -> Vec<Diagnostic> {
+    let reasons = import("model.onnx", bytes, resolver).expect_err("the model must be refused");
+    for reason in &reasons {
+        assert!(!reason.help.is_empty() && !reason.message.ends_with('.'), "{reason:?}");
+    }
+    reasons
+}
+
+fn ids(reasons: &[Diagnostic]) -> Vec<&'static str> {
+    reasons.iter().map(|reason| reason.code.id).collect()
+}
+
+fn weight(builder: &mut Builder, index: usize) -> &mut TensorProto {
+    &mut builder.graph().initializer[index]
+}
+
+fn external(location: &str, length: &str) -> Builder {
+    let mut builder = tiny();
+    let tensor = weight(&mut builder, 0);
+    tensor.raw_data = None;
+    tensor.data_location = Some(1);
+    let entry = |key: &str, value: &str| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+    };
+    tensor.external_data = vec![entry("location", location), entry("offset", "0"), entry("length", length)];
+    builder
+}
+
+fn with_node(operator: &str) -> Builder {
+    let mut builder = tiny().node(operator, &["y"], "z").output("z");
+    builder.graph().output.remove(0);
+    builder
+}
+
+fn edited(edit: impl FnOnce(&mut Builder)) -> Builder {
+    let mut builder = tiny();
+    edit(&mut builder);
+    builder
+}
+
+/// Every code with a model that produces it, and only it.
+#[test]
+fn every_code_has_a_model_that_produces_it() {
+    let nan = [f32::NAN; 3].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let huge = [1e30_f32; 3].iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let whole = tiny().bytes();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("E0101", Vec::new()),
+        ("E0102", b"version https://git-lfs.github.com/spec/v1\n".to_vec()),
+        ("E0103", whole[..whole.len() / 2].to_vec()),
+        ("E0104", edited(|b| b.0.opset_import[0].version = Some(8)).bytes()),
+        ("E0105", with_node("com.acme.Polish").bytes()),
+        ("E0106", external("../weights.bin", "24").bytes()),
+        ("E0106", external("/etc/passwd", "24").bytes()),
+        ("E0106", external("a/../../b", "24").bytes()),
+        ("E0107", external("absent.bin", "24").bytes()),
+        ("E0108", external("weights.bin", "24").bytes()),
+        ("E0108", external("weights.bin", "25").bytes()),
+        ("E0108", external("weights.bin", "-1").bytes()),
+        ("E0109", edited(|b| weight(b, 0).dims = vec![4, 2]).bytes()),
+        ("E0110", edited(|b| weight(b, 1).raw_data = Some(nan)).bytes()),
+        ("E0111", edited(|b| weight(b, 1).dims = vec![1 << 40, 1 << 40]).bytes()),
+        ("E0112", edited(|b| b.graph().node[1].output = vec!["w0".to_owned(), "a0".to_owned()]).bytes()),
+        ("E0113", edited(|b| b.graph().node[2].input[0] = "nowhere".to_owned()).bytes()),
+        ("E0114", edited(|b| b.graph().node.reverse()).bytes()),
+        ("E0115", edited(|b| b.graph().node[0].input[0] = "y".to_owned()).bytes()),
+        ("E0116", tiny().input("x2", &[0, 2]).bytes()),
+        ("E0117", tiny().input("normalization/Sub/y:0", &[1, 2]).bytes()),
+        ("E0118", edited(|b| b.graph().input.clear()).input("x", &[1, 3, 8, 8]).bytes()),
+        ("E0119", tiny().node("Relu", &["y"], "z").output("z").bytes()),
+        ("E0120", with_node("Conv").bytes()),
+        ("E0121", with_node("DynamicQuantizeLinear").bytes()),
+        ("E0122", with_node("QuantizeLinear").bytes()),
+        ("E0123", with_node("ai.onnx.ml.TreeEnsembleClassifier").bytes()),
+        ("E0124", with_node("Tanh").bytes()),
+        ("E0125", tiny_with_trans_a().bytes()),
+        ("E0126", edited(|b| b.graph().node[2].input[1] = "w0".to_owned()).bytes()),
+        ("E0127", scaled_by("Div", &[1.0, 0.0]).bytes()),
+        ("E0128", edited(|b| weight(b, 1).raw_data = Some(huge)).bytes()),
+        ("E0129", scaled_only().bytes()),
+    ];
+    for (id, bytes) in &cases {
+        assert_eq!(ids(&refuse(bytes, &Eight)).first(), Some(id), "{:?}", refuse(bytes, &Eight));
+    }
+    for code in codes::TABLE {
+        assert!(cases.iter().any(|(id, _)| *id == code.id), "{} has no case", code.id);
+    }
+}
+
+fn tiny_with_trans_a() -> Builder {
+    let mut builder = tiny().int("transA", 1);
+    builder.graph().output[0].name = Some("y".to_owned());
+    builder
+}
+
+/// The tiny model behind a scaler.
+fn scaled_by(operator: &str, by: &[f32]) -> Builder {
+    let size = i64::try_from(by.len()).unwrap();
+    let mut builder = tiny().weight("by", &[size], by).node(operator, &["x", "by"], "scaled");
+    builder.graph().node.rotate_right(1);
+    builder.graph().node[1].input[0] = "scaled".to_owned();
+    builder
+}
+
+fn scaled_only() -> Builder {
+    Builder::new()
+        .input("x", &[0, 2])
+        .weight("by", &[2], &[1.0, 2.0])
+        .node("Mul", &["x", "by"], "y")
+        .output("y")
+}
+
+#[test]
+fn all_reasons_are_in_one_report() {
+    let mut builder =
+        scaled_by("Div", &[0.0, 0.0]).node("Tanh", &["a0"], "t").node("Conv", &["t", "w0"], "c");
+    let graph = builder.graph();
+    graph.node.swap(3, 4);
+    graph.node.swap(4, 5);
+    graph.node[5].input[0] = "c".to_owned();
+    graph.output.push(graph.output[0].clone());
+    let nan = f32::NAN.to_le_bytes().repeat(2);
+    graph.initializer[3].raw_data = Some(nan);
+    let reasons = refuse(&builder.bytes(), &NoFiles);
+    let mut ids = ids(&reasons);
+    ids.sort_unstable();
+    assert_eq!(ids, ["E0110", "E0120", "E0124", "E0127"]);
+    for reason in &reasons {
+        let Origin::Node { node, .. } = &reason.origin else { panic!("without a node: {reason:?}") };
+        assert!(node.name.starts_with("node_"));
+    }
+    // Shapes where they are known.
+    let zero = reasons.iter().find(|reason| reason.code.id == "E0127").unwrap();
+    assert!(zero.notes.iter().any(|note| note.contains("[batch, 2]")), "{zero:?}");
+}
+
+#[test]
+fn truncations_and_flipped_bytes_never_panic() {
+    for bytes in [tiny().bytes(), super::graphs::sklearn_tail().bytes()] {
+        for length in 0..bytes.len() {
+            // A cut at a field boundary may leave a whole model; anything else has reasons.
+            if let Err(reasons) = import("cut.onnx", &bytes[..length], &NoFiles) {
+                assert!(!reasons.is_empty());
+            }
+        }
+        for at in 0..bytes.len() {
+            for mask in [0x01, 0x08, 0x40, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= mask;
+                if let Err(reasons) = import("flip.onnx", &damaged, &NoFiles) {
+                    assert!(!reasons.is_empty());
+                }
+            }
+        }
+    }
+}
