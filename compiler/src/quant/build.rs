@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) input_step: f64,
     /// Bits added to every activation width.
     pub(super) more_bits: i32,
+    /// Factor of at least 1 on every neuron's finest scale: another rounding of much the same network.
+    pub(super) slack: f64,
 }
 
 /// A proved network and the real values behind its integers.
@@ -71,9 +73,9 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
                     let top = stat.top.get(plan.clip)?;
                     let bits = activation_bits(next, next_stat, top, next_lanes, plan.more_bits);
                     let relu = layer.activation == Activation::Relu;
-                    integers(&real, Goal::Hidden { relu, bits, top })?
+                    integers(&real, Goal::Hidden { relu, bits, top }, plan.slack)?
                 }
-                _ => integers(&real, Goal::Outputs)?,
+                _ => integers(&real, Goal::Outputs, plan.slack)?,
             };
         let IntegerLayer { dense, units: own, values: next } = built;
         origins.push(OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() });

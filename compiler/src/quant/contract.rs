@@ -226,3 +226,7 @@ fn rules(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "contract_tests.rs"]
+mod tests;

@@ -8,42 +8,47 @@ use crate::ir::{Network, interpret};
 /// Rows between two looks at the budget.
 const STRIDE: usize = 256;
 
-/// Flips among the first `rows` rows of the sample, counting no further once there are more than `allowed`.
-pub(super) fn flips(candidate: &Checked<Network>, sample: &Sample, rows: usize, allowed: u64) -> u64 {
+/// Positions of flipped rows among the first `rows` of the sample; the count stops soon after it exceeds
+/// `allowed`.
+pub(super) fn flipped_rows(
+    candidate: &Checked<Network>,
+    sample: &Sample,
+    rows: usize,
+    allowed: u64,
+) -> Vec<usize> {
     let network = candidate.get();
     let mut batch = Batch::new(network, Some(candidate.certificate()));
     let mut outputs = Vec::new();
-    let mut flips = 0;
+    let mut flipped = Vec::new();
     let mut done = 0;
     for chunk in sample.nearest(rows).chunks(STRIDE * sample.width.max(1)) {
         outputs.clear();
         batch.outputs(chunk, &mut outputs);
-        flips += flipped(network, &sample.expected, done, &outputs);
-        if flips > allowed {
+        let rows = outputs.chunks_exact(network.output_count().max(1));
+        flipped.extend(
+            rows.enumerate()
+                .filter(|(row, outputs)| differs(network, &sample.expected, done + row, outputs))
+                .map(|(row, _)| done + row),
+        );
+        if flipped.len() as u64 > allowed {
             break;
         }
         done += chunk.len() / sample.width.max(1);
     }
-    flips
+    flipped
 }
 
-/// Flips among outputs of consecutive rows from row `from` on.
-pub(super) fn flipped(network: &Network, expected: &Expected, from: usize, outputs: &[i64]) -> u64 {
-    let width = network.output_count().max(1);
-    let rows = outputs.chunks_exact(width);
-    let count = match expected {
-        Expected::Labels(labels) => rows
-            .zip(labels.iter().skip(from))
-            .filter(|(row, label)| interpret::label(network.decision.rule, row) != Some(**label))
-            .count(),
-        Expected::Values { outputs: wanted, tolerance } => rows
-            .zip(wanted.chunks_exact(width).skip(from))
-            .filter(|(row, wanted)| {
-                row.iter()
-                    .zip(wanted.iter())
-                    .any(|(&raw, real)| (raw as f64 * network.decision.unit - real).abs() > *tolerance)
-            })
-            .count(),
-    };
-    count as u64
+fn differs(network: &Network, expected: &Expected, row: usize, outputs: &[i64]) -> bool {
+    match expected {
+        Expected::Labels(labels) => {
+            interpret::label(network.decision.rule, outputs) != labels.get(row).copied()
+        }
+        Expected::Values { outputs: wanted, tolerance } => {
+            let wanted = wanted.get(row * outputs.len()..(row + 1) * outputs.len()).unwrap_or_default();
+            outputs
+                .iter()
+                .zip(wanted)
+                .any(|(&raw, real)| (raw as f64 * network.decision.unit - real).abs() > *tolerance)
+        }
+    }
 }

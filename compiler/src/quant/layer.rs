@@ -66,8 +66,8 @@ pub(super) fn bound(weights: &[f64], bias: f64, inputs: &[Interval]) -> f64 {
     low.abs().max(high.abs())
 }
 
-/// Rounds a layer; `None` when some neuron cannot fit its lane.
-pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>) -> Option<IntegerLayer> {
+/// Rounds a layer, with `slack` as a factor on every finest scale; `None` when some neuron cannot fit its lane.
+pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Option<IntegerLayer> {
     let columns = layer.inputs.len();
     let finest: Vec<f64> = layer
         .weights
@@ -76,7 +76,7 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>) -> Option<IntegerL
         .map(|(weights, &bias)| {
             let widest = weights.iter().fold(0.0f64, |most, weight| most.max(weight.abs()));
             let scale = bound(weights, bias, layer.inputs) / (reach(layer.lanes) * 0.995);
-            scale.max(widest / MOST).max(f64::MIN_POSITIVE * 1e30)
+            scale.max(widest / MOST).max(f64::MIN_POSITIVE * 1e30) * slack
         })
         .collect();
     let (post, scales) = match goal {

@@ -75,6 +75,8 @@ pub struct Attempt {
     /// Factor on every input step and bits added to every activation.
     pub input_step: f64,
     pub more_bits: i32,
+    /// Factor on every neuron's finest scale.
+    pub slack: f64,
     /// Flips among the rows nearest to the boundary; counting stops early when there are far too many.
     pub pilot_flips: u64,
     /// Flips among all rows; `None` when the pilot already showed too many.

@@ -1,7 +1,7 @@
 //! Rows to measure on: the calibration file's, or rows drawn from the model's scaler; sorted by how near they
 //! are to another label, without the rows on which single and double precision disagree.
 
-use super::float::{Forward, Outputs, label, margin};
+use super::float::{label, margin, real_rows};
 use super::{Calibration, Contract};
 use crate::diag::codes::quant::{NO_ROWS, WIDTH};
 use crate::diag::{Diagnostic, Origin, Outcome};
@@ -10,6 +10,8 @@ use crate::model::{Body, Head, Model, Normalise};
 
 /// Rows drawn when there is no calibration file: enough for a share of 0.1 % to mean something.
 const DRAWN_ROWS: usize = 4096;
+/// A budget of 0.1 % then still allows a row.
+const LEAST_DRAWN: usize = 1024;
 /// Multiply-accumulates that evaluating the drawn rows may cost; larger models get fewer rows.
 const DRAWN_WORK: usize = 1 << 26;
 /// Standard deviations around the scaler's centre within which rows are drawn.
@@ -27,6 +29,8 @@ pub(super) struct Sample {
     /// Rows on which single and double precision disagree; not among `rows`.
     pub(super) ties: usize,
     pub(super) calibrated: bool,
+    /// Rows at the front that were moved there because a candidate flipped them.
+    pub(super) promoted: usize,
 }
 
 /// What the float model says about each row.
@@ -49,6 +53,50 @@ impl Sample {
     pub(super) fn nearest(&self, count: usize) -> &[i64] {
         self.rows.get(..count * self.width).unwrap_or(&self.rows)
     }
+}
+
+/// Promoted rows, at most: every pilot looks at all of them.
+const MOST_PROMOTED: usize = 512;
+
+impl Sample {
+    /// Moves rows to the front, where every pilot sees them.
+    pub(super) fn promote(&mut self, positions: &[usize]) {
+        let (width, outputs) = (self.width.max(1), self.expected.width(self.count()));
+        let mut front = Vec::new();
+        for &position in positions.iter().filter(|&&position| position >= self.promoted) {
+            if self.promoted + front.len() < MOST_PROMOTED {
+                front.push(position);
+            }
+        }
+        self.promoted += front.len();
+        let mut order = front.clone();
+        order.extend((0..self.count()).filter(|position| front.binary_search(position).is_err()));
+        self.rows = gather(&self.rows, &order, width);
+        match &mut self.expected {
+            Expected::Labels(labels) => *labels = gather(labels, &order, 1),
+            Expected::Values { outputs: values, .. } => *values = gather(values, &order, outputs),
+        }
+    }
+}
+
+impl Expected {
+    /// Values kept for each of `rows` rows.
+    fn width(&self, rows: usize) -> usize {
+        match self {
+            Self::Labels(_) => 1,
+            Self::Values { outputs, .. } => outputs.len() / rows.max(1),
+        }
+    }
+}
+
+/// Rows of `width` values in another order.
+fn gather<T: Copy>(values: &[T], order: &[usize], width: usize) -> Vec<T> {
+    order
+        .iter()
+        .filter_map(|&position| values.get(position * width..(position + 1) * width))
+        .flatten()
+        .copied()
+        .collect()
 }
 
 /// Multiply-accumulates of one inference.
@@ -78,16 +126,14 @@ pub(super) fn prepare(
             "give one value for each input in every row",
         )]);
     }
-    let mut double = Outputs::new(model);
-    Forward::<f64>::new(model, &contract.inputs).run(rows, &mut double);
-    let mut single = Outputs::new(model);
-    Forward::<f32>::new(model, &contract.inputs).run(rows, &mut single);
+    let real = real_rows(&contract.inputs, rows);
+    let double = model.batch_outputs_f64(&real);
+    let single: Vec<f64> = model.batch_outputs_f32(&real).into_iter().map(f64::from).collect();
+    drop(real);
     let outputs = model.output_count().max(1);
     let mut order: Vec<(f64, usize, u32)> = Vec::new();
     let mut ties = 0;
-    for (index, (wide, short)) in
-        double.values.chunks_exact(outputs).zip(single.values.chunks_exact(outputs)).enumerate()
-    {
+    for (index, (wide, short)) in double.chunks_exact(outputs).zip(single.chunks_exact(outputs)).enumerate() {
         let chosen = label(model.head, wide);
         if chosen == label(model.head, short) {
             order.push((margin(model.head, wide), index, chosen));
@@ -114,7 +160,7 @@ pub(super) fn prepare(
         Head::Scores => {
             let values: Vec<f64> = order
                 .iter()
-                .filter_map(|&(_, index, _)| double.values.get(index * outputs..(index + 1) * outputs))
+                .filter_map(|&(_, index, _)| double.get(index * outputs..(index + 1) * outputs))
                 .flatten()
                 .copied()
                 .collect();
@@ -124,7 +170,7 @@ pub(super) fn prepare(
             Expected::Values { outputs: values, tolerance }
         }
     };
-    Ok(Sample { width, rows: sorted, expected, ties, calibrated: calibration.is_some() })
+    Ok(Sample { width, rows: sorted, expected, ties, calibrated: calibration.is_some(), promoted: 0 })
 }
 
 /// The raw interval in which training values of a feature lay: `reach` standard deviations around the
@@ -148,7 +194,7 @@ pub(super) fn trained_range(normalise: &Normalise, input: &crate::ir::Input, rea
 }
 
 fn draw(model: &Model, contract: &Contract) -> Vec<i64> {
-    let count = (DRAWN_WORK / work(model).max(1)).clamp(256, DRAWN_ROWS);
+    let count = (DRAWN_WORK / work(model).max(1)).clamp(LEAST_DRAWN, DRAWN_ROWS);
     let mut random = SplitMix(0x6e6e_6270_6663);
     let ranges: Vec<Interval> = model
         .normalise

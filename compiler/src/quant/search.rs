@@ -22,6 +22,11 @@ const PILOT_WORK: usize = 1 << 23;
 const LARGE: usize = 20_000;
 /// A pilot this many times over the budget (and a few rows more) is not worth tuning.
 const HOPELESS: u64 = 12;
+/// Times that a combination is tuned again after rows outside the pilot flipped.
+const ROUNDS: usize = 3;
+/// Coarser scales that are tried when a pilot is over the budget by no more than `ALMOST` flips.
+const SLACKS: &[f64] = &[1.015, 1.03, 1.05, 1.08, 1.12, 1.17];
+const ALMOST: u64 = 4;
 /// Rows over which saturation is counted.
 const SATURATION_ROWS: usize = 1024;
 /// Lane combinations are enumerated completely up to this many layers.
@@ -33,14 +38,14 @@ pub(super) fn run(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
-    let sample = sample::prepare(model, contract, calibration)?;
+    let mut sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
     let setup = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
     let mut log = Vec::new();
     let mut closest: Option<(u64, Candidate)> = None;
     for lanes in combinations(model, options) {
-        let Some((attempt, candidate)) = tune(setup, &sample, lanes, allowed) else { continue };
+        let Some((attempt, candidate)) = tune(setup, &mut sample, &lanes, allowed) else { continue };
         let flips = attempt.flips;
         log.push(attempt);
         match flips {
@@ -123,11 +128,49 @@ fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
 }
 
 /// The best candidate of a lane combination, judged on all rows when its pilot allows hope.
-fn tune(setup: Setup<'_>, sample: &Sample, lanes: Vec<Lanes>, allowed: u64) -> Option<(Attempt, Candidate)> {
+///
+/// Rows that flip although the pilot looked good join the pilot, for this combination and for later ones.
+fn tune(
+    setup: Setup<'_>,
+    sample: &mut Sample,
+    lanes: &[Lanes],
+    allowed: u64,
+) -> Option<(Attempt, Candidate)> {
+    let mut last = None;
+    for _ in 0..ROUNDS {
+        let (pilot_flips, plan, candidate) = best_plan(setup, sample, lanes, allowed)?;
+        let judged = (pilot_flips <= allowed)
+            .then(|| evaluate::flipped_rows(&candidate.network, sample, sample.count(), allowed));
+        let attempt = Attempt {
+            lanes: plan.lanes.iter().map(|lanes| lanes.count()).collect(),
+            predicted_ns: inference_ns(setup.model, &plan.lanes),
+            clip: CLIPS.get(plan.clip).copied().unwrap_or(1.0),
+            input_step: plan.input_step,
+            more_bits: plan.more_bits,
+            slack: plan.slack,
+            pilot_flips,
+            flips: judged.as_ref().map(|rows| rows.len() as u64),
+        };
+        last = Some((attempt, candidate));
+        match judged {
+            Some(rows) if rows.len() as u64 > allowed => sample.promote(&rows),
+            Some(_) | None => break,
+        }
+    }
+    last
+}
+
+/// The plan with fewest flips in the pilot.
+fn best_plan(
+    setup: Setup<'_>,
+    sample: &Sample,
+    lanes: &[Lanes],
+    allowed: u64,
+) -> Option<(u64, Plan, Candidate)> {
     let work = work(setup.model).max(1);
-    let rows = (PILOT_WORK / work).clamp(128, PILOT_ROWS).min(sample.count());
+    let rows = ((PILOT_WORK / work).clamp(128, PILOT_ROWS) + sample.promoted).min(sample.count());
     let hopeless = allowed.saturating_mul(HOPELESS).saturating_add(64);
-    let start = Plan { lanes, clip: 0, input_step: 1.0, more_bits: 0 };
+    let start = Plan { lanes: lanes.to_vec(), clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0 };
     let mut best: Option<(u64, Plan, Candidate)> = None;
     for clip in 0..CLIPS.len() {
         consider(setup, sample, rows, hopeless, Plan { clip, ..start.clone() }, &mut best);
@@ -136,37 +179,31 @@ fn tune(setup: Setup<'_>, sample: &Sample, lanes: Vec<Lanes>, allowed: u64) -> O
             break;
         }
     }
-    let steps: &[f64] = if work > LARGE { &[] } else { &[0.5, 2.0, 0.25] };
-    for &input_step in steps {
+    let large = work > LARGE;
+    let steps: &[f64] = if large { &[] } else { &[0.5, 2.0, 0.25] };
+    let bits: &[i32] = if large { &[] } else { &[1, -1, 2] };
+    let variations = steps.iter().map(|&step| (step, 0)).chain(bits.iter().map(|&bits| (1.0, bits)));
+    for (factor, more) in variations {
         let Some((flips, plan, _)) = &best else { break };
         if *flips == 0 || *flips > hopeless {
             break;
         }
-        let plan = Plan { input_step, ..plan.clone() };
+        // A factor is tried on the first plan only, more bits on whatever is best by then.
+        let input_step = if more == 0 { factor } else { plan.input_step };
+        let more_bits = if more == 0 { plan.more_bits } else { more };
+        let plan = Plan { input_step, more_bits, ..plan.clone() };
         consider(setup, sample, rows, hopeless, plan, &mut best);
     }
-    let bits: &[i32] = if work > LARGE { &[] } else { &[1, -1, 2] };
-    for &more_bits in bits {
+    // Close to the budget, another rounding may do: the same precision, other errors.
+    for &slack in SLACKS {
         let Some((flips, plan, _)) = &best else { break };
-        if *flips == 0 || *flips > hopeless {
+        if *flips <= allowed || *flips > allowed.saturating_add(ALMOST) || large {
             break;
         }
-        let plan = Plan { more_bits, ..plan.clone() };
+        let plan = Plan { slack, ..plan.clone() };
         consider(setup, sample, rows, hopeless, plan, &mut best);
     }
-    let (pilot_flips, plan, candidate) = best?;
-    let flips = (pilot_flips <= allowed)
-        .then(|| evaluate::flips(&candidate.network, sample, sample.count(), allowed));
-    let attempt = Attempt {
-        lanes: plan.lanes.iter().map(|lanes| lanes.count()).collect(),
-        predicted_ns: inference_ns(setup.model, &plan.lanes),
-        clip: CLIPS.get(plan.clip).copied().unwrap_or(1.0),
-        input_step: plan.input_step,
-        more_bits: plan.more_bits,
-        pilot_flips,
-        flips,
-    };
-    Some((attempt, candidate))
+    best
 }
 
 /// Measures a plan on the pilot and keeps it when it is better than the best so far.
@@ -180,14 +217,14 @@ fn consider(
 ) {
     let Some(candidate) = build(setup, &plan) else { return };
     let limit = best.as_ref().map_or(hopeless, |(flips, _, _)| *flips);
-    let flips = evaluate::flips(&candidate.network, sample, rows, limit);
+    let flips = evaluate::flipped_rows(&candidate.network, sample, rows, limit).len() as u64;
     if best.as_ref().is_none_or(|(least, _, _)| flips < *least) {
         *best = Some((flips, plan, candidate));
     }
 }
 
 fn over_budget(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, allowed: u64) -> Diagnostic {
-    let flips = evaluate::flips(&candidate.network, sample, sample.count(), u64::MAX);
+    let flips = evaluate::flipped_rows(&candidate.network, sample, sample.count(), u64::MAX).len();
     let rows = sample.count();
     let blame = blame::costliest(setup, sample, candidate);
     let origin = match blame.as_ref().and_then(|blame| blame.part.checked_sub(1)) {

@@ -5,7 +5,7 @@
 //! no more than where clamping may start.
 
 use super::Contract;
-use super::float::{Column, Forward, Real, Watch};
+use super::float::{Column, Watch, walk};
 use super::linalg::inverse_upper;
 use super::sample::{Sample, trained_range, work};
 use crate::ir::Interval;
@@ -15,7 +15,7 @@ use crate::model::{Activation, Body, Dense, Head, Model};
 /// are all kept.
 pub(super) const CLIPS: [f64; 3] = [1.0, 0.25, 0.05];
 /// Without calibration, the same in standard deviations.
-const REACHES: [f64; 3] = [8.0, 6.0, 4.5];
+const REACHES: [f64; 3] = [24.0, 12.0, 6.0];
 /// Rows near the boundary, and rows from everywhere, that second moments are taken over.
 const NEAR_ROWS: usize = 2048;
 const FAR_ROWS: usize = 512;
@@ -55,14 +55,13 @@ pub(super) struct LayerStat {
 
 pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> Stats {
     let Body::Mlp(layers) = &model.body;
-    let forward = Forward::<f64>::new(model, &contract.inputs);
 
     let mut tops = Tops::new(layers, sample.count());
-    forward.run(&sample.rows, &mut tops);
+    walk(model, &contract.inputs, &sample.rows, &mut tops);
 
     let (probe, weights) = probe_rows(model, sample);
     let mut sums = Sums { layers: vec![Vec::new(); layers.len()] };
-    forward.run(&probe, &mut sums);
+    walk(model, &contract.inputs, &probe, &mut sums);
 
     let inputs = input_stats(model, contract, sample, &probe, &weights);
     let influences = influences(model, layers, &sums, &weights);
@@ -109,8 +108,8 @@ impl Tops {
     }
 }
 
-impl Watch<f64> for Tops {
-    fn layer(&mut self, layer: usize, sums: &[Column<f64>], count: usize) {
+impl Watch for Tops {
+    fn layer(&mut self, layer: usize, sums: &[Column], count: usize) {
         let (Some(best), Some(seen), Some(&relu)) =
             (self.best.get_mut(layer), self.seen.get_mut(layer), self.relu.get(layer))
         else {
@@ -139,12 +138,12 @@ struct Sums {
     layers: Vec<Vec<Vec<f64>>>,
 }
 
-impl<T: Real> Watch<T> for Sums {
-    fn layer(&mut self, layer: usize, sums: &[Column<T>], count: usize) {
+impl Watch for Sums {
+    fn layer(&mut self, layer: usize, sums: &[Column], count: usize) {
         if let Some(kept) = self.layers.get_mut(layer) {
             kept.resize(sums.len(), Vec::new());
             for (column, values) in kept.iter_mut().zip(sums) {
-                column.extend(values.iter().take(count).map(|value| value.wide()));
+                column.extend(values.iter().take(count).copied());
             }
         }
     }
