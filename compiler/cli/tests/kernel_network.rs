@@ -1,6 +1,8 @@
 //! Lowered networks in the running kernel against the reference interpreter, and the verifier's count against
 //! the prediction. The virtual machine is compared with the formulas in the compiler's own tests.
 
+#![cfg(test)]
+
 #[path = "../../src/lower/testing.rs"]
 mod testing;
 
