@@ -1,6 +1,6 @@
 //! The fixed-point IR: what the bytecode computes, to the bit.
 //!
-//! A [`Program`] has two halves. The [`Network`] turns a vector of raw features into integer outputs and a
+//! A program has two halves. The [`Network`] turns a vector of raw features into integer outputs and a
 //! label; the flow program (module `flow`) turns packets into raw features and triggers. Both are executed by
 //! reference interpreters in this module ([`interpret`] for the network); the user-space VM and the kernel
 //! must agree with them on every bit.
