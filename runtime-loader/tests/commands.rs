@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use nnbpf_compiler::elf;
+use nnbpf_compiler::params::file::{self, ParamsFile};
 use nnbpf_runtime_loader::installation::Installation;
 use nnbpf_runtime_loader::pins::PinDirectory;
 
@@ -174,6 +175,41 @@ fn new_parameters_act_while_packets_flow() {
     let installation = Installation::open(PinDirectory::at(&setup.pins)).unwrap();
     let error = installation.update(&[0; 7]).unwrap_err();
     assert_eq!(error.diagnostic().code.id, "E0817");
+}
+
+#[test]
+fn parameter_files_are_checked_before_the_kernel_sees_them() {
+    if common::skip("parameter_files_are_checked_before_the_kernel_sees_them") {
+        return;
+    }
+    let setup = Setup::new("params");
+    setup.load(&[]);
+    let path = setup.files.path().join("new.params").display().to_string();
+    let write = |layout: u8, slot: &[u8]| {
+        let params =
+            ParamsFile { layout_hash: [layout; 32], model_hash: [9; 32], unit: 1.0, slot: slot.to_vec() };
+        std::fs::write(&path, file::write(&params)).unwrap();
+    };
+    write(7, &5000_u64.to_le_bytes());
+    assert!(setup.done(&["update", &path]).contains("generation 1: slot 1 is active"));
+    let before = setup.counters()[2];
+    assert_eq!(setup.fate(V4), PASSED);
+    assert_eq!(setup.counters()[2] - before, 5000);
+
+    // Another plan, another size, another content than the checksum says, and no file at all.
+    write(8, &1_u64.to_le_bytes());
+    let error = refusal(&setup.run(&["update", &path]));
+    assert!(error.contains("E0817") && error.contains("another plan"), "{error}");
+    write(7, &[0; 16]);
+    let error = refusal(&setup.run(&["update", &path]));
+    assert!(error.contains("E0817") && error.contains("8 bytes"), "{error}");
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[100] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    assert!(refusal(&setup.run(&["update", &path])).contains("checksum"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(refusal(&setup.run(&["update", &path])).contains("cannot read"));
+    assert!(setup.done(&["status"]).contains("generation 1, slot 1"));
 }
 
 #[test]

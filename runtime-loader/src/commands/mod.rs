@@ -7,6 +7,7 @@ mod status;
 mod target;
 mod unblock;
 mod unload;
+mod update;
 
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
@@ -25,6 +26,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Load(load::Load),
     Status(status::Status),
+    Update(update::Update),
     Allow(allow::Allow),
     Block(block::Block),
     Unblock(unblock::Unblock),
@@ -36,6 +38,7 @@ impl Command {
         match self {
             Self::Load(command) => command.run(),
             Self::Status(command) => command.run(),
+            Self::Update(command) => command.run(),
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),
             Self::Unblock(command) => command.run(),
