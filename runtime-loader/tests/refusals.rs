@@ -60,7 +60,8 @@ fn maps_that_the_kernel_refuses_e0802_e0804() {
     assert_eq!(code_of(&unknown_flag), "E0802", "{unknown_flag}");
     let too_large = refused(|module| {
         let rows = module.maps.iter_mut().find(|map| map.name == "nn_rows").unwrap();
-        rows.max_entries = u32::MAX;
+        // BTF carries the number as the length of an array of int, which must stay below 4 GiB.
+        rows.max_entries = 1 << 29;
         rows.value = Some(common::structure(
             "row",
             &[("value", 0, nnbpf_compiler::bpf::module::Type::Array(Box::new(common::u32_type()), 1 << 20))],
