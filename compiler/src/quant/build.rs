@@ -5,7 +5,9 @@ use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
 use super::stats::{LayerStat, Stats};
 use super::{Contract, contract::RuleWish};
 use crate::check::{Checked, check};
-use crate::ir::{Decision, Interval, Lanes, Network, Op, OpOrigin, Quantise, QuantiseOne, Rule, RuleTest};
+use crate::ir::{
+    Decision, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Rule, RuleTest,
+};
 use crate::model::{self, Activation, Body, Head, Model};
 
 /// Quantised inputs and activations keep at most this many bits.
@@ -27,6 +29,8 @@ pub(super) struct Plan {
     pub(super) more_bits: i32,
     /// Factor of at least 1 on every neuron's finest scale: another rounding of much the same network.
     pub(super) slack: f64,
+    /// What becomes of each layer's sums, where the plan of an existing object says so.
+    pub(super) posts: Option<Vec<Post>>,
 }
 
 /// A proved network and the real values behind its integers.
@@ -73,7 +77,13 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
                     let top = stat.top.get(plan.clip)?;
                     let bits = activation_bits(next, next_stat, top, next_lanes, plan.more_bits);
                     let relu = layer.activation == Activation::Relu;
-                    integers(&real, Goal::Hidden { relu, bits, top }, plan.slack)?
+                    let (bits, shift) = match plan.posts.as_ref().and_then(|posts| posts.get(index)) {
+                        None => (bits, None),
+                        Some(&Post::Relu { shift, bits }) if relu => (bits, Some(shift)),
+                        Some(&Post::Signed { shift, bits }) if !relu => (bits.checked_sub(1)?, Some(shift)),
+                        Some(Post::Raw | Post::Relu { .. } | Post::Signed { .. }) => return None,
+                    };
+                    integers(&real, Goal::Hidden { relu, bits, shift, top }, plan.slack)?
                 }
                 _ => integers(&real, Goal::Outputs, plan.slack)?,
             };

@@ -33,8 +33,9 @@ pub(super) struct RealLayer<'a> {
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Goal<'a> {
-    /// Activations of `bits` magnitude bits; `top` is each neuron's largest sum worth keeping.
-    Hidden { relu: bool, bits: u8, top: &'a [f64] },
+    /// Activations of `bits` magnitude bits, with a given shift or the best one; `top` is each neuron's largest
+    /// sum worth keeping.
+    Hidden { relu: bool, bits: u8, shift: Option<u8>, top: &'a [f64] },
     /// Raw outputs on one common scale.
     Outputs,
 }
@@ -84,8 +85,8 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Opt
             let common = finest.iter().copied().fold(0.0, f64::max);
             (Post::Raw, vec![common; finest.len()])
         }
-        Goal::Hidden { relu, bits, top } => {
-            let (shift, scales) = hidden_scales(layer, &finest, bits, top);
+        Goal::Hidden { relu, bits, shift, top } => {
+            let (shift, scales) = hidden_scales(layer, &finest, bits, shift, top);
             // A signed activation spends one more bit on its sign.
             let post = if relu { Post::Relu { shift, bits } } else { Post::Signed { shift, bits: bits + 1 } };
             (post, scales)
@@ -96,7 +97,13 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Opt
 }
 
 /// The layer's shift and the neurons' scales with the least expected noise in the margin.
-fn hidden_scales(layer: &RealLayer<'_>, finest: &[f64], bits: u8, top: &[f64]) -> (u8, Vec<f64>) {
+fn hidden_scales(
+    layer: &RealLayer<'_>,
+    finest: &[f64],
+    bits: u8,
+    shift: Option<u8>,
+    top: &[f64],
+) -> (u8, Vec<f64>) {
     let levels = f64::from(bits).exp2() - 1.0;
     let square: f64 = layer.spread.iter().map(|spread| spread * spread).sum::<f64>() * COMPENSATED;
     let scales_at = |shift: u8| -> Vec<f64> {
@@ -111,7 +118,8 @@ fn hidden_scales(layer: &RealLayer<'_>, finest: &[f64], bits: u8, top: &[f64]) -
             .map(|(scale, influence)| influence * scale * scale * (square + rounding))
             .sum()
     };
-    let shift = (0..=44u8).min_by(|&a, &b| noise(a).total_cmp(&noise(b))).unwrap_or(0);
+    let best = || (0..=44u8).min_by(|&a, &b| noise(a).total_cmp(&noise(b))).unwrap_or(0);
+    let shift = shift.unwrap_or_else(best);
     (shift, scales_at(shift))
 }
 

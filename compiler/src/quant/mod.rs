@@ -22,7 +22,7 @@ mod blame;
 mod search;
 
 use crate::diag::Outcome;
-use crate::ir::{Lanes, Network};
+use crate::ir::{Dense, Lanes, Network, Op, Post};
 use crate::model::Model;
 
 pub use contract::Contract;
@@ -64,11 +64,38 @@ pub struct Options {
     pub max_flips: MaxFlips,
     /// Uses exactly these lanes, one entry per layer, instead of searching.
     pub lanes: Option<Vec<Lanes>>,
+    /// Fits the model into the plan of an existing object; takes precedence over `lanes`.
+    pub like: Option<Vec<LayerPlan>>,
+}
+
+/// What code holds about one layer, as opposed to parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerPlan {
+    pub rows: usize,
+    pub columns: usize,
+    pub lanes: Lanes,
+    pub post: Post,
+}
+
+/// The plan of a network: what a retrained model must fit to share its code.
+#[must_use]
+pub fn plan_of(network: &Network) -> Vec<LayerPlan> {
+    network
+        .ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::Quantise(_) => None,
+            Op::Dense(dense) => {
+                let Dense { rows, columns, lanes, post, .. } = *dense;
+                Some(LayerPlan { rows, columns, lanes, post })
+            }
+        })
+        .collect()
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_flips: MaxFlips::DEFAULT, lanes: None }
+        Self { max_flips: MaxFlips::DEFAULT, lanes: None, like: None }
     }
 }
 
@@ -86,7 +113,7 @@ pub struct Quantised {
 /// # Errors
 ///
 /// `E0306` when no candidate meets the budget, `E0308` to `E0310` when there is nothing to measure or nothing
-/// fits.
+/// fits, `E0312` when the model has another shape than the plan that it should fit.
 pub fn quantise(
     model: &Model,
     contract: &Contract,

@@ -10,7 +10,7 @@ use super::report::{Attempt, InputReport, LayerReport, QuantReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
 use super::{Calibration, Contract, Options, Quantised, evaluate};
-use crate::diag::codes::quant::{BUDGET, NO_FIT};
+use crate::diag::codes::quant::{BUDGET, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
 use crate::model::{Body, Model};
@@ -38,14 +38,16 @@ pub(super) fn run(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
+    same_shape(model, options)?;
     let mut sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
     let setup = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
+    let posts = options.like.as_ref().map(|plan| plan.iter().map(|layer| layer.post).collect::<Vec<Post>>());
     let mut log = Vec::new();
     let mut closest: Option<(u64, Candidate)> = None;
     for lanes in combinations(model, options) {
-        let Some((attempt, candidate)) = tune(setup, &mut sample, &lanes, allowed) else { continue };
+        let Some((attempt, candidate)) = tune(setup, &mut sample, &lanes, &posts, allowed) else { continue };
         let flips = attempt.flips;
         log.push(attempt);
         match flips {
@@ -72,10 +74,39 @@ pub(super) fn run(
     }])
 }
 
+/// Refuses a model whose layers are not those of the plan that it should fit.
+fn same_shape(model: &Model, options: &Options) -> Outcome<()> {
+    let Some(plan) = &options.like else { return Ok(()) };
+    let Body::Mlp(layers) = &model.body;
+    let help = "compile the model anew; only a model of the same shape can replace another";
+    let mut errors: Vec<Diagnostic> = layers
+        .iter()
+        .zip(plan)
+        .enumerate()
+        .filter(|(_, (layer, plan))| (layer.weights.rows, layer.weights.columns) != (plan.rows, plan.columns))
+        .map(|(index, (layer, plan))| {
+            let (rows, columns) = (layer.weights.rows, layer.weights.columns);
+            let message = format!(
+                "layer {index} has {rows} x {columns} weights, and the object's {} x {}",
+                plan.rows, plan.columns
+            );
+            Diagnostic::new(&SHAPE, layer_origin(model, index), message, help)
+        })
+        .collect();
+    if layers.len() != plan.len() {
+        let message = format!("the model has {} layers, and the object {}", layers.len(), plan.len());
+        errors.push(Diagnostic::new(&SHAPE, Origin::File { file: "model".to_owned() }, message, help));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 /// Lane combinations by predicted cost, without those that another one beats in every layer at the same cost.
 fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
     const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
     let Body::Mlp(layers) = &model.body;
+    if let Some(plan) = &options.like {
+        return vec![plan.iter().map(|layer| layer.lanes).collect()];
+    }
     if let Some(lanes) = &options.lanes {
         return vec![lanes.clone()];
     }
@@ -134,11 +165,12 @@ fn tune(
     setup: Setup<'_>,
     sample: &mut Sample,
     lanes: &[Lanes],
+    posts: &Option<Vec<Post>>,
     allowed: u64,
 ) -> Option<(Attempt, Candidate)> {
     let mut last = None;
     for _ in 0..ROUNDS {
-        let (pilot_flips, plan, candidate) = best_plan(setup, sample, lanes, allowed)?;
+        let (pilot_flips, plan, candidate) = best_plan(setup, sample, lanes, posts, allowed)?;
         let judged = (pilot_flips <= allowed)
             .then(|| evaluate::flipped_rows(&candidate.network, sample, sample.count(), allowed));
         let attempt = Attempt {
@@ -165,12 +197,20 @@ fn best_plan(
     setup: Setup<'_>,
     sample: &Sample,
     lanes: &[Lanes],
+    posts: &Option<Vec<Post>>,
     allowed: u64,
 ) -> Option<(u64, Plan, Candidate)> {
     let work = work(setup.model).max(1);
     let rows = ((PILOT_WORK / work).clamp(128, PILOT_ROWS) + sample.promoted).min(sample.count());
     let hopeless = allowed.saturating_mul(HOPELESS).saturating_add(64);
-    let start = Plan { lanes: lanes.to_vec(), clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0 };
+    let start = Plan {
+        lanes: lanes.to_vec(),
+        clip: 0,
+        input_step: 1.0,
+        more_bits: 0,
+        slack: 1.0,
+        posts: posts.clone(),
+    };
     let mut best: Option<(u64, Plan, Candidate)> = None;
     for clip in 0..CLIPS.len() {
         consider(setup, sample, rows, hopeless, Plan { clip, ..start.clone() }, &mut best);

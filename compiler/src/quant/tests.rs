@@ -1,7 +1,7 @@
 //! Tests of quantisation as a whole.
 
 use super::sample::SplitMix;
-use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, quantise};
+use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, plan_of, quantise};
 use crate::check::check;
 use crate::diag::NodeRef;
 use crate::ir::{FractionBits, Input, Interval, Lanes, RuleTest, interpret};
@@ -53,7 +53,7 @@ fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
 }
 
 fn strict() -> Options {
-    Options { max_flips: MaxFlips::Rows(0), lanes: None }
+    Options { max_flips: MaxFlips::Rows(0), lanes: None, like: None }
 }
 
 /// Rows around the scaler's centre, some of them far out.
@@ -282,8 +282,31 @@ fn separable_data_needs_only_cheap_lanes() {
 fn forced_lanes_are_kept() {
     let model = random_model(&[6, 8, 2], Head::Logits, 5);
     let contract = contract::without_spec(&model);
-    let options = Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::One, Lanes::Three]) };
+    let options =
+        Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::One, Lanes::Three]), like: None };
     let result = quantise(&model, &contract, None, &options).expect("anything goes");
     let lanes: Vec<usize> = result.report.layers.iter().map(|layer| layer.lanes).collect();
     assert_eq!(lanes, [1, 3]);
+}
+
+#[test]
+fn a_retrained_model_fits_the_plan_of_the_first() {
+    let first = random_model(&[6, 16, 16, 2], Head::Logits, 21);
+    let mut second = first.clone();
+    let Body::Mlp(layers) = &mut second.body;
+    let mut random = SplitMix(5);
+    for weight in layers.iter_mut().flat_map(|layer| &mut layer.weights.values) {
+        *weight *= 1.0 + 0.2 * bell(&mut random);
+    }
+    let contract = contract::without_spec(&first);
+    let plan = plan_of(&quantise(&first, &contract, None, &Options::default()).expect("it fits").network);
+    let options = Options { like: Some(plan.clone()), max_flips: MaxFlips::Share(0.01), lanes: None };
+    let again = quantise(&second, &contract, None, &options).expect("the plan holds a similar model");
+    assert_eq!(plan_of(&again.network), plan);
+
+    let other = random_model(&[6, 16, 8, 2], Head::Logits, 21);
+    let errors = quantise(&other, &contract, None, &options).expect_err("another shape");
+    assert_eq!(errors.iter().map(|error| error.code.id).collect::<Vec<_>>(), ["E0312", "E0312"]);
+    let deeper = random_model(&[6, 16, 16, 16, 2], Head::Logits, 21);
+    assert!(ids(quantise(&deeper, &contract, None, &options)).contains(&"E0312"));
 }

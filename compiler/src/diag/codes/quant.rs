@@ -15,6 +15,7 @@ pub static TABLE: &[&Code] = &[
     &NO_FIT,
     &WIDTH,
     &REGRESSOR,
+    &SHAPE,
 ];
 
 pub static COUNT: Code = Code {
@@ -95,4 +96,11 @@ pub static REGRESSOR: Code = Code {
     title: "a rule on a model without classes",
     explanation: "Rules name labels, and this model gives plain numbers. Export the model with a softmax, \
                   sigmoid or arg-max tail, or remove the rules.",
+};
+
+pub static SHAPE: Code = Code {
+    id: "E0312",
+    title: "the retrained model has another shape than the object",
+    explanation: "New parameters fit the code of an existing object only when the model has the same layers with \
+                  the same numbers of inputs and outputs. Compile the model anew and load the new object.",
 };
