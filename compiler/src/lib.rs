@@ -36,3 +36,6 @@ pub mod params;
 pub mod lower;
 pub mod elf;
 pub mod vm;
+pub mod metadata;
+pub mod kernel;
+pub mod compile;

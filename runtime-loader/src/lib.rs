@@ -20,7 +20,7 @@ mod sys;
 
 pub use load::{Kernel, LoadError, Loaded, Program};
 pub use log::VerifierLog;
-pub use maps::{Map, MapError, Update};
+pub use maps::{Map, MapError, Update, possible_cpus};
 pub use open::OpenError;
 pub use permission::PermissionError;
 pub use test_run::{RunError, RunInput, RunOutput, pin_to_cpu};

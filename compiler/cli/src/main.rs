@@ -1,3 +1,70 @@
 //! The `nnbpfc` command: reads the arguments and hands over to one module per subcommand.
 
-fn main() {}
+mod args;
+mod files;
+mod inputs;
+mod engines;
+mod frames;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nnbpf_compiler::diag::{Diagnostic, render};
+
+use args::{Cli, Command};
+
+/// What stopped a command: diagnostics, and the texts of the specifications they point into.
+struct Refusal {
+    diagnostics: Vec<Diagnostic>,
+    sources: Vec<(String, String)>,
+}
+
+impl From<Vec<Diagnostic>> for Refusal {
+    fn from(diagnostics: Vec<Diagnostic>) -> Self {
+        Self { diagnostics, sources: Vec::new() }
+    }
+}
+
+impl From<Diagnostic> for Refusal {
+    fn from(diagnostic: Diagnostic) -> Self {
+        vec![diagnostic].into()
+    }
+}
+
+impl From<Box<Diagnostic>> for Refusal {
+    fn from(diagnostic: Box<Diagnostic>) -> Self {
+        vec![*diagnostic].into()
+    }
+}
+
+impl Refusal {
+    /// Adds the text of a specification, which rendering quotes.
+    fn with_source(mut self, file: &str, text: &[u8]) -> Self {
+        self.sources.push((file.to_owned(), String::from_utf8_lossy(text).into_owned()));
+        self
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => commands::compile::run(&cli.compile),
+        Some(Command::Eval(args)) => commands::eval::run(&args),
+        Some(Command::Replay(args)) => commands::replay::run(&args),
+        Some(Command::Extract(args)) => commands::extract::run(&args),
+        Some(Command::Bench(args)) => commands::bench::run(&args),
+        Some(Command::Inspect(args)) => commands::inspect::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            let sources: Vec<(&str, &str)> =
+                refusal.sources.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+            for diagnostic in &refusal.diagnostics {
+                eprint!("{}", render::plain(diagnostic, &sources));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

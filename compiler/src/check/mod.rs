@@ -14,7 +14,7 @@ mod intervals;
 pub(crate) mod bounds;
 mod shapes;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::diag::Outcome;
 use crate::ir::{Interval, Network};
@@ -47,13 +47,13 @@ impl<T> Checked<T> {
 }
 
 /// Intervals of every operation, in order. Each can be re-checked from the one before.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Certificate {
     pub ops: Vec<OpIntervals>,
 }
 
 /// Intervals of one operation, one entry per output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpIntervals {
     /// Of `x * multiplier + offset`, or of the weighted sum.
     pub accumulators: Vec<Interval>,

@@ -42,7 +42,7 @@ pub enum Origin {
 }
 
 /// Identity of an ONNX node as shown to users.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NodeRef {
     /// Position in the graph, from 0.
     pub index: usize,

@@ -15,10 +15,12 @@ pub mod interpret;
 pub mod batch;
 pub mod print;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::NodeRef;
 
 /// Closed interval of a signed 64-bit value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
     pub low: i64,
     pub high: i64,
@@ -29,14 +31,14 @@ pub struct Interval {
 pub struct OpId(pub u32);
 
 /// Number of binary fraction digits of a raw value: it stands for `raw / 2^bits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FractionBits(pub u8);
 
 /// The integer network: operations in execution order, each consuming the previous one's result.
 ///
 /// Every number in it that depends on the trained model lives in the parameter slot; everything else is plan
 /// and lives in code. Two networks of one plan differ in parameters only.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     /// The raw features that enter, in order.
     pub inputs: Vec<Input>,
@@ -48,7 +50,7 @@ pub struct Network {
 }
 
 /// One raw feature as the network sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     pub name: String,
     pub fraction_bits: FractionBits,
@@ -57,7 +59,7 @@ pub struct Input {
 }
 
 /// Where an operation came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpOrigin {
     /// The input quantiser that the compiler made from scaler, calibration and ranges.
     Inputs,
@@ -66,7 +68,7 @@ pub enum OpOrigin {
 }
 
 /// One operation over vectors of integers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     Quantise(Quantise),
     Dense(Dense),
@@ -76,7 +78,7 @@ pub enum Op {
 /// `q = (clamp(x, low, high) * multiplier + offset) >> shift`.
 ///
 /// All five numbers are parameters. `shift` is in `0..=62`; the bytecode masks it with 63.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantise {
     pub features: Vec<QuantiseOne>,
     /// What every `q` lies in, as planned. Each feature's own interval, from `low` to `high`, lies inside; the
@@ -85,7 +87,7 @@ pub struct Quantise {
 }
 
 /// The parameters of one feature's quantiser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantiseOne {
     pub low: i64,
     pub high: i64,
@@ -98,7 +100,7 @@ pub struct QuantiseOne {
 ///
 /// Each accumulator's exact interval over the input intervals fits [`Lanes::bits`] as a signed number, so
 /// that several of them share one 64-bit register without touching each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dense {
     /// `rows` outputs by `columns` inputs, row-major.
     pub rows: usize,
@@ -111,7 +113,7 @@ pub struct Dense {
 }
 
 /// How many accumulators share one 64-bit register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lanes {
     One,
     Two,
@@ -141,7 +143,7 @@ impl Lanes {
 }
 
 /// What happens to accumulators. `shift` and `bits` are plan, not parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Post {
     /// The accumulators are the outputs.
     Raw,
@@ -152,7 +154,7 @@ pub enum Post {
 }
 
 /// How the last operation's values become a label and a score.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     pub rule: Rule,
     /// Real value of an output: `raw * unit`. One unit for all outputs, so that they compare as integers.
@@ -164,7 +166,7 @@ pub struct Decision {
 }
 
 /// When a rule of the specification fires. `margin` is a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleTest {
     /// The label is this class.
     Label { class: u32 },
@@ -174,7 +176,7 @@ pub enum RuleTest {
 }
 
 /// The label as a function of the raw outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rule {
     /// No label.
     None,

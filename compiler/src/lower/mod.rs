@@ -10,11 +10,18 @@ pub mod regalloc;
 pub mod scratch;
 pub mod cost;
 pub mod network;
+pub mod packet;
+pub mod shipped;
 pub mod evaluation;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use shipped::shipped;
+
 use std::fmt;
+
+use crate::diag::codes::check::INTERNAL;
+use crate::diag::{Diagnostic, Origin};
 
 /// Why lowering failed: a plan that does not fit, or a broken invariant of the lowering itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,3 +62,14 @@ impl fmt::Display for LowerError {
 }
 
 impl std::error::Error for LowerError {}
+
+/// The diagnostic for a failure that no input should be able to cause.
+#[must_use]
+pub fn internal(error: &dyn std::error::Error) -> Diagnostic {
+    Diagnostic::new(
+        &INTERNAL,
+        Origin::File { file: "the compiler".to_owned() },
+        format!("the plan cannot be written as code: {error}"),
+        "report this together with the model and the specification",
+    )
+}

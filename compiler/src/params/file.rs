@@ -18,8 +18,11 @@
 
 use sha2::{Digest, Sha256};
 
+use super::layout::Layout;
+use super::slot;
 use crate::diag::codes::object::{PARAMS_CHECKSUM, PARAMS_FORMAT, PARAMS_VERSION};
 use crate::diag::{Diagnostic, Origin};
+use crate::ir::Network;
 
 const MAGIC: &[u8; 8] = b"NNBPFPRM";
 const VERSION: u32 = 1;
@@ -32,6 +35,19 @@ pub struct ParamsFile {
     pub model_hash: [u8; 32],
     pub unit: f64,
     pub slot: Vec<u8>,
+}
+
+impl ParamsFile {
+    /// The parameters of a network, of a model with this hash.
+    #[must_use]
+    pub fn of(network: &Network, model_hash: [u8; 32]) -> Self {
+        Self {
+            layout_hash: Layout::new(network).hash(),
+            model_hash,
+            unit: network.decision.unit,
+            slot: slot::bytes(network),
+        }
+    }
 }
 
 /// The file's bytes.

@@ -1,11 +1,11 @@
 //! What quantisation did, for `--report` and for the eye.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ir::Interval;
 
 /// The whole report. Everything in it is a function of model, contract, rows and options.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuantReport {
     /// Whether rows were given; otherwise they were drawn from the model's scaler.
     pub calibrated: bool,
@@ -25,7 +25,7 @@ pub struct QuantReport {
 }
 
 /// One feature's quantiser.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputReport {
     pub name: String,
     pub fraction_bits: u8,
@@ -41,7 +41,7 @@ pub struct InputReport {
 }
 
 /// One dense layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerReport {
     pub layer: usize,
     /// The node it came from.
@@ -65,7 +65,7 @@ pub struct LayerReport {
 }
 
 /// One combination of lanes that the search looked at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Accumulators per register, layer by layer.
     pub lanes: Vec<usize>,

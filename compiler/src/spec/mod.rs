@@ -13,7 +13,9 @@ mod tests;
 
 pub use typed::FeatureSpec;
 
-use crate::diag::Outcome;
+use crate::compile::Named;
+use crate::diag::codes::spec::UNKNOWN_CHARACTER;
+use crate::diag::{Diagnostic, Origin, Outcome};
 
 /// Compiles the text of a specification; `file` is the name that diagnostics and line info show.
 ///
@@ -27,4 +29,21 @@ pub fn compile(file: &str, source: &str) -> Outcome<FeatureSpec> {
     };
     let parsed = parser::parse(source, &tokens, &mut reporter);
     resolve::resolve(file, source, &parsed, &mut reporter).ok_or_else(|| reporter.into_diagnostics())
+}
+
+/// [`compile`] for bytes that may not be text.
+///
+/// # Errors
+///
+/// `E0200` where the bytes are not UTF-8, and all of [`compile`]'s.
+pub fn from_bytes(file: Named<'_>) -> Outcome<FeatureSpec> {
+    match std::str::from_utf8(file.bytes) {
+        Ok(source) => compile(file.name, source),
+        Err(error) => Err(vec![Diagnostic::new(
+            &UNKNOWN_CHARACTER,
+            Origin::File { file: file.name.to_owned() },
+            format!("the specification is not UTF-8 text (byte {})", error.valid_up_to()),
+            "save the file as UTF-8, and check that the arguments are in the order MODEL SPEC",
+        )]),
+    }
 }

@@ -3,7 +3,8 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[&SHAPE, &WIDTH, &QUANTISER, &LANE, &DECISION, &MARGIN];
+pub static TABLE: &[&Code] =
+    &[&SHAPE, &WIDTH, &QUANTISER, &LANE, &DECISION, &MARGIN, &KERNEL_TOO_OLD, &TOO_LARGE, &INTERNAL];
 
 pub static SHAPE: Code = Code {
     id: "E0401",
@@ -46,4 +47,23 @@ pub static MARGIN: Code = Code {
     id: "E0406",
     title: "the difference of two outputs can overflow",
     explanation: "A rule with a probability compares the difference of two outputs, which must fit 64 bits.",
+};
+
+pub static KERNEL_TOO_OLD: Code = Code {
+    id: "E0410",
+    title: "the target kernel lacks what every object needs",
+    explanation: "Flow records are updated by atomic operations that fetch, which Linux has since 5.12.",
+};
+
+pub static TOO_LARGE: Code = Code {
+    id: "E0411",
+    title: "the program does not fit the kernel",
+    explanation: "The kernel limits the stack to 512 bytes, a per-CPU map value to 32 KiB and a chain of tail \
+                  calls to 33 programs. The message names the limit that the plan passes.",
+};
+
+pub static INTERNAL: Code = Code {
+    id: "E0499",
+    title: "the compiler contradicts itself",
+    explanation: "No input should cause this. Please report it together with the model and the specification.",
 };

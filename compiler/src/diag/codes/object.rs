@@ -54,6 +54,14 @@ pub static PARAMS_FORMAT: Code = Code {
                   off on its way. Nothing in the kernel was touched.",
 };
 
+/// The metadata's content does not read.
+pub static METADATA_CONTENT: Code = Code {
+    id: "E0706",
+    title: "metadata of another format",
+    explanation: "The object's description is intact but is not in the format that this release reads. Use the \
+                  loader and compiler of the release that wrote the object, or compile the model again.",
+};
+
 /// The parameter file comes from another release.
 pub static PARAMS_VERSION: Code = Code {
     id: "E0722",
@@ -77,6 +85,7 @@ pub static TABLE: &[&Code] = &[
     &NO_METADATA,
     &DAMAGED_METADATA,
     &UNKNOWN_METADATA_VERSION,
+    &METADATA_CONTENT,
     &PARAMS_FORMAT,
     &PARAMS_VERSION,
     &PARAMS_CHECKSUM,

@@ -1,0 +1,41 @@
+# Every job of the repository. `make demo` and `make test` set up what they need.
+
+CARGO ?= cargo
+NNBPFC := target/release/nnbpfc
+NNBPF := target/release/nnbpf
+
+.PHONY: all build demo test bench lab book lint clean
+
+all: build
+
+build:
+	$(CARGO) build --release --workspace --bins
+
+# Replays the committed capture over a veth pair and shows the kernel's verdicts.
+demo:
+	@xtask/scripts/install.sh build
+	@$(CARGO) build --quiet --release --workspace --bins
+	@xtask/scripts/demo.sh
+
+# Runs every test; prints totals and counts what was skipped and why.
+test:
+	@xtask/scripts/install.sh test
+	@xtask/scripts/test.sh
+
+# Measures speed as ratios in one run; see bench/README.md.
+bench:
+	@xtask/scripts/install.sh test
+	@$(CARGO) build --quiet --release --workspace --bins
+	@bench/run.sh
+
+# Builds the traffic lab in network namespaces and writes labelled captures to lab-out/.
+lab:
+	@xtask/lab/run.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps
+
+clean:
+	$(CARGO) clean

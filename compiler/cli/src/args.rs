@@ -1,0 +1,197 @@
+//! The command line's definition: one place for every argument and its help text.
+//!
+//! Values are only split here; what they mean is decided by the modules that use them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Compiles an ONNX classifier and a feature specification to an eBPF object.
+#[derive(Debug, Parser)]
+#[command(name = "nnbpfc", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "Exit status: 0 done; 1 the input was refused; 2 wrong usage.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+/// Everything but compiling.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Judge feature rows.
+    Eval(EvalArgs),
+    /// Judge the packets of a capture.
+    Replay(ReplayArgs),
+    /// Write the features of a capture, for training.
+    Extract(ExtractArgs),
+    /// Measure nanoseconds in the kernel's own test run.
+    Bench(BenchArgs),
+    /// Show what is inside an object.
+    Inspect(InspectArgs),
+}
+
+/// `nnbpfc MODEL SPEC -o OBJ`.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// The ONNX model.
+    #[arg(required = true)]
+    pub model: Option<PathBuf>,
+    /// The feature specification.
+    #[arg(required = true)]
+    pub spec: Option<PathBuf>,
+    /// Where the object goes.
+    #[arg(short, long, required = true, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub accuracy: AccuracyArgs,
+    /// Write what was decided and measured as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The oldest kernel that the object must load on.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    pub kernel: String,
+    /// Split the model into a chain of tail calls: only when a budget demands it, or at every layer.
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Keep weights in a map that can be updated, or bake them into the code.
+    #[arg(long, value_enum, default_value_t = Weights::Map)]
+    pub weights: Weights,
+    /// Write a Makefile rule that names every input.
+    #[arg(long, value_name = "FILE")]
+    pub depfile: Option<PathBuf>,
+}
+
+/// What decides the accuracy of the fixed-point form.
+#[derive(Debug, Args)]
+pub struct AccuracyArgs {
+    /// Feature rows to calibrate on.
+    #[arg(long, value_name = "CSV")]
+    pub calibrate: Option<PathBuf>,
+    /// Labels of calibration rows that may differ from the float model: a percentage or a count.
+    #[arg(long, value_name = "N%|N", default_value = "0.1%")]
+    pub max_flips: String,
+}
+
+/// `nnbpfc eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The feature specification; without one, columns are taken by position.
+    pub spec: Option<PathBuf>,
+    /// The rows to judge.
+    #[arg(long, value_name = "CSV")]
+    pub features: PathBuf,
+    #[command(flatten)]
+    pub accuracy: AccuracyArgs,
+    /// What executes the model.
+    #[arg(long, value_enum)]
+    pub engine: EvalEngine,
+    /// Split the model at every layer, as compiling would.
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Where the verdicts go.
+    #[arg(short, long, value_name = "CSV")]
+    pub output: PathBuf,
+}
+
+/// `nnbpfc replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The feature specification.
+    pub spec: PathBuf,
+    /// A pcap or pcapng file.
+    pub capture: PathBuf,
+    #[command(flatten)]
+    pub accuracy: AccuracyArgs,
+    /// What executes packet path and model.
+    #[arg(long, value_enum)]
+    pub engine: ReplayEngine,
+    /// Split the model at every layer, as compiling would.
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Act on verdicts as the loader's enforce mode does; without it, verdicts are only recorded.
+    #[arg(long)]
+    pub enforce: bool,
+    /// Where the verdicts go.
+    #[arg(short, long, value_name = "CSV")]
+    pub output: PathBuf,
+}
+
+/// `nnbpfc extract`.
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    /// The feature specification.
+    pub spec: PathBuf,
+    /// A pcap or pcapng file.
+    pub capture: PathBuf,
+    /// Where the features go.
+    #[arg(short, long, value_name = "CSV")]
+    pub output: PathBuf,
+}
+
+/// `nnbpfc bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The feature specification; with one, packets are measured too.
+    pub spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub accuracy: AccuracyArgs,
+    /// Split the model at every layer, as compiling would.
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// An object that nnbpfc wrote.
+    pub object: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When the model becomes a chain of programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    Auto,
+    Layer,
+}
+
+/// Where weights live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    Map,
+    Const,
+}
+
+/// What executes feature rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvalEngine {
+    /// The float model in double precision.
+    Float,
+    /// The fixed-point interpreter.
+    Ir,
+    /// The bytecode in the user-space virtual machine.
+    Vm,
+    /// The bytecode in this machine's kernel.
+    Kernel,
+}
+
+/// What executes packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReplayEngine {
+    Ir,
+    Vm,
+    Kernel,
+}

@@ -1,0 +1,206 @@
+//! `nnbpfc bench`: nanoseconds from the kernel's own test run, over an empty program.
+//!
+//! Three programs take turns with the empty one, so that a machine which changes its speed changes it for
+//! all. `inference` runs the model on the features of a calibration row; `packet` an ordinary packet of a
+//! known flow through the packet path; `verdict` a packet that is judged. The last two are builds of the same
+//! specification whose triggers are `never` and `every packet`, because a test run repeats one packet.
+
+use nnbpf_compiler::bpf::module::{Function, Line, Module, Parameter};
+use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
+use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::ir::packet::Host;
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
+use nnbpf_compiler::lower::packet::{Clock, ENTRY};
+use nnbpf_compiler::lower::scratch::{MAP, Scratch};
+use nnbpf_compiler::lower::{evaluation, internal};
+use nnbpf_compiler::spec::typed::Triggers;
+use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
+use serde::Serialize;
+
+use crate::Refusal;
+use crate::args::BenchArgs;
+use crate::frames;
+use crate::inputs::{Files, target};
+
+/// Runs of one sample: about 10 ms for a program of 100 ns.
+const REPEAT: u32 = 100_000;
+/// Samples of each program.
+const SAMPLES: usize = 15;
+/// The processor that measurements stay on.
+const CPU: usize = 0;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    calibrated: bool,
+    flips: u64,
+    rows: usize,
+    empty_ns: Spread,
+    inference_ns: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packet_ns: Option<Spread>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict_ns: Option<Spread>,
+}
+
+/// Nanoseconds over several samples.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Spread {
+    median: i64,
+    min: i64,
+    max: i64,
+}
+
+impl Spread {
+    fn of(mut samples: Vec<i64>) -> Self {
+        samples.sort_unstable();
+        let at = |index: usize| samples.get(index).copied().unwrap_or(0);
+        Self { median: at(samples.len() / 2), min: at(0), max: at(samples.len().saturating_sub(1)) }
+    }
+}
+
+/// A program and the packet that it is run on.
+struct Subject {
+    loaded: Loaded,
+    program: &'static str,
+    frame: Vec<u8>,
+}
+
+impl Subject {
+    fn load(module: &Module, program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
+        let object = compile::object(module)?;
+        let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the measured object"))?;
+        Ok(Self { loaded, program, frame })
+    }
+
+    /// Mean nanoseconds of one run.
+    fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
+        let input = RunInput { data: &self.frame, repeat, output: false };
+        let run = self.loaded.run(self.program, input).map_err(|error| Refusal::from(error.diagnostic()))?;
+        Ok(i64::try_from(run.duration_ns).unwrap_or(i64::MAX))
+    }
+}
+
+pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
+    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.accuracy)?;
+    let plan = inputs.plan(&args.accuracy)?;
+    pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
+    let empty = Subject::load(&empty_module(), ENTRY, frames::tcp(frames::ACK))?;
+    let mut subjects = vec![inference(&plan, args)?];
+    if plan.spec.is_some() {
+        let ordinary = Triggers { end: false, every: None };
+        let judged = Triggers { end: false, every: Some(1) };
+        for triggers in [ordinary, judged] {
+            subjects.push(packet(&plan, args, triggers)?);
+        }
+    }
+    let mut empties = Vec::new();
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for _ in 0..SAMPLES {
+        let baseline = empty.sample(REPEAT)?;
+        empties.push(baseline);
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            samples.push(subject.sample(REPEAT)? - baseline);
+        }
+    }
+    let mut spreads = samples.into_iter().map(Spread::of);
+    let report = Report {
+        calibrated: plan.report.calibrated,
+        flips: plan.report.flips,
+        rows: plan.report.rows,
+        empty_ns: Spread::of(empties),
+        inference_ns: spreads.next().unwrap_or(Spread { median: 0, min: 0, max: 0 }),
+        packet_ns: spreads.next(),
+        verdict_ns: spreads.next(),
+    };
+    if args.json {
+        // A structure of numbers always serialises.
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print_table(&report);
+    }
+    Ok(())
+}
+
+fn print_table(report: &Report) {
+    let basis = if report.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
+    println!("{} of {} {basis} change their label", report.flips, report.rows);
+    println!("{:12} {:>8} {:>8} {:>8}   ns, less the empty program", "", "median", "min", "max");
+    let line = |name: &str, spread: &Spread| {
+        println!("{name:12} {:>8} {:>8} {:>8}", spread.median, spread.min, spread.max);
+    };
+    line("empty", &report.empty_ns);
+    line("inference", &report.inference_ns);
+    for (name, spread) in [("packet", &report.packet_ns), ("verdict", &report.verdict_ns)] {
+        if let Some(spread) = spread {
+            line(name, spread);
+        }
+    }
+}
+
+/// A program that passes every packet.
+fn empty_module() -> Module {
+    let code =
+        vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: Operand::Imm(2) }, Insn::Exit];
+    let entry = Function {
+        name: ENTRY.to_owned(),
+        section: "xdp".to_owned(),
+        line_of: vec![0; code.len()],
+        code,
+        lines: vec![Line { text: "pass".to_owned(), ..Line::default() }],
+        parameters: vec![Parameter::Context],
+    };
+    Module { programs: vec![entry], ..Module::default() }
+}
+
+/// The model alone, on the features of the middle calibration row, or zeros.
+fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
+    let network = plan.network.get();
+    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
+    let module =
+        evaluation::module(&plan.network, options, 1).map_err(|error| Refusal::from(internal(&error)))?;
+    let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;
+    let layout = Scratch::new(network).map_err(|error| Refusal::from(internal(&error)))?;
+    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+    let map = subject.loaded.map(MAP).map_err(refused)?;
+    let mut value = vec![0; layout.bytes() as usize];
+    if let Some(row) = plan.rows.as_ref().and_then(|rows| rows.iter().nth(rows.len() / 2)) {
+        for (index, raw) in row.iter().enumerate() {
+            let at = usize::from(layout.feature(index).unsigned_abs());
+            if let Some(place) = value.get_mut(at..at + 8) {
+                place.copy_from_slice(&raw.to_le_bytes());
+            }
+        }
+    }
+    let values = vec![value; possible_cpus().map_err(refused)?];
+    map.update_per_cpu(&0u32.to_le_bytes(), &values, Update::Any).map_err(refused)?;
+    Ok(subject)
+}
+
+/// The packet path with these triggers, a blocked host and an allowed prefix in the lists, and a flow that the
+/// frame belongs to.
+fn packet(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Subject, Refusal> {
+    let mut plan = plan.clone();
+    if let Some(flow) = &mut plan.flow {
+        flow.triggers = triggers;
+    }
+    let module = compile::module(&plan, &target(KernelVersion::DEFAULT, args.split, Clock::Kernel))?;
+    let subject = Subject::load(&module, ENTRY, frames::tcp(frames::ACK))?;
+    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+    let loaded = &subject.loaded;
+    let blocked = Host::from_ipv4([198, 51, 100, 7]);
+    loaded
+        .map(BLOCKED)
+        .map_err(refused)?
+        .update(&blocked.0, &u64::MAX.to_le_bytes(), Update::Any)
+        .map_err(refused)?;
+    let allowed = Host::from_ipv4([203, 0, 113, 0]);
+    let prefix: Vec<u8> = (96u32 + 24).to_le_bytes().into_iter().chain(allowed.0).collect();
+    loaded
+        .map(ALLOWED)
+        .map_err(refused)?
+        .update(&prefix, &1u32.to_le_bytes(), Update::Any)
+        .map_err(refused)?;
+    subject.sample(16)?;
+    Ok(subject)
+}

@@ -1,0 +1,84 @@
+//! `nnbpfc MODEL SPEC -o OBJ`: the compiler proper.
+
+use std::path::Path;
+
+use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::diag::codes::files::FLAG;
+use nnbpf_compiler::diag::{Diagnostic, Origin};
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::packet::Clock;
+use serde_json::json;
+
+use crate::args::{CompileArgs, Weights};
+use crate::inputs::{Files, target};
+use crate::{Refusal, files};
+
+pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
+    let (Some(model), Some(spec), Some(output)) = (&args.model, &args.spec, &args.output) else {
+        // The parser demands all three.
+        return Err(missing().into());
+    };
+    let kernel = KernelVersion::parse(&args.kernel)?;
+    if args.weights == Weights::Const {
+        return Err(constant_weights().into());
+    }
+    let inputs = Files::read(model, Some(spec), &args.accuracy)?;
+    let plan = inputs.plan(&args.accuracy)?;
+    let target = target(kernel, args.split, Clock::Kernel);
+    let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
+    let object = compile::object(&module)?;
+    files::write(output, &object)?;
+    if let Some(path) = &args.report {
+        files::write(path, report(&plan, &module, object.len()).as_bytes())?;
+    }
+    depfile(args, output, &[model, spec])
+}
+
+/// The report: what was decided and measured.
+fn report(plan: &Plan, module: &nnbpf_compiler::bpf::module::Module, bytes: usize) -> String {
+    let functions = |functions: &[nnbpf_compiler::bpf::module::Function]| -> Vec<serde_json::Value> {
+        functions
+            .iter()
+            .map(|function| json!({ "name": function.name, "instructions": function.code.len() }))
+            .collect()
+    };
+    let report = json!({
+        "quantisation": plan.report,
+        "certificate": plan.network.certificate(),
+        "programs": functions(&module.programs),
+        "functions": functions(&module.functions),
+        "object_bytes": bytes,
+    });
+    format!("{report:#}\n")
+}
+
+/// A Makefile rule: the output depends on every input.
+fn depfile(args: &CompileArgs, output: &Path, inputs: &[&Path]) -> Result<(), Refusal> {
+    let Some(path) = &args.depfile else { return Ok(()) };
+    let escape = |path: &Path| path.display().to_string().replace(' ', "\\ ").replace('$', "$$");
+    let mut rule = format!("{}:", escape(output));
+    for input in inputs.iter().copied().chain(args.accuracy.calibrate.as_deref()) {
+        rule.push(' ');
+        rule.push_str(&escape(input));
+    }
+    rule.push('\n');
+    Ok(files::write(path, rule.as_bytes())?)
+}
+
+fn missing() -> Diagnostic {
+    Diagnostic::new(
+        &FLAG,
+        Origin::Flag { flag: "MODEL SPEC -o OBJ".to_owned() },
+        "model, specification and output are all needed",
+        "write `nnbpfc model.onnx features.spec -o ids.o`",
+    )
+}
+
+fn constant_weights() -> Diagnostic {
+    Diagnostic::new(
+        &FLAG,
+        Origin::Flag { flag: "--weights const".to_owned() },
+        "weights cannot be baked into the code yet",
+        "leave the flag out: weights in a map cost the same up to about 16,000 multiply-accumulates",
+    )
+}

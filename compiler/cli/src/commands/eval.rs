@@ -1,0 +1,164 @@
+//! `nnbpfc eval`: judges feature rows by the engine that was asked for.
+
+use std::fmt::Write as _;
+
+use nnbpf_compiler::check::Checked;
+use nnbpf_compiler::compile;
+use nnbpf_compiler::compile::Plan;
+use nnbpf_compiler::ir::{Network, interpret};
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::lower::{evaluation, internal};
+use nnbpf_compiler::rows::{self, Columns, Rows};
+use nnbpf_compiler::vm::{UpdateMode, Vm};
+use nnbpf_runtime_loader::{Kernel, RunInput, Update};
+
+use super::label_and_score;
+use crate::args::{EvalArgs, EvalEngine};
+use crate::inputs::{Files, Loaded, target};
+use crate::{Refusal, files};
+
+/// Rows that the evaluation object holds at once.
+const CHUNK: usize = 4_096;
+/// A frame for test runs: the evaluation object does not look at it.
+const FRAME: [u8; 64] = [0; 64];
+
+pub fn run(args: &EvalArgs) -> Result<(), Refusal> {
+    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.accuracy)?;
+    let plan = inputs.plan(&args.accuracy)?;
+    let features = Loaded::read(&args.features)?;
+    let columns = if plan.spec.is_some() { Columns::ByName } else { Columns::ByPosition };
+    let network = plan.network.get();
+    let rows = rows::parse(&features.name, &features.bytes, &network.inputs, columns)?;
+    let text = match args.engine {
+        EvalEngine::Float => float(&plan, &rows),
+        EvalEngine::Ir => fixed(network, rows.iter().map(|row| interpret::outputs(network, row))),
+        EvalEngine::Vm => fixed(network, in_vm(&plan, &rows, args)?.into_iter()),
+        EvalEngine::Kernel => fixed(network, in_kernel(&plan, &rows, args)?.into_iter()),
+    };
+    Ok(files::write(&args.output, text.as_bytes())?)
+}
+
+fn header(outputs: usize) -> String {
+    let mut text = String::from("label,score");
+    for index in 0..outputs {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ",out{index}");
+    }
+    text.push('\n');
+    text
+}
+
+fn fixed(network: &Network, outputs: impl Iterator<Item = Vec<i64>>) -> String {
+    let mut text = header(network.output_count());
+    for row in outputs {
+        text.push_str(&label_and_score(network, &row));
+        for value in row {
+            let _ = write!(text, ",{value}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The float model in double precision, on the same fixed-point inputs.
+fn float(plan: &Plan, rows: &Rows) -> String {
+    let network = plan.network.get();
+    let mut text = header(network.output_count());
+    for row in rows.iter() {
+        let real: Vec<f64> = row
+            .iter()
+            .zip(&network.inputs)
+            .map(|(raw, input)| *raw as f64 / (1u64 << input.fraction_bits.0) as f64)
+            .collect();
+        let outputs = plan.model.outputs_f64(&real);
+        match plan.model.head.label(&outputs).zip(plan.model.head.score(&outputs)) {
+            Some((label, score)) => {
+                let labels = &network.decision.labels;
+                let name = labels.get(label).cloned().unwrap_or_else(|| label.to_string());
+                let _ = write!(text, "{},{score:.6}", super::quoted(&name));
+            }
+            None => text.push(','),
+        }
+        for value in outputs {
+            let _ = write!(text, ",{value}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
+    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
+    let network: &Checked<Network> = &plan.network;
+    evaluation::module(network, options, CHUNK as u32).map_err(|error| internal(&error).into())
+}
+
+fn row_bytes(row: &[i64]) -> Vec<u8> {
+    row.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn outputs(entry: &[u8], count: usize) -> Vec<i64> {
+    entry
+        .chunks_exact(8)
+        .take(count)
+        .map(|word| i64::from_le_bytes(word.try_into().unwrap_or_default()))
+        .collect()
+}
+
+fn in_vm(plan: &Plan, rows: &Rows, args: &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal> {
+    let failed = |error: &dyn std::error::Error| Refusal::from(internal(error));
+    let mut vm = Vm::new(&module(plan, args)?).map_err(|error| failed(&error))?;
+    let count = plan.network.get().output_count();
+    let mut results = Vec::with_capacity(rows.len());
+    let mut frame = FRAME.to_vec();
+    for chunk in rows.values.chunks(rows.width.max(1) * CHUNK) {
+        if let Some(row) = vm.data_mut(evaluation::ROW_SECTION) {
+            row.fill(0);
+        }
+        let rows_here = chunk.chunks_exact(rows.width.max(1));
+        let judged = rows_here.len();
+        for (index, row) in (0u32..).zip(rows_here) {
+            if let Some(mut inputs) = vm.map(evaluation::INPUTS) {
+                inputs
+                    .update(&index.to_le_bytes(), &row_bytes(row), UpdateMode::Any)
+                    .map_err(|error| failed(&error))?;
+            }
+        }
+        for _ in 0..judged {
+            vm.run(evaluation::ENTRY, &mut frame, 0).map_err(|error| failed(&error))?;
+        }
+        for index in (0u32..).take(judged) {
+            let mut map = vm.map(evaluation::OUTPUTS);
+            let entry = map.as_mut().and_then(|map| map.at(index)).unwrap_or_default();
+            results.push(outputs(entry, count));
+        }
+    }
+    Ok(results)
+}
+
+fn in_kernel(plan: &Plan, rows: &Rows, args: &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal> {
+    let object = compile::object(&module(plan, args)?)?;
+    let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the evaluation object"))?;
+    let count = plan.network.get().output_count();
+    let map = |name: &str| loaded.map(name).map_err(|error| Refusal::from(error.diagnostic()));
+    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+    let (inputs, results, row_counter) =
+        (map(evaluation::INPUTS)?, map(evaluation::OUTPUTS)?, map(evaluation::ROW_SECTION)?);
+    let mut judged = Vec::with_capacity(rows.len());
+    for chunk in rows.values.chunks(rows.width.max(1) * CHUNK) {
+        row_counter.write_value(&[0; 8]).map_err(refused)?;
+        let rows_here = chunk.chunks_exact(rows.width.max(1));
+        let number = u32::try_from(rows_here.len()).unwrap_or(u32::MAX);
+        for (index, row) in (0u32..).zip(rows_here) {
+            inputs.update(&index.to_le_bytes(), &row_bytes(row), Update::Any).map_err(refused)?;
+        }
+        let input = RunInput { data: &FRAME, repeat: number, output: false };
+        loaded.run(evaluation::ENTRY, input).map_err(|error| Refusal::from(error.diagnostic()))?;
+        for index in 0..number {
+            let entry = results.lookup(&index.to_le_bytes()).map_err(refused)?.unwrap_or_default();
+            judged.push(outputs(&entry, count));
+        }
+    }
+    Ok(judged)
+}

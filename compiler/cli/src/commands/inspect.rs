@@ -1,0 +1,103 @@
+//! `nnbpfc inspect OBJ`: what an object holds.
+
+use std::fmt::Write as _;
+
+use nnbpf_compiler::elf::read::{self, Inventory};
+use nnbpf_compiler::metadata::{self, Metadata};
+use serde_json::json;
+
+use crate::Refusal;
+use crate::args::InspectArgs;
+use crate::inputs::Loaded;
+
+pub fn run(args: &InspectArgs) -> Result<(), Refusal> {
+    let object = Loaded::read(&args.object)?;
+    let inventory = read::read(&object.bytes, &object.name)?;
+    let metadata = metadata::decode(&object.bytes, &object.name)?;
+    if args.json {
+        println!("{:#}", as_json(&inventory, &metadata));
+    } else {
+        print!("{}", as_text(&inventory, &metadata));
+    }
+    Ok(())
+}
+
+fn as_json(inventory: &Inventory, metadata: &Metadata) -> serde_json::Value {
+    let functions = |list: &[read::FunctionEntry]| -> Vec<serde_json::Value> {
+        list.iter()
+            .map(|f| json!({ "name": f.name, "section": f.section, "instructions": f.slots }))
+            .collect()
+    };
+    let maps: Vec<_> = inventory
+        .maps
+        .iter()
+        .map(|map| {
+            json!({
+                "name": map.name,
+                "type": map.kernel_type,
+                "key_bytes": map.key_size,
+                "value_bytes": map.value_size,
+                "max_entries": map.max_entries,
+            })
+        })
+        .collect();
+    let data: Vec<_> =
+        inventory.data.iter().map(|data| json!({ "section": data.section, "bytes": data.size })).collect();
+    json!({
+        "license": inventory.license,
+        "programs": functions(&inventory.programs),
+        "functions": functions(&inventory.functions),
+        "maps": maps,
+        "data": data,
+        "metadata": metadata,
+    })
+}
+
+fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ =
+        writeln!(out, "compiled by  nnbpfc {} for Linux {} and later", metadata.compiler, metadata.kernel);
+    let _ = writeln!(out, "model        sha256 {}", metadata.model_hash);
+    if let Some(spec) = &metadata.spec {
+        let _ = writeln!(out, "spec         {} v{}, sha256 {}", spec.name, spec.version, spec.sha256);
+    }
+    let _ = writeln!(out, "labels       {}", metadata.labels.join(", "));
+    let _ =
+        writeln!(out, "parameters   2 slots of {} bytes, plan {}", metadata.slot_bytes, metadata.layout_hash);
+    let quant = &metadata.quantisation;
+    let basis = if quant.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
+    let _ = writeln!(out, "accuracy     {} of {} {basis} change their label", quant.flips, quant.rows);
+    let _ = writeln!(out, "\nfeatures");
+    for (feature, input) in metadata.features.iter().zip(&quant.inputs) {
+        let unit = feature.unit.as_deref().unwrap_or_default();
+        let _ = writeln!(out, "  {:24} {:8} clamped to {} .. {}", feature.name, unit, input.low, input.high);
+    }
+    let _ = writeln!(out, "\nlayers");
+    for layer in &quant.layers {
+        let bits =
+            layer.bits.map_or_else(|| "raw outputs".to_owned(), |bits| format!("{bits}-bit activations"));
+        let _ = writeln!(
+            out,
+            "  {:24} {} x {}, {} per register, {bits}, accumulators {} of {} bits",
+            layer.node, layer.outputs, layer.inputs, layer.lanes, layer.accumulator_bits, layer.lane_bits
+        );
+    }
+    let _ = writeln!(out, "\nprograms and functions");
+    for function in inventory.programs.iter().chain(&inventory.functions) {
+        let _ =
+            writeln!(out, "  {:24} {:8} {} instructions", function.name, function.section, function.slots);
+    }
+    let _ = writeln!(out, "\nmaps");
+    for map in &inventory.maps {
+        let _ = writeln!(
+            out,
+            "  {:24} {} entries, key {} bytes, value {} bytes",
+            map.name, map.max_entries, map.key_size, map.value_size
+        );
+    }
+    for data in &inventory.data {
+        let _ = writeln!(out, "  {:24} {} bytes", data.section, data.size);
+    }
+    out
+}

@@ -1,0 +1,50 @@
+//! One module per subcommand, and what several of them print.
+
+pub mod compile;
+pub mod eval;
+pub mod replay;
+pub mod extract;
+pub mod bench;
+pub mod inspect;
+
+use nnbpf_compiler::capture::Capture;
+use nnbpf_compiler::diag::render;
+use nnbpf_compiler::ir::Network;
+use nnbpf_compiler::ir::interpret;
+
+/// Tells what a capture holds that cannot be used.
+pub fn warn_about(capture: &Capture<'_>) {
+    if capture.not_ethernet > 0 {
+        eprintln!("warning: {} packets are not Ethernet frames and were left out", capture.not_ethernet);
+    }
+    if let Some(damage) = &capture.damage {
+        eprint!("warning: the capture is damaged; what stands before the damage was used\n{}", {
+            render::plain(damage, &[])
+        });
+    }
+}
+
+/// Label and score of raw outputs as CSV cells: `label,score`, both empty for a regressor.
+#[must_use]
+pub fn label_and_score(network: &Network, outputs: &[i64]) -> String {
+    let decision = &network.decision;
+    let label = interpret::label(decision.rule, outputs);
+    let score = interpret::score(decision, outputs);
+    match (label, score) {
+        (Some(label), Some(score)) => {
+            let name = decision.labels.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
+            format!("{},{score:.6}", quoted(&name))
+        }
+        (Some(_) | None, _) => ",".to_owned(),
+    }
+}
+
+/// A CSV cell, in quotes where it needs them.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}

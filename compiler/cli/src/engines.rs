@@ -1,0 +1,252 @@
+//! What can execute the packet path: the interpreter, the virtual machine, the kernel. All three give the
+//! same answers, bit for bit.
+
+use nnbpf_compiler::bpf::module::{Module, Type};
+use nnbpf_compiler::compile;
+use nnbpf_compiler::ir::flow::interpret::{self as flow, FlowInterpreter, Judgement, Mode, Verdict};
+use nnbpf_compiler::ir::flow::lists::HostLists;
+use nnbpf_compiler::ir::flow::{FlowProgram, Trigger};
+use nnbpf_compiler::ir::{Network, interpret};
+use nnbpf_compiler::lower::packet::ENTRY;
+use nnbpf_compiler::lower::packet::maps::{CLOCK, CONFIG, MODE_ENFORCE};
+use nnbpf_compiler::lower::packet::shared::acts;
+use nnbpf_compiler::lower::{internal, scratch};
+use nnbpf_compiler::vm::Vm;
+use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu};
+
+use crate::Refusal;
+
+/// `XDP_DROP` in `include/uapi/linux/bpf.h`.
+const XDP_DROP: u64 = 1;
+/// Shortest frame that a test run takes: an Ethernet header.
+const SHORTEST_FRAME: usize = 14;
+/// The processor that the kernel's test runs stay on.
+const CPU: usize = 0;
+
+/// Executes packets in order.
+pub trait Engine {
+    /// One packet at its capture time.
+    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal>;
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketResult {
+    pub fate: Fate,
+    /// The verdict on the old record that it retired.
+    pub retired: Option<Judged>,
+    /// The verdict on its own record.
+    pub own: Option<Judged>,
+}
+
+/// Whether the packet went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Pass,
+    Drop,
+}
+
+/// A verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub trigger: Trigger,
+    pub outputs: Vec<i64>,
+    /// Bits of [`acts`].
+    pub acts: i32,
+}
+
+impl Judged {
+    /// What the verdict asks for, as in `drop+block+report`; `pass` for nothing.
+    #[must_use]
+    pub fn action(&self) -> String {
+        let names = [(acts::DROP, "drop"), (acts::BLOCK, "block"), (acts::REPORT, "report")];
+        let wanted: Vec<&str> =
+            names.into_iter().filter(|(bit, _)| self.acts & bit != 0).map(|(_, name)| name).collect();
+        if wanted.is_empty() { "pass".to_owned() } else { wanted.join("+") }
+    }
+}
+
+/// The reference interpreters.
+pub struct Interpreted<'p> {
+    flow: FlowInterpreter<'p>,
+    network: &'p Network,
+}
+
+impl<'p> Interpreted<'p> {
+    #[must_use]
+    pub fn new(program: &'p FlowProgram, network: &'p Network, mode: Mode) -> Self {
+        Self { flow: FlowInterpreter::with(program, mode, HostLists::default()), network }
+    }
+}
+
+impl Engine for Interpreted<'_> {
+    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
+        let network = self.network;
+        let mut judge = |features: &[i64]| {
+            let verdict = interpret::run(network, features);
+            Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
+        };
+        let result = self.flow.packet(data, ts_ns, &mut judge);
+        let fate = match result.fate {
+            flow::Fate::Pass => Fate::Pass,
+            flow::Fate::Blocked | flow::Fate::Dropped => Fate::Drop,
+        };
+        let judged = |verdict: Verdict| {
+            let mut bits = 0;
+            for (wanted, bit) in [
+                (verdict.acts.drop, acts::DROP),
+                (verdict.acts.block_until.is_some(), acts::BLOCK),
+                (verdict.acts.report, acts::REPORT),
+            ] {
+                if wanted {
+                    bits |= bit;
+                }
+            }
+            Judged { trigger: verdict.trigger, outputs: verdict.judgement.outputs, acts: bits }
+        };
+        Ok(PacketResult { fate, retired: result.retired.map(judged), own: result.own.map(judged) })
+    }
+}
+
+/// Where verdicts stand in the scratch value of a module.
+struct Places {
+    bytes: usize,
+    own: usize,
+    outputs: usize,
+    retired: usize,
+    retired_outputs: usize,
+    count: usize,
+}
+
+impl Places {
+    fn of(module: &Module) -> Option<Self> {
+        let map = module.maps.iter().find(|map| map.name == scratch::MAP)?;
+        let Some(Type::Struct(value)) = &map.value else { return None };
+        let member = |name: &str| value.members.iter().find(|member| member.name == name);
+        let count = match &member("outputs")?.ty {
+            Type::Array(_, count) => *count,
+            Type::Unsigned(_) | Type::Signed(_) | Type::Struct(_) => return None,
+        };
+        Some(Self {
+            bytes: value.size as usize,
+            own: member("verdict")?.offset as usize,
+            outputs: member("outputs")?.offset as usize,
+            retired: member("retired_verdict")?.offset as usize,
+            retired_outputs: member("retired_model")?.offset as usize + 8,
+            count: count as usize,
+        })
+    }
+
+    fn result(&self, ret: u64, scratch: &[u8]) -> PacketResult {
+        let verdict = |at: usize, outputs: usize| {
+            let trigger = match word(scratch, at) {
+                1 => Trigger::End,
+                2 => Trigger::Idle,
+                3 => Trigger::Every,
+                _ => return None,
+            };
+            let outputs = (0..self.count).map(|index| long(scratch, outputs + index * 8)).collect();
+            Some(Judged { trigger, outputs, acts: word(scratch, at + 4).cast_signed() })
+        };
+        PacketResult {
+            fate: if ret == XDP_DROP { Fate::Drop } else { Fate::Pass },
+            retired: verdict(self.retired, self.retired_outputs),
+            own: verdict(self.own, self.outputs),
+        }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+fn long(bytes: &[u8], at: usize) -> i64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| i64::from_le_bytes(*word))
+}
+
+/// The first word of the configuration.
+fn mode_bytes(mode: Mode) -> [u8; 16] {
+    let mut config = [0; 16];
+    if let (Mode::Enforce, Some(first)) = (mode, config.first_mut()) {
+        *first = MODE_ENFORCE as u8;
+    }
+    config
+}
+
+fn broken(what: &'static str) -> Refusal {
+    internal(&std::io::Error::other(what)).into()
+}
+
+/// The bytecode in the virtual machine.
+pub struct Virtual {
+    vm: Vm,
+    places: Places,
+}
+
+impl Virtual {
+    pub fn new(module: &Module, mode: Mode) -> Result<Self, Refusal> {
+        let places = Places::of(module).ok_or_else(|| broken("the module has no verdicts"))?;
+        let mut vm = Vm::new(module).map_err(|error| Refusal::from(internal(&error)))?;
+        if let Some(config) = vm.data_mut(CONFIG) {
+            config.copy_from_slice(&mode_bytes(mode));
+        }
+        Ok(Self { vm, places })
+    }
+}
+
+impl Engine for Virtual {
+    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
+        if let Some(clock) = self.vm.data_mut(CLOCK) {
+            clock.copy_from_slice(&ts_ns.to_le_bytes());
+        }
+        if let Some(value) = self.vm.map(scratch::MAP).as_mut().and_then(|map| map.at_mut(0)) {
+            value.fill(0);
+        }
+        let mut frame = data.to_vec();
+        let run = self.vm.run(ENTRY, &mut frame, ts_ns).map_err(|error| Refusal::from(internal(&error)))?;
+        let mut map = self.vm.map(scratch::MAP);
+        let value = map.as_mut().and_then(|map| map.at(0)).unwrap_or_default();
+        Ok(self.places.result(run.ret, value))
+    }
+}
+
+/// The bytecode in this machine's kernel.
+pub struct Running {
+    loaded: Loaded,
+    places: Places,
+    /// What clears the scratch value on every processor.
+    cleared: Vec<Vec<u8>>,
+}
+
+impl Running {
+    pub fn new(module: &Module, mode: Mode) -> Result<Self, Refusal> {
+        let places = Places::of(module).ok_or_else(|| broken("the module has no verdicts"))?;
+        let object = compile::object(module)?;
+        let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the replayed object"))?;
+        let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+        loaded.map(CONFIG).map_err(refused)?.write_value(&mode_bytes(mode)).map_err(refused)?;
+        pin_to_cpu(CPU).map_err(|_| broken("the process cannot stay on one processor"))?;
+        let cpus = nnbpf_runtime_loader::possible_cpus().map_err(refused)?;
+        let cleared = vec![vec![0; places.bytes]; cpus];
+        Ok(Self { loaded, places, cleared })
+    }
+}
+
+impl Engine for Running {
+    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
+        let nothing = PacketResult { fate: Fate::Pass, retired: None, own: None };
+        if data.len() < SHORTEST_FRAME {
+            // No interface delivers such a frame and no test run takes it; the parser refuses it anyway.
+            return Ok(nothing);
+        }
+        let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+        let zero = 0u32.to_le_bytes();
+        self.loaded.map(CLOCK).map_err(refused)?.write_value(&ts_ns.to_le_bytes()).map_err(refused)?;
+        let map = self.loaded.map(scratch::MAP).map_err(refused)?;
+        map.update_per_cpu(&zero, &self.cleared, Update::Any).map_err(refused)?;
+        let input = RunInput { data, repeat: 1, output: false };
+        let run = self.loaded.run(ENTRY, input).map_err(|error| Refusal::from(error.diagnostic()))?;
+        let values = map.lookup_per_cpu(&zero).map_err(refused)?.unwrap_or_default();
+        Ok(self.places.result(u64::from(run.ret), values.get(CPU).map_or(&[], Vec::as_slice)))
+    }
+}

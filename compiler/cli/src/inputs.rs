@@ -1,0 +1,157 @@
+//! What most commands start with: files and flags to a plan.
+
+use std::path::{Path, PathBuf};
+
+use nnbpf_compiler::compile::{self, Named, Plan, Sources};
+use nnbpf_compiler::diag::codes::files::FLAG;
+use nnbpf_compiler::diag::{Diagnostic, Origin};
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::network;
+use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::onnx::Resolver;
+use nnbpf_compiler::quant::{MaxFlips, Options};
+
+use crate::args::{AccuracyArgs, Split};
+use crate::{Refusal, files};
+
+/// Reads files beside the model.
+pub struct Beside {
+    directory: PathBuf,
+}
+
+impl Beside {
+    /// Resolves relative to the directory of this file.
+    #[must_use]
+    pub fn of(model: &Path) -> Self {
+        Self { directory: model.parent().map(Path::to_path_buf).unwrap_or_default() }
+    }
+}
+
+impl Resolver for Beside {
+    fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(self.directory.join(relative)).map_err(|error| error.to_string())
+    }
+}
+
+/// A file that was read.
+pub struct Loaded {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Loaded {
+    /// Reads the whole file.
+    pub fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
+        Ok(Self { name: files::name(path), bytes: files::read(path)? })
+    }
+
+    /// For the library.
+    #[must_use]
+    pub fn named(&self) -> Named<'_> {
+        Named { name: &self.name, bytes: &self.bytes }
+    }
+}
+
+/// The files of a plan, all read before anything is refused.
+pub struct Files {
+    pub model: Loaded,
+    pub spec: Option<Loaded>,
+    pub calibration: Option<Loaded>,
+    resolver: Beside,
+}
+
+impl Files {
+    /// Reads all of them, or says which cannot be read.
+    pub fn read(model: &Path, spec: Option<&Path>, accuracy: &AccuracyArgs) -> Result<Self, Refusal> {
+        let mut diagnostics = Vec::new();
+        let mut read = |path: &Path| match Loaded::read(path) {
+            Ok(file) => Some(file),
+            Err(diagnostic) => {
+                diagnostics.push(*diagnostic);
+                None
+            }
+        };
+        let (loaded, spec) = (read(model), spec.map(&mut read));
+        let calibration = accuracy.calibrate.as_deref().map(&mut read);
+        match loaded {
+            Some(loaded) if diagnostics.is_empty() => Ok(Self {
+                model: loaded,
+                spec: spec.flatten(),
+                calibration: calibration.flatten(),
+                resolver: Beside::of(model),
+            }),
+            Some(_) | None => Err(diagnostics.into()),
+        }
+    }
+
+    /// Runs the front half of the compiler.
+    pub fn plan(&self, accuracy: &AccuracyArgs) -> Result<Plan, Refusal> {
+        let sources = Sources {
+            model: self.model.named(),
+            spec: self.spec.as_ref().map(Loaded::named),
+            calibration: self.calibration.as_ref().map(Loaded::named),
+            resolver: &self.resolver,
+        };
+        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None };
+        compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
+    }
+
+    /// Diagnostics with the specification's text.
+    pub fn refusal(&self, diagnostics: Vec<Diagnostic>) -> Refusal {
+        let refusal = Refusal::from(diagnostics);
+        match &self.spec {
+            Some(spec) => refusal.with_source(&spec.name, &spec.bytes),
+            None => refusal,
+        }
+    }
+}
+
+/// Reads `--max-flips`: a percentage of the rows, or their number.
+pub fn max_flips(text: &str) -> Result<MaxFlips, Box<Diagnostic>> {
+    let parsed = match text.strip_suffix('%') {
+        Some(percent) => percent
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|percent| (0.0..=100.0).contains(percent))
+            .map(|percent| MaxFlips::Share(percent / 100.0)),
+        None => text.parse::<u64>().ok().map(MaxFlips::Rows),
+    };
+    parsed.ok_or_else(|| {
+        Box::new(Diagnostic::new(
+            &FLAG,
+            Origin::Flag { flag: "--max-flips".to_owned() },
+            format!("`{text}` is neither a percentage nor a number of rows"),
+            "write for example `--max-flips 0.1%` or `--max-flips 0`",
+        ))
+    })
+}
+
+/// What the object is built for.
+#[must_use]
+pub fn target(kernel: KernelVersion, split: Split, clock: Clock) -> compile::Target {
+    let split = match split {
+        Split::Auto => network::Split::Auto,
+        Split::Layer => network::Split::Layer,
+    };
+    compile::Target {
+        kernel,
+        network: network::Options { split, ..network::Options::default() },
+        clock,
+        fragments: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_percentages_or_counts() {
+        assert_eq!(max_flips("0.1%").unwrap(), MaxFlips::Share(0.001));
+        assert_eq!(max_flips("0").unwrap(), MaxFlips::Rows(0));
+        for text in ["", "%", "-1", "101%", "NaN%", "1.5", "one"] {
+            assert_eq!(max_flips(text).unwrap_err().code.id, "E0903", "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Slots to raw features, as [`crate::ir::flow::eval`] says.
+
+use super::path::Path;
+use super::root;
+use crate::bpf::{AluOp, Cond, Operand, Size};
+use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width};
+use crate::lower::code::VReg;
+
+/// Whether some feature is a standard deviation.
+pub(super) fn needs_root(program: &FlowProgram) -> bool {
+    program.features.iter().any(|feature| match feature.expr {
+        Expr::Std { .. } => true,
+        Expr::Load(_) | Expr::Mean { .. } => false,
+    })
+}
+
+impl Path<'_> {
+    /// Writes all raw features of a record to the scratch value.
+    pub(super) fn features(&mut self, record: VReg, scratch: VReg) {
+        let program = self.program;
+        for (index, feature) in program.features.iter().enumerate() {
+            self.origin(&feature.span);
+            let value = match feature.expr {
+                Expr::Load(slot) => self.slot_value(record, slot),
+                Expr::Mean { sum, count } => self.mean(record, sum, count),
+                Expr::Std { sum, squares, count, population } => {
+                    self.deviation(record, sum, squares, count, population)
+                }
+            };
+            self.b.store(Size::DW, scratch, self.scratch.feature(index), value);
+        }
+    }
+
+    /// A slot's value: packets at most the sample limit, 0 for an empty minimum or first.
+    fn slot_value(&mut self, record: VReg, id: SlotId) -> VReg {
+        let program = self.program;
+        let slot = program.slot(id);
+        let offset = i16::try_from(slot.offset).unwrap_or(i16::MAX);
+        let size = match slot.width {
+            Width::W32 => Size::W,
+            Width::W64 | Width::W128 => Size::DW,
+        };
+        let value = self.b.load(size, record, offset);
+        match slot.kind {
+            SlotKind::Packets => {
+                let limit = program.sample_limit.cast_signed();
+                let bound: Operand<VReg> = match i32::try_from(limit) {
+                    Ok(small) => Operand::Imm(small),
+                    Err(_) => Operand::Reg(self.b.constant(limit)),
+                };
+                let within = self.b.label();
+                self.b.jump(Cond::Le, value, bound, within);
+                self.b.mov(value, bound);
+                self.b.bind(within);
+            }
+            SlotKind::Min | SlotKind::First => self.zero_when_empty(value, slot.width),
+            SlotKind::Time
+            | SlotKind::Count
+            | SlotKind::Sum
+            | SlotKind::Squares
+            | SlotKind::Max
+            | SlotKind::Last => {}
+        }
+        value
+    }
+
+    /// Clears the empty content, the only one with the top bit of its width set.
+    fn zero_when_empty(&mut self, value: VReg, width: Width) {
+        let top = match width {
+            Width::W32 => 31,
+            Width::W64 | Width::W128 => 63,
+        };
+        let keep = self.b.compute(AluOp::Rsh, value, top);
+        self.b.sub(keep, 1);
+        self.b.and(value, keep);
+    }
+
+    /// `floor(256 * sum / n)`. Without samples both divisions give 0, and so does the sum of no samples.
+    fn mean(&mut self, record: VReg, sum: SlotId, count: SlotId) -> VReg {
+        let n = self.slot_value(record, count);
+        let remainder = self.slot_value(record, sum);
+        let quotient = self.b.compute(AluOp::Div, remainder, n);
+        self.b.lsh(quotient, 8);
+        self.b.modulo(remainder, n);
+        self.b.lsh(remainder, 8);
+        self.b.div(remainder, n);
+        self.b.add(quotient, remainder);
+        quotient
+    }
+
+    fn deviation(
+        &mut self,
+        record: VReg,
+        sum: SlotId,
+        squares: SlotId,
+        count: SlotId,
+        population: bool,
+    ) -> VReg {
+        let program = self.program;
+        let n = self.slot_value(record, count);
+        let total = self.slot_value(record, sum);
+        let low = self.slot_value(record, squares);
+        let slot = program.slot(squares);
+        let high = match slot.width {
+            Width::W32 | Width::W64 => self.b.constant(0),
+            Width::W128 => {
+                let offset = i16::try_from(slot.offset + 8).unwrap_or(i16::MAX);
+                self.b.load(Size::DW, record, offset)
+            }
+        };
+        // The divisor of the variance is n times this.
+        let freedom = self.b.copy(n);
+        if !population {
+            self.b.sub(freedom, 1);
+        }
+        let divisor = self.b.compute(AluOp::Mul, n, freedom);
+        self.b.call_function(root::FUNCTION, &[n, total, low, high, divisor])
+    }
+}

@@ -1,0 +1,211 @@
+//! Names and types of the packet path's maps and data sections.
+//!
+//! The names are an interface: scripts, the loader and operators use them (see `docs/object-format.md`).
+
+use super::Clock;
+use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
+use crate::ir::flow::record::{KEY_SIZE, Layout};
+use crate::ir::flow::{Counter, FlowProgram, Slot, Width};
+
+/// Flow table: five-tuple to record.
+pub const FLOWS: &str = "nn_flows";
+/// Blocked hosts: address to expiry in nanoseconds of the packet clock.
+pub const BLOCKED: &str = "nn_blocked";
+/// Allowed hosts: prefixes that no rule and no block list acts on.
+pub const ALLOWED: &str = "nn_allowed";
+/// Counters, one structure per processor.
+pub const COUNTERS: &str = "nn_counters";
+/// Events of the `report` action.
+pub const EVENTS: &str = "nn_events";
+/// Mode and epoch of the host lists.
+pub const CONFIG: &str = ".data.nn_config";
+/// The time of the packet at hand, in replay builds only.
+pub const CLOCK: &str = ".data.nn_clock";
+
+/// Offset of `mode` in the configuration: 0 monitor, 1 enforce.
+pub const CONFIG_MODE: u32 = 0;
+/// Offset of the epoch in the configuration.
+pub const CONFIG_EPOCH: u32 = 8;
+/// Value of `mode` in which verdicts and lists act.
+pub const MODE_ENFORCE: i32 = 1;
+
+/// Blocked hosts that are remembered; the least recently used makes room.
+pub const BLOCKED_HOSTS: u32 = 65_536;
+/// Allowed prefixes.
+pub const ALLOWED_PREFIXES: u32 = 1_024;
+/// Bytes of the event ring.
+pub const EVENT_BYTES: u32 = 256 << 10;
+/// `BPF_F_NO_PREALLOC` in `include/uapi/linux/bpf.h`: required for prefix tries.
+const NO_PREALLOC: u32 = 1;
+
+/// A host address.
+pub(super) fn host() -> Type {
+    Type::Array(Box::new(Type::Unsigned(1)), 16)
+}
+
+pub(super) fn member(name: &str, offset: u32, ty: Type) -> Member {
+    Member { name: name.to_owned(), offset, ty }
+}
+
+fn structure(name: &str, size: u32, members: Vec<Member>) -> Type {
+    Type::Struct(Struct { name: name.to_owned(), size, members })
+}
+
+fn key() -> Type {
+    structure(
+        "nn_flow_key",
+        KEY_SIZE,
+        vec![
+            member("a", 0, host()),
+            member("b", 16, host()),
+            member("a_port", 32, Type::Unsigned(2)),
+            member("b_port", 34, Type::Unsigned(2)),
+            member("proto", 36, Type::Unsigned(1)),
+            member("reserved", 37, Type::Array(Box::new(Type::Unsigned(1)), 3)),
+        ],
+    )
+}
+
+fn record(program: &FlowProgram) -> Type {
+    let mut members = vec![
+        member("packets", Layout::PACKETS, Type::Unsigned(8)),
+        member("last_ns", Layout::LAST, Type::Unsigned(8)),
+        member("first_ns", Layout::FIRST, Type::Unsigned(8)),
+        member("flags", Layout::FLAGS, Type::Unsigned(4)),
+        member("reserved", Layout::RESERVED, Type::Unsigned(4)),
+        member("forward_epoch", Layout::FORWARD_LISTS, Type::Unsigned(8)),
+        member(
+            "forward_blocked_until",
+            Layout::FORWARD_LISTS + Layout::LISTS_BLOCKED_UNTIL,
+            Type::Unsigned(8),
+        ),
+    ];
+    if let Some(backward) = program.record.backward_lists {
+        members.push(member("backward_epoch", backward, Type::Unsigned(8)));
+        members.push(member(
+            "backward_blocked_until",
+            backward + Layout::LISTS_BLOCKED_UNTIL,
+            Type::Unsigned(8),
+        ));
+    }
+    let mut slots: Vec<&Slot> = program.slots.iter().skip(2).collect();
+    slots.sort_by_key(|slot| slot.offset);
+    members.extend(slots.iter().map(|slot| {
+        let ty = match slot.width {
+            Width::W32 => Type::Unsigned(4),
+            Width::W64 => Type::Unsigned(8),
+            Width::W128 => Type::Array(Box::new(Type::Unsigned(8)), 2),
+        };
+        member(&slot.name, slot.offset, ty)
+    }));
+    structure("nn_flow_record", program.record.size, members)
+}
+
+fn counters() -> Type {
+    let members = Counter::all()
+        .map(|counter| member(counter.name(), counter.index() * 8, Type::Unsigned(8)))
+        .collect();
+    structure("nn_counters", Counter::COUNT * 8, members)
+}
+
+/// Offsets in an event, which tells a verdict on one flow; ends are in forward orientation.
+pub mod event {
+    /// When the verdict was given.
+    pub const TIME: i16 = 0;
+    /// Generation of the parameters that gave it.
+    pub const GENERATION: i16 = 8;
+    /// Time of the flow's first packet.
+    pub const FIRST: i16 = 16;
+    pub const PACKETS: i16 = 24;
+    pub const SRC: i16 = 32;
+    pub const DST: i16 = 48;
+    pub const SPORT: i16 = 64;
+    pub const DPORT: i16 = 66;
+    pub const PROTO: i16 = 68;
+    /// [`crate::ir::flow::Trigger`] as a number.
+    pub const TRIGGER: i16 = 69;
+    /// Bits of [`super::super::shared::acts`].
+    pub const ACTS: i16 = 70;
+    pub const LABEL: i16 = 72;
+    pub const RULES: i16 = 76;
+    /// One i64 per output follows.
+    pub const OUTPUTS: i16 = 80;
+}
+
+/// The structure of an event.
+#[must_use]
+pub fn event_type(outputs: usize) -> Type {
+    use event::{
+        ACTS, DPORT, DST, FIRST, GENERATION, LABEL, OUTPUTS, PACKETS, PROTO, RULES, SPORT, SRC, TIME, TRIGGER,
+    };
+    let at = |offset: i16| u32::from(offset.cast_unsigned());
+    let count = u32::try_from(outputs).unwrap_or(u32::MAX / 16);
+    structure(
+        "nn_event",
+        at(OUTPUTS) + count * 8,
+        vec![
+            member("time_ns", at(TIME), Type::Unsigned(8)),
+            member("generation", at(GENERATION), Type::Unsigned(8)),
+            member("first_ns", at(FIRST), Type::Unsigned(8)),
+            member("packets", at(PACKETS), Type::Unsigned(8)),
+            member("src", at(SRC), host()),
+            member("dst", at(DST), host()),
+            member("sport", at(SPORT), Type::Unsigned(2)),
+            member("dport", at(DPORT), Type::Unsigned(2)),
+            member("proto", at(PROTO), Type::Unsigned(1)),
+            member("trigger", at(TRIGGER), Type::Unsigned(1)),
+            member("acts", at(ACTS), Type::Unsigned(2)),
+            member("label", at(LABEL), Type::Unsigned(4)),
+            member("rules", at(RULES), Type::Unsigned(4)),
+            member("outputs", at(OUTPUTS), Type::Array(Box::new(Type::Signed(8)), count)),
+        ],
+    )
+}
+
+/// The maps of the packet path.
+pub(super) fn maps(program: &FlowProgram, _outputs: usize) -> Vec<Map> {
+    let map = |name: &str, kind, key, value, max_entries, flags| Map {
+        name: name.to_owned(),
+        kind,
+        key,
+        value,
+        max_entries,
+        flags,
+        programs: Vec::new(),
+    };
+    let prefix =
+        structure("nn_prefix", 20, vec![member("bits", 0, Type::Unsigned(4)), member("host", 4, host())]);
+    vec![
+        map(FLOWS, MapKind::LruHash, Some(key()), Some(record(program)), program.capacity, 0),
+        map(BLOCKED, MapKind::LruHash, Some(host()), Some(Type::Unsigned(8)), BLOCKED_HOSTS, 0),
+        map(ALLOWED, MapKind::LpmTrie, Some(prefix), Some(Type::Unsigned(4)), ALLOWED_PREFIXES, NO_PREALLOC),
+        map(COUNTERS, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(counters()), 1, 0),
+        map(EVENTS, MapKind::RingBuf, None, None, EVENT_BYTES, 0),
+    ]
+}
+
+/// The data sections of the packet path.
+pub(super) fn data(clock: Clock) -> Vec<Data> {
+    let config = structure(
+        "nn_config",
+        16,
+        vec![
+            member("mode", CONFIG_MODE, Type::Unsigned(4)),
+            member("reserved", 4, Type::Unsigned(4)),
+            member("epoch", CONFIG_EPOCH, Type::Unsigned(8)),
+        ],
+    );
+    let section = |section: &str, variable: &str, ty: Type| Data {
+        section: section.to_owned(),
+        variable: variable.to_owned(),
+        bytes: vec![0; ty.size() as usize],
+        ty,
+        writable: true,
+    };
+    let mut data = vec![section(CONFIG, "nn_config", config)];
+    match clock {
+        Clock::Kernel => {}
+        Clock::Replay => data.push(section(CLOCK, "nn_clock", Type::Unsigned(8))),
+    }
+    data
+}

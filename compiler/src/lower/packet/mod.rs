@@ -1,0 +1,104 @@
+//! The packet path: a flow program to `nn_entry` and the functions, maps and data it needs.
+//!
+//! The semantics are those of [`crate::ir::packet`] and [`crate::ir::flow`]; this module only says how they
+//! are carried out. One file per concern:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`maps`] | names and types of the maps and data sections |
+//! | [`shared`] | the packet path's part of the per-CPU scratch value |
+//! | `path` | what every step needs: builder, frame, labels, counters |
+//! | `parse` | frame to key and fields |
+//! | `table` | look up, create, retire |
+//! | `lists` | blocked and allowed hosts, with the cached answer |
+//! | `update` | slots, by atomic operations |
+//! | `features` | slots to raw features |
+//! | `root` | standard deviations: 128-bit division and square root |
+//! | `verdict` | triggers, the model, counters |
+//! | `act` | what fired rules ask for |
+//!
+//! # How it stays cheap to verify
+//!
+//! Whatever differs between paths that meet again is either dead there or passed through [`path::Path::blur`],
+//! which makes the verifier forget what it knows of a number; so it explores what follows a join once.
+//! The model, the lists, the actions and the square root are global functions, verified once each.
+
+pub mod maps;
+pub mod shared;
+mod path;
+mod parse;
+mod table;
+mod lists;
+mod update;
+mod features;
+mod root;
+mod verdict;
+mod act;
+
+use super::LowerError;
+use super::code::FrameLimit;
+use super::scratch::Scratch;
+use crate::bpf::module::{Data, Function, Map};
+use crate::ir::flow::FlowProgram;
+use crate::spec::typed::FeatureSpec;
+use path::Path;
+
+/// What the clock operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// `ktime_get_ns`.
+    Kernel,
+    /// A load from `.data.nn_clock`, which the replaying program sets before each packet.
+    Replay,
+}
+
+/// How to build the packet path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub clock: Clock,
+    /// Frames of several buffers: section `xdp.frags`, frame length from a helper.
+    pub fragments: bool,
+    /// The model is a chain of tail calls.
+    pub chained: bool,
+}
+
+/// The packet path's share of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PacketPath {
+    pub entry: Function,
+    pub functions: Vec<Function>,
+    pub maps: Vec<Map>,
+    pub data: Vec<Data>,
+}
+
+/// Name of the entry program.
+pub const ENTRY: &str = "nn_entry";
+
+/// Lowers a flow program. Appends the packet path's part to the scratch value.
+///
+/// # Errors
+///
+/// When a record, a frame or the scratch value does not fit the kernel's limits.
+pub fn lower(
+    program: &FlowProgram,
+    spec: &FeatureSpec,
+    outputs: usize,
+    scratch: &mut Scratch,
+    options: Options,
+) -> Result<PacketPath, LowerError> {
+    let shared = shared::Shared::append(scratch, program, outputs)?;
+    let limit = if options.chained { FrameLimit::ReachesTailCall } else { FrameLimit::Calls };
+    let mut path = Path::new(program, spec, scratch, &shared, outputs, options);
+    let packet = path.parse();
+    path.follow(&packet);
+    path.exits();
+    let entry = path.finish(limit)?;
+    let mut functions = vec![lists::function(&shared)?];
+    if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
+        functions.push(act::function(program, spec, outputs, scratch, &shared)?);
+    }
+    if features::needs_root(program) {
+        functions.push(root::function(program)?);
+    }
+    Ok(PacketPath { entry, functions, maps: maps::maps(program, outputs), data: maps::data(options.clock) })
+}

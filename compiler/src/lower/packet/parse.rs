@@ -1,0 +1,368 @@
+//! Frame to key and fields, as [`crate::ir::packet`] says: each check in its order, each failure to its
+//! counter. Addresses, the key and the fields that the specification reads end up in the frame.
+
+use super::path::{Exit, Path};
+use crate::bpf::{AluOp, Cond, Helper, Label, Size};
+use crate::ir::flow::Counter;
+use crate::ir::packet::{MAX_EXTENSIONS, MAX_FRAME, Reason};
+use crate::lower::code::VReg;
+use crate::spec::typed::{Directions, Field};
+
+/// Ether types as a little-endian load sees them.
+const IPV4: i32 = 0x0008;
+const IPV6: i32 = 0xdd86;
+const TAGS: [i32; 3] = [0x0081, 0xa888, 0x0091];
+
+/// Bits that hold the offset of a network header: at most 22.
+const NETWORK_BITS: u32 = 5;
+/// Bits that hold the offset of a transport header: at most 62 plus eight extensions of 2,056 bytes.
+const TRANSPORT_BITS: u32 = 15;
+
+/// IPv6 extension headers: hop-by-hop, routing, fragment, authentication, destination options.
+const FRAGMENT: i32 = 44;
+const AUTHENTICATION: i32 = 51;
+const EXTENSIONS: [i32; 5] = [0, 43, FRAGMENT, AUTHENTICATION, 60];
+const TCP: i32 = 6;
+const UDP: i32 = 17;
+
+/// What following steps need in registers; the rest is in the frame.
+pub(super) struct Packet {
+    /// 1 when the sender is end `b` of the key.
+    pub(super) sender_is_b: VReg,
+}
+
+/// Registers of the parser. Blocks that jump to a label leave their results here.
+struct Parser {
+    data: VReg,
+    end: VReg,
+    /// Offset of the network header, later of the transport header.
+    at: VReg,
+    proto: VReg,
+    l4_len: VReg,
+    ipv4: Label,
+    ipv6: Label,
+    transport: Label,
+}
+
+impl Path<'_> {
+    /// Emits the parser. Control goes on where the packet is one that the specification follows.
+    pub(super) fn parse(&mut self) -> Packet {
+        self.step("parse Ethernet");
+        let parser = self.ethernet();
+        self.step("parse IPv6");
+        self.ipv6(&parser);
+        self.step("parse IPv4");
+        self.ipv4(&parser);
+        self.step("parse TCP or UDP");
+        let (src_port, dst_port) = self.transport(&parser);
+        self.step("key of the flow");
+        self.flow_key(&parser, src_port, dst_port)
+    }
+
+    fn ethernet(&mut self) -> Parser {
+        let whole = self.options.fragments.then(|| self.b.call(Helper::XdpGetBuffLen, &[self.context]));
+        let data = self.b.load(Size::W, self.context, 0);
+        let end = self.b.load(Size::W, self.context, 4);
+        let length = self.b.compute(AluOp::Sub, end, data);
+        // Frames are shorter than 2^32 bytes, but the verifier takes the difference for any number.
+        self.b.mov(self.unknown, length);
+        self.b.rsh(self.unknown, 32);
+        let length = whole.unwrap_or(length);
+        let too_long = self.refused(Reason::FrameTooLong);
+        self.b.jump(Cond::Gt, length, i32::try_from(MAX_FRAME).unwrap_or(i32::MAX), too_long);
+        self.keep(Field::FrameLen, length);
+
+        let parser = Parser {
+            data,
+            end,
+            at: self.b.fresh(),
+            proto: self.b.fresh(),
+            l4_len: self.b.fresh(),
+            ipv4: self.b.label(),
+            ipv6: self.b.label(),
+            transport: self.b.label(),
+        };
+        let (mut tag, two_tags) = (self.b.label(), self.b.label());
+        for (tags, next) in [(0, Some(tag)), (1, Some(two_tags)), (2, None)] {
+            let header = 14 + 4 * tags;
+            if tags > 0 {
+                self.b.bind(tag);
+                tag = two_tags;
+            }
+            self.present(&parser, data, header);
+            let ether_type = self.b.load(Size::H, data, i16::try_from(header - 2).unwrap_or(i16::MAX));
+            self.b.mov(parser.at, header);
+            self.b.jump(Cond::Eq, ether_type, IPV4, parser.ipv4);
+            self.b.jump(Cond::Eq, ether_type, IPV6, parser.ipv6);
+            let tagged = match next {
+                Some(label) => label,
+                None => self.refused(Reason::TooManyTags),
+            };
+            for tag in TAGS {
+                self.b.jump(Cond::Eq, ether_type, tag, tagged);
+            }
+            let not_ip = self.refused(Reason::NotIp);
+            self.b.goto(not_ip);
+        }
+        parser
+    }
+
+    /// Checks that `bytes` from `header` on are captured.
+    fn present(&mut self, parser: &Parser, header: VReg, bytes: i32) {
+        let truncated = self.refused(Reason::Truncated);
+        let end = self.b.compute(AluOp::Add, header, bytes);
+        self.b.jump(Cond::Gt, end, parser.end, truncated);
+    }
+
+    /// Pointer to the header at `at`, of which so many bytes are captured.
+    fn header(&mut self, parser: &Parser, bytes: i32) -> VReg {
+        let header = self.b.compute(AluOp::Add, parser.data, parser.at);
+        self.present(parser, header, bytes);
+        header
+    }
+
+    /// A 16-bit number of a header.
+    fn number(&mut self, header: VReg, offset: i16) -> VReg {
+        let value = self.b.load(Size::H, header, offset);
+        self.b.to_big_endian(16, value);
+        value
+    }
+
+    /// Version, checked.
+    fn version(&mut self, header: VReg, version: i32) {
+        let bad = self.refused(Reason::BadIp);
+        let first = self.b.load(Size::B, header, 0);
+        self.b.rsh(first, 4);
+        self.b.jump(Cond::Ne, first, version, bad);
+        if self.keeps(Field::IpVersion) {
+            let value = self.b.copy(self.unknown);
+            self.b.or(value, version);
+            self.keep(Field::IpVersion, value);
+        }
+    }
+
+    fn time_to_live(&mut self, header: VReg, offset: i16) {
+        if self.keeps(Field::IpTtl) {
+            let ttl = self.b.load(Size::B, header, offset);
+            self.keep(Field::IpTtl, ttl);
+        }
+    }
+
+    fn ipv4(&mut self, parser: &Parser) {
+        let (bad, later) = (self.refused(Reason::BadIp), self.refused(Reason::LaterFragment));
+        self.b.bind(parser.ipv4);
+        self.blur(parser.at, NETWORK_BITS);
+        let ip = self.header(parser, 20);
+        self.version(ip, 4);
+        let header_len = self.b.load(Size::B, ip, 0);
+        self.b.and(header_len, 0x0f);
+        self.b.lsh(header_len, 2);
+        self.b.jump(Cond::Lt, header_len, 20, bad);
+        let ip_len = self.number(ip, 2);
+        self.b.jump(Cond::Lt, ip_len, header_len, bad);
+        self.keep(Field::IpLen, ip_len);
+        // The offset's 13 bits, as a little-endian load sees them.
+        let fragment = self.b.load(Size::H, ip, 6);
+        self.b.jump(Cond::Set, fragment, 0xff1f, later);
+        self.time_to_live(ip, 8);
+        self.b.load_to(parser.proto, Size::B, ip, 9);
+        // The mapped form: ten zero bytes, two of ones, the address.
+        let mapping = self.b.constant(0xffff_0000);
+        for (slot, offset) in [(self.frame.src, 12), (self.frame.dst, 16)] {
+            let address = self.b.load(Size::W, ip, offset);
+            self.b.lsh(address, 32);
+            self.b.or(address, mapping);
+            self.b.stack_store(Size::DW, slot, 0, self.unknown);
+            self.b.stack_store(Size::DW, slot, 8, address);
+        }
+        self.b.mov(parser.l4_len, ip_len);
+        self.b.sub(parser.l4_len, header_len);
+        self.b.add(parser.at, header_len);
+        // Falls through to the transport.
+    }
+
+    fn ipv6(&mut self, parser: &Parser) {
+        self.b.bind(parser.ipv6);
+        self.blur(parser.at, NETWORK_BITS);
+        let ip = self.header(parser, 40);
+        self.version(ip, 6);
+        let payload = self.number(ip, 4);
+        if self.keeps(Field::IpLen) {
+            let ip_len = self.b.compute(AluOp::Add, payload, 40);
+            self.keep(Field::IpLen, ip_len);
+        }
+        self.b.load_to(parser.proto, Size::B, ip, 6);
+        self.time_to_live(ip, 7);
+        for (slot, from) in [(self.frame.src, 8), (self.frame.dst, 24)] {
+            for half in [0, 8] {
+                let word = self.b.load(Size::DW, ip, from + half);
+                self.b.stack_store(Size::DW, slot, half, word);
+            }
+        }
+        self.b.add(parser.at, 40);
+        let start = self.b.copy(parser.at);
+        let done = self.b.label();
+        for _ in 0..MAX_EXTENSIONS {
+            self.extension(parser, done);
+        }
+        let too_many = self.refused(Reason::TooManyExtensions);
+        for extension in EXTENSIONS {
+            self.b.jump(Cond::Eq, parser.proto, extension, too_many);
+        }
+        self.b.bind(done);
+        self.blur(parser.at, TRANSPORT_BITS);
+        let extensions = self.b.compute(AluOp::Sub, parser.at, start);
+        let bad = self.refused(Reason::BadIp);
+        self.b.jump(Cond::Gt, extensions, payload, bad);
+        self.b.mov(parser.l4_len, payload);
+        self.b.sub(parser.l4_len, extensions);
+        self.b.goto(parser.transport);
+    }
+
+    /// One round of skipping an extension header; leaves for `done` at anything else.
+    fn extension(&mut self, parser: &Parser, done: Label) {
+        let (fragment, authentication, skip) = (self.b.label(), self.b.label(), self.b.label());
+        let (options, later) = (self.b.label(), self.refused(Reason::LaterFragment));
+        self.b.jump(Cond::Eq, parser.proto, TCP, done);
+        self.b.jump(Cond::Eq, parser.proto, UDP, done);
+        for extension in EXTENSIONS {
+            self.b.jump(Cond::Eq, parser.proto, extension, options);
+        }
+        self.b.goto(done);
+        self.b.bind(options);
+        self.blur(parser.at, TRANSPORT_BITS);
+        let header = self.header(parser, 8);
+        let kind = self.b.copy(parser.proto);
+        self.b.load_to(parser.proto, Size::B, header, 0);
+        let length = self.b.load(Size::B, header, 1);
+        self.b.jump(Cond::Eq, kind, FRAGMENT, fragment);
+        self.b.jump(Cond::Eq, kind, AUTHENTICATION, authentication);
+        self.b.add(length, 1);
+        self.b.lsh(length, 3);
+        self.b.goto(skip);
+        self.b.bind(authentication);
+        self.b.add(length, 2);
+        self.b.lsh(length, 2);
+        self.b.goto(skip);
+        self.b.bind(fragment);
+        // The offset's 13 bits, as a little-endian load sees them.
+        let offset = self.b.load(Size::H, header, 2);
+        self.b.jump(Cond::Set, offset, 0xf8ff, later);
+        self.b.mov(length, 8);
+        self.b.bind(skip);
+        self.b.add(parser.at, length);
+    }
+
+    /// Gives sender's and receiver's port.
+    fn transport(&mut self, parser: &Parser) -> (VReg, VReg) {
+        let (src_port, dst_port) = (self.b.fresh(), self.b.fresh());
+        let (udp, ports) = (self.b.label(), self.b.label());
+        let bad = self.refused(Reason::BadTransport);
+        let other = self.refused(Reason::OtherTransport);
+        let unselected = self.exit(Exit::Count(Counter::Unselected));
+        let header_len = self.b.fresh();
+        let flags = self.b.fresh();
+        let window = self.b.fresh();
+
+        self.b.bind(parser.transport);
+        self.blur(parser.at, TRANSPORT_BITS);
+        self.b.jump(Cond::Eq, parser.proto, UDP, udp);
+        self.b.jump(Cond::Ne, parser.proto, TCP, other);
+
+        self.b.jump(Cond::Lt, parser.l4_len, 20, bad);
+        let tcp = self.header(parser, 20);
+        self.b.load_to(header_len, Size::B, tcp, 12);
+        self.b.rsh(header_len, 4);
+        self.b.lsh(header_len, 2);
+        self.b.jump(Cond::Lt, header_len, 20, bad);
+        self.b.jump(Cond::Gt, header_len, parser.l4_len, bad);
+        self.b.load_to(flags, Size::B, tcp, 13);
+        self.b.load_to(window, Size::H, tcp, 14);
+        self.b.to_big_endian(16, window);
+        self.b.load_to(src_port, Size::H, tcp, 0);
+        self.b.load_to(dst_port, Size::H, tcp, 2);
+        if !self.program.tcp {
+            self.count(Counter::Packet(Reason::Parsed));
+            self.b.goto(unselected);
+        } else {
+            self.b.goto(ports);
+        }
+
+        self.b.bind(udp);
+        self.b.jump(Cond::Lt, parser.l4_len, 8, bad);
+        let header = self.header(parser, 8);
+        self.b.load_to(src_port, Size::H, header, 0);
+        self.b.load_to(dst_port, Size::H, header, 2);
+        for (register, value) in [(header_len, 8), (flags, 0), (window, 0)] {
+            self.b.mov(register, self.unknown);
+            self.b.and(register, 0xff);
+            self.b.or(register, value);
+        }
+        if !self.program.udp {
+            self.count(Counter::Packet(Reason::Parsed));
+            self.b.goto(unselected);
+        }
+
+        self.b.bind(ports);
+        self.b.to_big_endian(16, src_port);
+        self.b.to_big_endian(16, dst_port);
+        self.keep(Field::TcpFlags, flags);
+        self.keep(Field::TcpWindow, window);
+        self.keep(Field::L4HeaderLen, header_len);
+        self.keep(Field::L4Len, parser.l4_len);
+        if self.keeps(Field::L4PayloadLen) {
+            let payload = self.b.compute(AluOp::Sub, parser.l4_len, header_len);
+            self.keep(Field::L4PayloadLen, payload);
+        }
+        self.keep(Field::IpProto, parser.proto);
+        self.keep(Field::SrcPort, src_port);
+        self.keep(Field::DstPort, dst_port);
+        (src_port, dst_port)
+    }
+
+    /// The key of [`crate::ir::flow::record::Key`], in the frame.
+    fn flow_key(&mut self, parser: &Parser, src_port: VReg, dst_port: VReg) -> Packet {
+        let sender_is_b = self.b.fresh();
+        let (swap, keep, done) = (self.b.label(), self.b.label(), self.b.label());
+        let word = |path: &mut Self, slot, half| path.b.stack_load(Size::DW, slot, half);
+        let (src, dst) = (self.frame.src, self.frame.dst);
+        let (src_high, dst_high) = (word(self, src, 8), word(self, dst, 8));
+        let (src_low, dst_low) = (word(self, src, 0), word(self, dst, 0));
+        match self.program.directions {
+            Directions::One => {}
+            Directions::Both => {
+                self.b.jump(Cond::Gt, src_high, dst_high, swap);
+                self.b.jump(Cond::Ne, src_high, dst_high, keep);
+                self.b.jump(Cond::Gt, src_low, dst_low, swap);
+                self.b.jump(Cond::Ne, src_low, dst_low, keep);
+                self.b.jump(Cond::Gt, src_port, dst_port, swap);
+            }
+        }
+        self.b.bind(keep);
+        self.b.mov(sender_is_b, 0);
+        self.store_key(parser, [src_low, src_high, dst_low, dst_high], src_port, dst_port);
+        match self.program.directions {
+            Directions::One => {}
+            Directions::Both => {
+                self.b.goto(done);
+                self.b.bind(swap);
+                self.b.mov(sender_is_b, 1);
+                self.store_key(parser, [dst_low, dst_high, src_low, src_high], dst_port, src_port);
+            }
+        }
+        self.b.bind(done);
+        Packet { sender_is_b }
+    }
+
+    fn store_key(&mut self, parser: &Parser, words: [VReg; 4], a_port: VReg, b_port: VReg) {
+        let key = self.frame.key;
+        for (offset, word) in [0, 8, 16, 24].into_iter().zip(words) {
+            self.b.stack_store(Size::DW, key, offset, word);
+        }
+        let rest = self.b.compute(AluOp::Lsh, parser.proto, 32);
+        let port = self.b.compute(AluOp::Lsh, b_port, 16);
+        self.b.or(rest, port);
+        self.b.or(rest, a_port);
+        self.b.stack_store(Size::DW, key, 32, rest);
+    }
+}

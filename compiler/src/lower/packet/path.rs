@@ -1,0 +1,317 @@
+//! What every step of the packet path needs: the builder, the frame, labels, counters, the clock.
+
+use super::maps::{CLOCK, CONFIG, CONFIG_EPOCH, CONFIG_MODE, COUNTERS, EVENTS};
+use super::shared::Shared;
+use super::{Clock, ENTRY, Options};
+use crate::bpf::module::{Function, Line, Parameter};
+use crate::bpf::{AluOp, Cond, Helper, Label, Size};
+use crate::diag::Span;
+use crate::ir::flow::record::KEY_SIZE;
+use crate::ir::flow::{Counter, FlowProgram, Sample};
+use crate::ir::packet::Reason;
+use crate::lower::LowerError;
+use crate::lower::builder::{Builder, StackSlot};
+use crate::lower::code::{FrameLimit, VReg};
+use crate::lower::scratch::{self, Scratch};
+use crate::spec::typed::{FeatureSpec, Field};
+
+/// `XDP_DROP` in `include/uapi/linux/bpf.h`.
+pub(super) const XDP_DROP: i32 = 1;
+/// `XDP_PASS` in `include/uapi/linux/bpf.h`.
+pub(super) const XDP_PASS: i32 = 2;
+
+/// The entry program under construction.
+pub(super) struct Path<'a> {
+    pub(super) b: Builder,
+    pub(super) program: &'a FlowProgram,
+    pub(super) scratch: &'a Scratch,
+    pub(super) shared: &'a Shared,
+    pub(super) options: Options,
+    /// Number of the model's outputs.
+    pub(super) outputs: usize,
+    spec: &'a FeatureSpec,
+    pub(super) frame: Frame,
+    /// The context, live from end to end.
+    pub(super) context: VReg,
+    /// A register whose value is 0, which the verifier does not know.
+    pub(super) unknown: VReg,
+    /// Code that runs seldom, emitted after everything else.
+    pub(super) pending: Vec<Pending>,
+    exits: Vec<(Exit, Label)>,
+}
+
+/// A place that ends the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Counts and passes.
+    Count(Counter),
+    /// Passes.
+    Pass,
+    /// Drops.
+    Drop,
+}
+
+/// The tail of an update whose first compare-and-exchange may have lost a race.
+pub(super) struct Pending {
+    pub(super) entry: Label,
+    pub(super) back: Label,
+    pub(super) exchange: super::update::Exchange,
+}
+
+/// Fixed places in the frame.
+pub(super) struct Frame {
+    /// The flow's key.
+    pub(super) key: StackSlot,
+    /// A 32-bit zero: the key of every single-entry map.
+    pub(super) zero: StackSlot,
+    /// Sender and receiver, 16 bytes each.
+    pub(super) src: StackSlot,
+    pub(super) dst: StackSlot,
+    /// The fields that the specification reads, one 64-bit word each.
+    fields: Vec<(Field, StackSlot)>,
+}
+
+impl<'a> Path<'a> {
+    pub(super) fn new(
+        program: &'a FlowProgram,
+        spec: &'a FeatureSpec,
+        scratch: &'a Scratch,
+        shared: &'a Shared,
+        outputs: usize,
+        options: Options,
+    ) -> Self {
+        let section = if options.fragments { "xdp.frags" } else { "xdp" };
+        let mut b = Builder::new(ENTRY, section, &[Parameter::Context]);
+        let context = b.parameter(0);
+        let frame = Frame {
+            key: b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
+            zero: b.stack_slot(8),
+            src: b.stack_slot(16),
+            dst: b.stack_slot(16),
+            fields: used_fields(program).into_iter().map(|field| (field, b.stack_slot(8))).collect(),
+        };
+        let unknown = b.fresh();
+        Self {
+            b,
+            program,
+            scratch,
+            shared,
+            options,
+            outputs,
+            spec,
+            frame,
+            context,
+            unknown,
+            pending: Vec::new(),
+            exits: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self, limit: FrameLimit) -> Result<Function, LowerError> {
+        self.b.finish(limit)
+    }
+
+    /// The following instructions come from this part of the specification.
+    pub(super) fn origin(&mut self, span: &Span) {
+        self.b.origin(line(self.spec, span));
+    }
+
+    /// The following instructions come from no line of the specification.
+    pub(super) fn step(&mut self, text: &str) {
+        self.b.origin(Line { file: self.spec.file.clone(), line: 0, column: 0, text: text.to_owned() });
+    }
+
+    /// Makes the verifier forget what it knows of a number below `2^bits`, so that paths which meet here look
+    /// alike to it. The value stays.
+    pub(super) fn blur(&mut self, register: VReg, bits: u32) {
+        self.b.add(register, self.unknown);
+        self.b.and(register, (1_i32 << bits) - 1);
+    }
+
+    /// Keeps a field for later steps, if the specification reads it.
+    pub(super) fn keep(&mut self, field: Field, value: VReg) {
+        if let Some(slot) = self.frame.slot(field) {
+            self.b.stack_store(Size::DW, slot, 0, value);
+        }
+    }
+
+    /// Whether a later step reads the field.
+    pub(super) fn keeps(&self, field: Field) -> bool {
+        self.frame.slot(field).is_some()
+    }
+
+    /// The value of a kept field.
+    pub(super) fn field(&mut self, field: Field) -> VReg {
+        match self.frame.slot(field) {
+            Some(slot) => self.b.stack_load(Size::DW, slot, 0),
+            // Not reached: `used_fields` names every field that a step asks for.
+            None => self.b.constant(0),
+        }
+    }
+
+    /// The time of the packet.
+    pub(super) fn clock(&mut self) -> VReg {
+        match self.options.clock {
+            Clock::Kernel => self.b.call(Helper::KtimeGetNs, &[]),
+            Clock::Replay => {
+                let clock = self.b.map_value(CLOCK, 0);
+                self.b.load(Size::DW, clock, 0)
+            }
+        }
+    }
+
+    /// The configured mode.
+    pub(super) fn mode(&mut self) -> VReg {
+        let config = self.b.map_value(CONFIG, CONFIG_MODE);
+        self.b.load(Size::W, config, 0)
+    }
+
+    /// The epoch of the host lists.
+    pub(super) fn epoch(&mut self) -> VReg {
+        let config = self.b.map_value(CONFIG, CONFIG_EPOCH);
+        self.b.load(Size::DW, config, 0)
+    }
+
+    /// Pointer to the flow's key.
+    pub(super) fn key(&mut self) -> VReg {
+        let slot = self.frame.key;
+        self.b.stack_address(slot)
+    }
+
+    /// Pointer to this processor's scratch value; leaves by [`Exit::Pass`] where there is none, which no
+    /// kernel does.
+    pub(super) fn scratch_value(&mut self) -> VReg {
+        let out = self.exit(Exit::Pass);
+        single_value(&mut self.b, scratch::MAP, self.frame.zero, out)
+    }
+
+    /// Adds one to a counter.
+    pub(super) fn count(&mut self, counter: Counter) {
+        let out = self.exit(Exit::Pass);
+        count(&mut self.b, counter, self.frame.zero, out);
+    }
+
+    /// Where the program ends this way; emitted by [`Self::exits`].
+    pub(super) fn exit(&mut self, exit: Exit) -> Label {
+        if let Some((_, label)) = self.exits.iter().find(|(known, _)| *known == exit) {
+            return *label;
+        }
+        let label = self.b.label();
+        self.exits.push((exit, label));
+        label
+    }
+
+    /// Where a frame without fields goes.
+    pub(super) fn refused(&mut self, reason: Reason) -> Label {
+        self.exit(Exit::Count(Counter::Packet(reason)))
+    }
+
+    /// Emits the code that runs seldom, then all exits.
+    pub(super) fn exits(&mut self) {
+        self.pending_updates();
+        self.step("packet is done");
+        let pass = self.exit(Exit::Pass);
+        let mut done = 0;
+        while let Some((exit, label)) = self.exits.get(done).copied() {
+            done += 1;
+            match exit {
+                Exit::Count(counter) => {
+                    self.b.bind(label);
+                    self.count(counter);
+                    self.b.goto(pass);
+                }
+                Exit::Pass => {}
+                Exit::Drop => {
+                    self.b.bind(label);
+                    self.b.ret(XDP_DROP);
+                }
+            }
+        }
+        self.b.bind(pass);
+        self.b.ret(XDP_PASS);
+    }
+}
+
+impl Frame {
+    fn slot(&self, field: Field) -> Option<StackSlot> {
+        self.fields.iter().find(|(known, _)| *known == field).map(|(_, slot)| *slot)
+    }
+}
+
+/// Pointer to the only value of a map; jumps to `missing` where there is none.
+pub(super) fn single_value(b: &mut Builder, map: &str, zero: StackSlot, missing: Label) -> VReg {
+    b.stack_store(Size::W, zero, 0, 0);
+    let map = b.map(map);
+    let key = b.stack_address(zero);
+    let value = b.call(Helper::MapLookup, &[map, key]);
+    b.jump(Cond::Eq, value, 0, missing);
+    value
+}
+
+/// Adds one to a counter of this processor.
+pub(super) fn count(b: &mut Builder, counter: Counter, zero: StackSlot, missing: Label) {
+    let counters = single_value(b, COUNTERS, zero, missing);
+    let offset = i16::try_from(counter.index() * 8).unwrap_or(i16::MAX);
+    let value = b.load(Size::DW, counters, offset);
+    b.add(value, 1);
+    b.store(Size::DW, counters, offset, value);
+}
+
+/// Sends an event of so many bytes; gives the helper's result.
+pub(super) fn send_event(b: &mut Builder, event: VReg, bytes: u32) -> VReg {
+    let ring = b.map(EVENTS);
+    let size = b.constant(i64::from(bytes));
+    let flags = b.constant(0);
+    b.call(Helper::RingbufOutput, &[ring, event, size, flags])
+}
+
+/// Copies 64-bit words between two places.
+pub(super) fn copy_words(b: &mut Builder, from: (VReg, i16), to: (VReg, i16), words: i16) {
+    for word in 0..words {
+        let value = b.load(Size::DW, from.0, from.1 + word * 8);
+        b.store(Size::DW, to.0, to.1 + word * 8, value);
+    }
+}
+
+/// A new register with `base + offset`.
+pub(super) fn address(b: &mut Builder, base: VReg, offset: i16) -> VReg {
+    b.compute(AluOp::Add, base, i32::from(offset))
+}
+
+/// The line of a specification that a span starts on.
+pub(super) fn line(spec: &FeatureSpec, span: &Span) -> Line {
+    let before = spec.source.get(..span.start).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let text = spec.source.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    Line {
+        file: spec.file.clone(),
+        line: u32::try_from(before.matches('\n').count()).map_or(0, |n| n + 1),
+        column: u32::try_from(span.start - start).map_or(0, |n| n + 1),
+        text: text.trim().to_owned(),
+    }
+}
+
+/// Fields that samples take, and the flags where guards or the end of flows read them.
+fn used_fields(program: &FlowProgram) -> Vec<Field> {
+    let mut fields = Vec::new();
+    let mut add = |field| {
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    };
+    if program.tcp {
+        add(Field::TcpFlags);
+    }
+    for group in &program.groups {
+        if group.guard.flags_set | group.guard.flags_clear != 0 {
+            add(Field::TcpFlags);
+        }
+        for update in &group.updates {
+            match update.sample {
+                Sample::Field(field) => add(field),
+                Sample::Packet | Sample::Gap(_) | Sample::AnyGap => {}
+            }
+        }
+    }
+    fields
+}

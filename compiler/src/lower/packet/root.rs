@@ -1,0 +1,254 @@
+//! `nn_std`: standard deviations, with 128-bit division and square roots.
+//!
+//! The formula is that of [`crate::ir::flow::eval::std`]. Division of 128 by 64 bits is Knuth's algorithm D
+//! with two 32-bit digits (The Art of Computer Programming, volume 2, 4.3.1); roots are Newton's iteration
+//! from above, which in integers falls until it reaches the floor of the root or one more.
+
+use crate::bpf::module::{Function, Parameter};
+use crate::bpf::{AluOp, Cond};
+use crate::ir::flow::{Expr, FlowProgram, Width};
+use crate::lower::LowerError;
+use crate::lower::builder::Builder;
+use crate::lower::code::{FrameLimit, VReg};
+
+/// `nn_std(n, sum, squares_low, squares_high, divisor)`: the raw value with 8 fraction bits.
+pub(super) const FUNCTION: &str = "nn_std";
+
+/// Newton's steps from a start less than twice the root: the relative error is at most 1, 1/4, 1/40, 1/3280,
+/// 2^-24, 2^-49, below one unit for roots up to 2^49.
+const STEPS: usize = 6;
+
+/// A 128-bit number in two registers.
+#[derive(Clone, Copy)]
+struct Wide {
+    low: VReg,
+    high: VReg,
+}
+
+/// The function. Variances of 64-bit sums of squares (of lengths) stay below 2^48 when scaled, so their roots
+/// need 64 bits only.
+pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
+    let wide = program.features.iter().any(|feature| match feature.expr {
+        Expr::Std { squares, .. } => program.slot(squares).width == Width::W128,
+        Expr::Load(_) | Expr::Mean { .. } => false,
+    });
+    let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Scalar; 5]);
+    let n = b.parameter(0);
+    let sum = b.parameter(1);
+    let squares = Wide { low: b.parameter(2), high: b.parameter(3) };
+    let divisor = b.parameter(4);
+    let zero = b.label();
+    b.jump(Cond::Eq, divisor, 0, zero);
+
+    // n * squares - sum², or 0 where that is negative.
+    let numerator = product(&mut b, n, squares.low);
+    b.mul(squares.high, n);
+    b.add(numerator.high, squares.high);
+    let square = product(&mut b, sum, sum);
+    let (positive, less) = (b.label(), b.label());
+    b.jump(Cond::Lt, numerator.high, square.high, zero);
+    b.jump(Cond::Ne, numerator.high, square.high, positive);
+    b.jump(Cond::Lt, numerator.low, square.low, zero);
+    b.bind(positive);
+    b.sub(numerator.high, square.high);
+    b.jump(Cond::Ge, numerator.low, square.low, less);
+    b.sub(numerator.high, 1);
+    b.bind(less);
+    b.sub(numerator.low, square.low);
+
+    // 65536 * (numerator / divisor) + 65536 * (numerator % divisor) / divisor.
+    let high = b.compute(AluOp::Div, numerator.high, divisor);
+    b.modulo(numerator.high, divisor);
+    let (low, rest) = divide(&mut b, numerator, divisor);
+    let scaled = Wide { low: b.compute(AluOp::Lsh, low, 16), high: b.copy(high) };
+    b.lsh(scaled.high, 16);
+    b.rsh(low, 48);
+    b.or(scaled.high, low);
+    let rest = Wide { high: b.compute(AluOp::Rsh, rest, 48), low: b.compute(AluOp::Lsh, rest, 16) };
+    let (fraction, _) = divide(&mut b, rest, divisor);
+    b.add(scaled.low, fraction);
+
+    let narrow = b.label();
+    if wide {
+        b.jump(Cond::Eq, scaled.high, 0, narrow);
+        let root = wide_root(&mut b, scaled);
+        b.ret(root);
+        b.bind(narrow);
+    }
+    let root = root(&mut b, scaled.low);
+    b.ret(root);
+    b.bind(zero);
+    b.ret(0);
+    b.finish(FrameLimit::Leaf)
+}
+
+/// The low 32 bits.
+fn low_half(b: &mut Builder, value: VReg) -> VReg {
+    let half = b.compute(AluOp::Lsh, value, 32);
+    b.rsh(half, 32);
+    half
+}
+
+/// `left * right`, all 128 bits.
+fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
+    let (l0, r0) = (low_half(b, left), low_half(b, right));
+    let (l1, r1) = (b.compute(AluOp::Rsh, left, 32), b.compute(AluOp::Rsh, right, 32));
+    // The middle column: each term is below 2^64 - 2^33, so one carry from the low product fits.
+    let carry = b.compute(AluOp::Mul, l0, r0);
+    b.rsh(carry, 32);
+    let first = b.compute(AluOp::Mul, l1, r0);
+    b.add(first, carry);
+    let second = b.compute(AluOp::Mul, l0, r1);
+    let first_low = low_half(b, first);
+    b.add(second, first_low);
+    let high = b.compute(AluOp::Mul, l1, r1);
+    b.rsh(first, 32);
+    b.add(high, first);
+    b.rsh(second, 32);
+    b.add(high, second);
+    Wide { low: b.compute(AluOp::Mul, left, right), high }
+}
+
+/// `dividend / divisor` and the remainder, where the dividend's high word is below the divisor.
+fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
+    let (quotient, remainder) = (b.fresh(), b.fresh());
+    let (long, done) = (b.label(), b.label());
+    b.jump(Cond::Ne, dividend.high, 0, long);
+    b.mov(quotient, dividend.low);
+    b.div(quotient, divisor);
+    b.mov(remainder, dividend.low);
+    b.modulo(remainder, divisor);
+    b.goto(done);
+
+    b.bind(long);
+    // Shift both so that the divisor's top bit is set.
+    let shift = leading_zeros(b, divisor);
+    let d = b.compute(AluOp::Lsh, divisor, shift);
+    let top = b.compute(AluOp::Lsh, dividend.high, shift);
+    // low >> (64 - shift), where a shift by 64 must give 0.
+    let spill = b.compute(AluOp::Rsh, dividend.low, 1);
+    let back = b.constant(63);
+    b.sub(back, shift);
+    b.rsh(spill, back);
+    b.or(top, spill);
+    let low = b.compute(AluOp::Lsh, dividend.low, shift);
+    let (d1, d0) = (b.compute(AluOp::Rsh, d, 32), low_half(b, d));
+    let high_digit = b.compute(AluOp::Rsh, low, 32);
+    let low_digit = low_half(b, low);
+    let q1 = digit(b, top, high_digit, d1, d0);
+    let rest = partial_remainder(b, top, high_digit, q1, d);
+    let q0 = digit(b, rest, low_digit, d1, d0);
+    let last = partial_remainder(b, rest, low_digit, q0, d);
+    b.mov(quotient, q1);
+    b.lsh(quotient, 32);
+    b.add(quotient, q0);
+    b.mov(remainder, last);
+    b.rsh(remainder, shift);
+    b.bind(done);
+    (quotient, remainder)
+}
+
+/// One 32-bit digit of the quotient `(high * 2^32 + next) / (d1 * 2^32 + d0)`.
+fn digit(b: &mut Builder, high: VReg, next: VReg, d1: VReg, d0: VReg) -> VReg {
+    let q = b.compute(AluOp::Div, high, d1);
+    let r = b.compute(AluOp::Mod, high, d1);
+    let done = b.label();
+    // The estimate is at most two too large.
+    for _ in 0..2 {
+        let lower = b.label();
+        let excess = b.compute(AluOp::Rsh, q, 32);
+        b.jump(Cond::Ne, excess, 0, lower);
+        let product = b.compute(AluOp::Mul, q, d0);
+        let bound = b.compute(AluOp::Lsh, r, 32);
+        b.or(bound, next);
+        b.jump(Cond::Gt, product, bound, lower);
+        b.goto(done);
+        b.bind(lower);
+        b.sub(q, 1);
+        b.add(r, d1);
+        let past = b.compute(AluOp::Rsh, r, 32);
+        b.jump(Cond::Ne, past, 0, done);
+    }
+    b.bind(done);
+    q
+}
+
+/// `high * 2^32 + next - q * d`, which fits 64 bits.
+fn partial_remainder(b: &mut Builder, high: VReg, next: VReg, q: VReg, d: VReg) -> VReg {
+    let rest = b.compute(AluOp::Lsh, high, 32);
+    b.add(rest, next);
+    let product = b.compute(AluOp::Mul, q, d);
+    b.sub(rest, product);
+    rest
+}
+
+/// Zero bits above the highest set one; 63 for 0 and 1.
+fn leading_zeros(b: &mut Builder, value: VReg) -> VReg {
+    let zeros = b.constant(63);
+    let rest = b.copy(value);
+    for step in [32, 16, 8, 4, 2, 1] {
+        let small = b.label();
+        let upper = b.compute(AluOp::Rsh, rest, step);
+        b.jump(Cond::Eq, upper, 0, small);
+        b.mov(rest, upper);
+        b.sub(zeros, step);
+        b.bind(small);
+    }
+    zeros
+}
+
+/// `2^ceil(bits / 2)`, at least the root of a number of so many bits and less than twice it.
+fn start(b: &mut Builder, bits: VReg) -> VReg {
+    b.add(bits, 1);
+    b.rsh(bits, 1);
+    let start = b.constant(1);
+    b.lsh(start, bits);
+    start
+}
+
+/// Number of bits up to the highest set one, at least 1.
+fn bit_length(b: &mut Builder, value: VReg) -> VReg {
+    let zeros = leading_zeros(b, value);
+    let bits = b.constant(64);
+    b.sub(bits, zeros);
+    bits
+}
+
+/// `floor(sqrt(value))` of a number below 2^62.
+fn root(b: &mut Builder, value: VReg) -> VReg {
+    let bits = bit_length(b, value);
+    let x = start(b, bits);
+    for _ in 0..STEPS {
+        let quotient = b.compute(AluOp::Div, value, x);
+        b.add(x, quotient);
+        b.rsh(x, 1);
+    }
+    let exact = b.label();
+    let square = b.compute(AluOp::Mul, x, x);
+    b.jump(Cond::Le, square, value, exact);
+    b.sub(x, 1);
+    b.bind(exact);
+    x
+}
+
+/// `floor(sqrt(value))` of a number of 65 to 124 bits.
+fn wide_root(b: &mut Builder, value: Wide) -> VReg {
+    let bits = bit_length(b, value.high);
+    b.add(bits, 64);
+    let x = start(b, bits);
+    for _ in 0..STEPS {
+        // The root is above the high word, so the quotient fits.
+        let (quotient, _) = divide(b, value, x);
+        b.add(x, quotient);
+        b.rsh(x, 1);
+    }
+    let (exact, larger) = (b.label(), b.label());
+    let square = product(b, x, x);
+    b.jump(Cond::Gt, square.high, value.high, larger);
+    b.jump(Cond::Ne, square.high, value.high, exact);
+    b.jump(Cond::Le, square.low, value.low, exact);
+    b.bind(larger);
+    b.sub(x, 1);
+    b.bind(exact);
+    x
+}

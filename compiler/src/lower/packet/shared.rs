@@ -1,0 +1,97 @@
+//! The packet path's part of the per-CPU scratch value: what its functions hand to each other, and the
+//! verdicts of the last packet as replaying programs read them.
+
+use super::maps::{event_type, host, member};
+use crate::bpf::module::{Struct, Type};
+use crate::ir::flow::FlowProgram;
+use crate::lower::LowerError;
+use crate::lower::scratch::Scratch;
+
+/// Bits that say what a verdict asks for, exemptions of allowed hosts applied.
+pub mod acts {
+    pub const DROP: i32 = 1;
+    pub const BLOCK: i32 = 2;
+    pub const REPORT: i32 = 4;
+}
+
+/// Byte offsets in the scratch value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Sender and receiver of the packet at hand, 16 bytes each.
+    pub src: i16,
+    pub dst: i16,
+    /// 1 when the last question to the lists found one of the ends allowed.
+    pub exempt: i16,
+    /// 1 when the packet's sender is not the judged flow's forward sender.
+    pub backward: i16,
+    /// Time of the packet.
+    pub now: i16,
+    /// Header of the record that is judged.
+    pub first: i16,
+    pub packets: i16,
+    /// Ports as the sender's, the receiver's (u16 each), then the protocol (u8), in one u64.
+    pub ports: i16,
+    /// The verdict on the packet's own record; label, rules and outputs stand in the model's part.
+    pub own: VerdictAt,
+    /// The verdict on the record that the packet retired, copied before the next one.
+    pub retired: VerdictAt,
+    /// Label (u32), rules (u32), then the outputs of the retired record's verdict.
+    pub retired_model: i16,
+    /// A record before its first packet.
+    pub image: i16,
+    /// An event under construction.
+    pub event: i16,
+}
+
+/// Byte offsets of one verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerdictAt {
+    /// Why it was given (u32), 0 for no verdict.
+    pub trigger: i16,
+    /// Bits of [`acts`] (u32).
+    pub acts: i16,
+}
+
+impl Shared {
+    /// Appends the part to the scratch value.
+    pub(super) fn append(
+        scratch: &mut Scratch,
+        program: &FlowProgram,
+        outputs: usize,
+    ) -> Result<Self, LowerError> {
+        let words = |count: u32| Type::Array(Box::new(Type::Unsigned(8)), count);
+        let verdict = || {
+            Type::Struct(Struct {
+                name: "nn_verdict".to_owned(),
+                size: 8,
+                members: vec![member("trigger", 0, Type::Unsigned(4)), member("acts", 4, Type::Unsigned(4))],
+            })
+        };
+        let at = |offset| VerdictAt { trigger: offset, acts: offset + 4 };
+        let outputs_count = u32::try_from(outputs).unwrap_or(u32::MAX / 16);
+        let retired_model = Type::Struct(Struct {
+            name: "nn_retired".to_owned(),
+            size: 8 + outputs_count * 8,
+            members: vec![
+                member("label", 0, Type::Unsigned(4)),
+                member("rules", 4, Type::Unsigned(4)),
+                member("outputs", 8, Type::Array(Box::new(Type::Signed(8)), outputs_count)),
+            ],
+        });
+        Ok(Self {
+            src: scratch.append("src", host())?,
+            dst: scratch.append("dst", host())?,
+            exempt: scratch.append("exempt", Type::Unsigned(8))?,
+            backward: scratch.append("backward", Type::Unsigned(8))?,
+            now: scratch.append("now", Type::Unsigned(8))?,
+            first: scratch.append("first_ns", Type::Unsigned(8))?,
+            packets: scratch.append("packets", Type::Unsigned(8))?,
+            ports: scratch.append("ports", Type::Unsigned(8))?,
+            own: at(scratch.append("verdict", verdict())?),
+            retired: at(scratch.append("retired_verdict", verdict())?),
+            retired_model: scratch.append("retired_model", retired_model)?,
+            image: scratch.append("image", words(program.record.size / 8))?,
+            event: scratch.append("event", event_type(outputs))?,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! The flow table: look up, ask the lists, retire what is over, create what is missing, then update.
+//! Steps 2 to 6 of [`crate::ir::flow`].
+
+use super::maps::FLOWS;
+use super::parse::Packet;
+use super::path::{Exit, Path, address};
+use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
+use crate::ir::flow::record::{Layout, NONE_64, flag};
+use crate::ir::flow::{Counter, RETIRE_TRIES, Trigger};
+use crate::ir::packet::{Reason, tcp_flags};
+use crate::lower::code::VReg;
+use crate::spec::typed::{Directions, Field};
+
+/// `BPF_ANY` in `include/uapi/linux/bpf.h`.
+const ANY: i32 = 0;
+/// `BPF_NOEXIST` in `include/uapi/linux/bpf.h`.
+const NO_EXIST: i32 = 1;
+
+/// Byte offsets in the record's header, as instructions take them.
+pub(super) const PACKETS: i16 = Layout::PACKETS as i16;
+pub(super) const LAST: i16 = Layout::LAST as i16;
+pub(super) const FIRST: i16 = Layout::FIRST as i16;
+pub(super) const FLAGS: i16 = Layout::FLAGS as i16;
+const LISTS: i16 = Layout::FORWARD_LISTS as i16;
+const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
+
+pub(super) const CLOSED: i32 = flag::CLOSED as i32;
+const RETIRED: i32 = flag::RETIRED as i32;
+
+/// Registers that the steps share.
+pub(super) struct Flow {
+    pub(super) sender_is_b: VReg,
+    pub(super) now: VReg,
+    /// The record of the packet's flow.
+    pub(super) record: VReg,
+    /// Its flags when it was found.
+    flags: VReg,
+    /// 1 when the packet goes backwards.
+    pub(super) backward: VReg,
+    /// What the lists said, and at which epoch.
+    until: VReg,
+    epoch: VReg,
+    /// The packet's number in its flow, from 1.
+    pub(super) ordinal: VReg,
+    /// Why a verdict on the packet's own record is due.
+    pub(super) trigger: VReg,
+    /// How to put a new record in.
+    update_mode: VReg,
+    /// Enter here with `record` to have flags and direction read, and to update.
+    join: Label,
+    /// Enter here to create the record.
+    create: Label,
+    /// Enter here when another processor is replacing the record.
+    wait: Label,
+    /// Enter here without a record.
+    absent: Label,
+}
+
+impl Path<'_> {
+    /// Everything from the parsed packet to its end.
+    pub(super) fn follow(&mut self, packet: &Packet) {
+        let flow_line = self.program.span.clone();
+        self.origin(&flow_line);
+        self.count(Counter::Packet(Reason::Parsed));
+        let now = self.clock();
+        let flow = Flow {
+            sender_is_b: packet.sender_is_b,
+            now,
+            record: self.b.fresh(),
+            flags: self.b.fresh(),
+            backward: self.b.fresh(),
+            until: self.b.fresh(),
+            epoch: self.b.fresh(),
+            ordinal: self.b.fresh(),
+            trigger: self.b.fresh(),
+            update_mode: self.b.fresh(),
+            join: self.b.label(),
+            create: self.b.label(),
+            wait: self.b.label(),
+            absent: self.b.label(),
+        };
+        let update = self.b.label();
+        self.find(&flow, flow.absent);
+        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.b.jump(Cond::Set, flow.flags, RETIRED, flow.wait);
+        self.direction(&flow);
+        self.ask_cached(&flow);
+        let expired = self.b.label();
+        self.idle(&flow, expired);
+        let closed = self.b.label();
+        self.b.jump(Cond::Set, flow.flags, CLOSED, closed);
+
+        self.b.bind(update);
+        self.update(&flow);
+        self.end_and_trigger(&flow);
+
+        self.origin(&flow_line);
+        self.closed(&flow, closed);
+        self.expired(&flow, expired);
+        self.absent(&flow);
+        self.create(&flow);
+        self.b.bind(flow.join);
+        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.direction(&flow);
+        self.b.goto(update);
+        self.wait(&flow);
+    }
+
+    /// Looks the record up.
+    fn find(&mut self, flow: &Flow, missing: Label) {
+        let table = self.b.map(FLOWS);
+        let key = self.key();
+        let record = self.b.call(Helper::MapLookup, &[table, key]);
+        self.b.mov(flow.record, record);
+        self.b.jump(Cond::Eq, flow.record, 0, missing);
+    }
+
+    /// Direction from the record's flags.
+    fn direction(&mut self, flow: &Flow) {
+        match self.program.directions {
+            Directions::One => self.b.mov(flow.backward, 0),
+            Directions::Both => {
+                self.b.mov(flow.backward, flow.flags);
+                self.b.rsh(flow.backward, flag::FORWARD_IS_B.trailing_zeros().cast_signed());
+                self.b.xor(flow.backward, flow.sender_is_b);
+                self.b.and(flow.backward, 1);
+            }
+        }
+    }
+
+    /// The lists' answer from the record's cache, or a new one that is cached; drops or counts what is
+    /// blocked.
+    fn ask_cached(&mut self, flow: &Flow) {
+        let (fresh, stale, listed, on) = (self.b.label(), self.b.label(), self.b.label(), self.b.label());
+        let cache = self.b.copy(flow.record);
+        match self.program.directions {
+            Directions::One => {}
+            Directions::Both => {
+                let offset = self.b.copy(flow.backward);
+                self.b.lsh(offset, Layout::LISTS_SIZE.trailing_zeros().cast_signed());
+                self.b.add(cache, offset);
+            }
+        }
+        let epoch = self.epoch();
+        self.b.mov(flow.epoch, epoch);
+        let cached = self.b.load(Size::DW, cache, LISTS);
+        self.b.jump(Cond::Ne, cached, flow.epoch, stale);
+        self.b.bind(fresh);
+        self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
+        self.b.jump(Cond::Gt, flow.until, flow.now, listed);
+        self.b.goto(on);
+
+        self.b.bind(stale);
+        let until = self.ask_lists();
+        self.b.store(Size::DW, cache, BLOCKED_UNTIL, until);
+        self.b.store(Size::DW, cache, LISTS, flow.epoch);
+        self.b.goto(fresh);
+
+        self.b.bind(listed);
+        self.blocked();
+        self.b.bind(on);
+    }
+
+    /// A packet on the block list: leaves in enforce mode, goes on in monitor mode.
+    fn blocked(&mut self) {
+        let monitor = self.b.label();
+        let drop = self.exit(Exit::Drop);
+        let mode = self.mode();
+        self.b.jump(Cond::Ne, mode, super::maps::MODE_ENFORCE, monitor);
+        self.count(Counter::Blocked);
+        self.b.goto(drop);
+        self.b.bind(monitor);
+        self.count(Counter::WouldBlock);
+    }
+
+    /// Leaves for `expired` when the flow was idle for too long.
+    fn idle(&mut self, flow: &Flow, expired: Label) {
+        let Some(idle) = self.program.idle else { return };
+        let on = self.b.label();
+        let last = self.b.load(Size::DW, flow.record, LAST);
+        // A record that is being created has no last time yet, and a clock may go backwards.
+        self.b.jump(Cond::Gt, last, flow.now, on);
+        let gap = self.b.compute(AluOp::Sub, flow.now, last);
+        match i32::try_from(idle.0) {
+            Ok(limit) => self.b.jump(Cond::Gt, gap, limit, expired),
+            Err(_) => {
+                let limit = self.b.constant(idle.0.cast_signed());
+                self.b.jump(Cond::Gt, gap, limit, expired);
+            }
+        }
+        self.b.bind(on);
+    }
+
+    /// A packet of a closed record.
+    fn closed(&mut self, flow: &Flow, entry: Label) {
+        self.b.bind(entry);
+        let stray = self.exit(Exit::Count(Counter::Stray));
+        if !self.program.tcp {
+            self.b.goto(stray);
+            return;
+        }
+        let flags = self.field(Field::TcpFlags);
+        self.b.and(flags, i32::from(tcp_flags::SYN | tcp_flags::ACK));
+        self.b.jump(Cond::Ne, flags, i32::from(tcp_flags::SYN), stray);
+        let old = self.retire(flow);
+        self.b.jump(Cond::Set, old, RETIRED, flow.wait);
+        self.b.mov(flow.update_mode, ANY);
+        self.b.goto(flow.create);
+    }
+
+    /// A packet after the idle time.
+    fn expired(&mut self, flow: &Flow, entry: Label) {
+        self.b.bind(entry);
+        if self.program.idle.is_none() {
+            return;
+        }
+        let replace = self.b.label();
+        let old = self.retire(flow);
+        self.b.jump(Cond::Set, old, RETIRED, flow.wait);
+        if self.program.triggers.end {
+            self.b.jump(Cond::Set, old, CLOSED, replace);
+            self.judge(flow, Trigger::Idle);
+        }
+        self.b.bind(replace);
+        self.b.mov(flow.update_mode, ANY);
+        self.b.goto(flow.create);
+    }
+
+    /// Marks the record as being replaced; gives its flags before.
+    fn retire(&mut self, flow: &Flow) -> VReg {
+        let bits = self.b.constant(i64::from(RETIRED));
+        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bits);
+        bits
+    }
+
+    /// A packet without a record.
+    fn absent(&mut self, flow: &Flow) {
+        self.b.bind(flow.absent);
+        let epoch = self.epoch();
+        self.b.mov(flow.epoch, epoch);
+        let until = self.ask_lists();
+        self.b.mov(flow.until, until);
+        let listed = self.b.label();
+        let on = self.b.label();
+        self.b.jump(Cond::Gt, flow.until, flow.now, listed);
+        self.b.goto(on);
+        self.b.bind(listed);
+        self.blocked();
+        self.b.bind(on);
+        self.b.mov(flow.update_mode, NO_EXIST);
+        // Falls through to creation.
+    }
+
+    /// Puts a new record in and looks it up.
+    fn create(&mut self, flow: &Flow) {
+        self.b.bind(flow.create);
+        let scratch = self.scratch_value();
+        let image = address(&mut self.b, scratch, self.shared.image);
+        self.write_image(flow, image);
+        let table = self.b.map(FLOWS);
+        let key = self.key();
+        let result = self.b.call(Helper::MapUpdate, &[table, key, image, flow.update_mode]);
+        let lost = self.b.label();
+        self.b.jump(Cond::Ne, result, 0, lost);
+        self.count(Counter::Created);
+        self.b.bind(lost);
+        let none = self.exit(Exit::Count(Counter::NoRecord));
+        self.find(flow, none);
+        // Falls through to the join.
+    }
+
+    fn write_image(&mut self, flow: &Flow, image: VReg) {
+        let layout = self.program.record;
+        for offset in (0..layout.size).step_by(8) {
+            let at = i16::try_from(offset).unwrap_or(i16::MAX);
+            match offset {
+                Layout::FIRST => self.b.store(Size::DW, image, at, flow.now),
+                Layout::FLAGS => {
+                    let flags = self.b.compute(
+                        AluOp::Lsh,
+                        flow.sender_is_b,
+                        flag::FORWARD_IS_B.trailing_zeros().cast_signed(),
+                    );
+                    self.b.store(Size::DW, image, at, flags);
+                }
+                Layout::FORWARD_LISTS => self.b.store(Size::DW, image, at, flow.epoch),
+                _ if at == BLOCKED_UNTIL => self.b.store(Size::DW, image, at, flow.until),
+                _ if Some(offset) == layout.backward_lists => {
+                    self.b.store(Size::DW, image, at, NONE_64.cast_signed() as i32);
+                }
+                _ => self.write_initial(image, offset),
+            }
+        }
+    }
+
+    /// Eight bytes of slots as a new record has them.
+    fn write_initial(&mut self, image: VReg, offset: u32) {
+        let mut word = [0_u8; 8];
+        for slot in &self.program.slots {
+            let initial = slot.initial().to_le_bytes();
+            let bytes = initial.iter().take(slot.width.bytes().min(8) as usize);
+            for (at, byte) in (slot.offset..).zip(bytes) {
+                if let Some(place) = at.checked_sub(offset).and_then(|index| word.get_mut(index as usize)) {
+                    *place = *byte;
+                }
+            }
+        }
+        let at = i16::try_from(offset).unwrap_or(i16::MAX);
+        let value = i64::from_le_bytes(word);
+        match i32::try_from(value) {
+            Ok(small) => self.b.store(Size::DW, image, at, small),
+            Err(_) => {
+                let value = self.b.constant(value);
+                self.b.store(Size::DW, image, at, value);
+            }
+        }
+    }
+
+    /// Another processor is replacing the record: looks again until it has.
+    fn wait(&mut self, flow: &Flow) {
+        self.b.bind(flow.wait);
+        let contended = self.exit(Exit::Count(Counter::Contended));
+        let tries = self.b.constant(0);
+        let again = self.b.here();
+        self.b.add(tries, 1);
+        self.b.jump(Cond::Gt, tries, RETIRE_TRIES.cast_signed(), contended);
+        self.find(flow, flow.absent);
+        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.b.jump(Cond::Set, flow.flags, RETIRED, again);
+        self.b.goto(flow.join);
+    }
+}

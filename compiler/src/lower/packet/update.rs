@@ -1,0 +1,261 @@
+//! Step 7 of [`crate::ir::flow`]: what a packet writes to its record, each write by its atomic operation.
+
+use super::path::{Path, Pending};
+use super::table::{FLAGS, Flow, LAST, PACKETS};
+use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
+use crate::ir::flow::record::flag;
+use crate::ir::flow::{
+    Counter, EXCHANGE_TRIES, Group, Sample, Slot, SlotId, Update, UpdateOp, Width, ranges,
+};
+use crate::lower::code::VReg;
+use crate::spec::typed::{Direction, Field, Filter, TimeUnit};
+
+/// A bounded compare-and-exchange of a minimum or maximum.
+pub(super) struct Exchange {
+    record: VReg,
+    offset: i16,
+    size: Size,
+    /// What stood there; in the tail, what the lost exchange found.
+    current: VReg,
+    sample: VReg,
+    /// When this holds between sample and current, there is nothing to do.
+    settled: Cond,
+}
+
+impl Path<'_> {
+    pub(super) fn update(&mut self, flow: &Flow) {
+        let line = self.program.span.clone();
+        self.origin(&line);
+        let saturated = self.b.label();
+        let ordinal = self.b.constant(1);
+        self.b.atomic(Size::DW, AtomicOp::FetchAdd, flow.record, PACKETS, ordinal);
+        self.b.add(ordinal, 1);
+        self.b.mov(flow.ordinal, ordinal);
+        let previous = if self.program.exchanges_last_time() {
+            let previous = self.b.copy(flow.now);
+            self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, LAST, previous);
+            Some(previous)
+        } else {
+            self.b.store(Size::DW, flow.record, LAST, flow.now);
+            None
+        };
+        let limit = self.b.constant(self.program.sample_limit.cast_signed());
+        self.b.jump(Cond::Gt, flow.ordinal, limit, saturated);
+        let program = self.program;
+        for group in &program.groups {
+            self.group(flow, group, previous);
+        }
+        let past = self.b.label();
+        self.b.goto(past);
+
+        self.origin(&line);
+        self.b.bind(saturated);
+        let bit = self.b.constant(i64::from(flag::SATURATED));
+        self.b.atomic(Size::W, AtomicOp::Or, flow.record, FLAGS, bit);
+        self.count(Counter::Saturated);
+        self.b.bind(past);
+    }
+
+    fn group(&mut self, flow: &Flow, group: &Group, previous: Option<VReg>) {
+        let Some(first) = group.updates.first() else { return };
+        self.origin(&first.span);
+        let skip = self.b.label();
+        self.guard(flow, &group.guard, skip);
+        let previous = match group.clock {
+            None => None,
+            Some(SlotId::LAST_TIME) => previous,
+            Some(clock) => {
+                let offset = self.slot_offset(clock);
+                let before = self.b.copy(flow.now);
+                self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, offset, before);
+                Some(before)
+            }
+        };
+        if let Some(previous) = previous {
+            self.gaps(flow, group, previous);
+        }
+        for update in &group.updates {
+            match update.sample {
+                Sample::Gap(_) | Sample::AnyGap => {}
+                Sample::Packet => self.write(flow, update, None),
+                Sample::Field(field) => {
+                    self.origin(&update.span);
+                    let sample = self.field(field);
+                    self.write(flow, update, Some(sample));
+                }
+            }
+        }
+        self.b.bind(skip);
+    }
+
+    /// Jumps to `skip` when the packet does not pass the filter.
+    fn guard(&mut self, flow: &Flow, filter: &Filter, skip: Label) {
+        match filter.direction {
+            None => {}
+            Some(Direction::Forward) => self.b.jump(Cond::Ne, flow.backward, 0, skip),
+            Some(Direction::Backward) => self.b.jump(Cond::Eq, flow.backward, 0, skip),
+        }
+        let (set, clear) = (filter.flags_set, filter.flags_clear);
+        if set | clear != 0 {
+            let flags = self.field(Field::TcpFlags);
+            self.b.and(flags, i32::from(set | clear));
+            self.b.jump(Cond::Ne, flags, i32::from(set), skip);
+        }
+    }
+
+    /// The updates that take a gap; none without a previous packet.
+    fn gaps(&mut self, flow: &Flow, group: &Group, previous: VReg) {
+        let (none, forwards) = (self.b.label(), self.b.label());
+        self.b.jump(Cond::Eq, previous, -1, none);
+        let gap = self.b.compute(AluOp::Sub, flow.now, previous);
+        self.b.jump(Cond::Ge, flow.now, previous, forwards);
+        self.b.mov(gap, 0);
+        self.b.bind(forwards);
+        for update in &group.updates {
+            match update.sample {
+                Sample::Packet | Sample::Field(_) => {}
+                Sample::AnyGap => self.write(flow, update, None),
+                Sample::Gap(unit) => {
+                    self.origin(&update.span);
+                    let sample = self.gap_in(gap, unit);
+                    self.write(flow, update, Some(sample));
+                }
+            }
+        }
+        self.b.bind(none);
+    }
+
+    /// Nanoseconds in a unit, at most its limit.
+    fn gap_in(&mut self, gap: VReg, unit: TimeUnit) -> VReg {
+        let sample = self.b.copy(gap);
+        match i32::try_from(ranges::unit_nanos(unit)) {
+            Ok(1) | Err(_) => {}
+            Ok(nanos) => self.b.div(sample, nanos),
+        }
+        let within = self.b.label();
+        let limit = ranges::gap_limit(unit).cast_signed();
+        let bound: Operand<VReg> = match i32::try_from(limit) {
+            Ok(small) => Operand::Imm(small),
+            Err(_) => Operand::Reg(self.b.constant(limit)),
+        };
+        self.b.jump(Cond::Le, sample, bound, within);
+        self.b.mov(sample, bound);
+        self.b.bind(within);
+        sample
+    }
+
+    fn slot_offset(&self, slot: SlotId) -> i16 {
+        i16::try_from(self.program.slot(slot).offset).unwrap_or(i16::MAX)
+    }
+
+    /// One write. `sample` is `None` for 1.
+    fn write(&mut self, flow: &Flow, update: &Update, sample: Option<VReg>) {
+        let program = self.program;
+        let slot = program.slot(update.slot);
+        let offset = self.slot_offset(update.slot);
+        let size = size(slot);
+        let sample = match sample {
+            Some(sample) => sample,
+            None => self.b.constant(1),
+        };
+        match update.op {
+            UpdateOp::Count | UpdateOp::Add => {
+                self.b.atomic(size, AtomicOp::Add, flow.record, offset, sample);
+            }
+            UpdateOp::AddSquare => self.add_square(flow, slot, offset, sample),
+            UpdateOp::Min => self.exchange(flow, offset, size, sample, Cond::Ge),
+            UpdateOp::Max => self.exchange(flow, offset, size, sample, Cond::Le),
+            UpdateOp::SetFirst => {
+                let known = self.b.label();
+                let current = self.b.load(size, flow.record, offset);
+                let none = self.none(slot);
+                self.b.jump(Cond::Ne, current, none, known);
+                self.b.compare_exchange(size, flow.record, offset, none, sample);
+                self.b.bind(known);
+            }
+            UpdateOp::SetLast => self.b.store(size, flow.record, offset, sample),
+        }
+    }
+
+    /// The empty content of a slot in a register, zero-extended.
+    fn none(&mut self, slot: &Slot) -> VReg {
+        self.b.constant(slot.initial().cast_signed())
+    }
+
+    fn add_square(&mut self, flow: &Flow, slot: &Slot, offset: i16, sample: VReg) {
+        match slot.width {
+            Width::W32 | Width::W64 => {
+                let square = self.b.compute(AluOp::Mul, sample, sample);
+                self.b.atomic(Size::DW, AtomicOp::Add, flow.record, offset, square);
+            }
+            Width::W128 => {
+                // Samples are below 2^41: with halves h and l, the square is h²·2^64 + 2hl·2^32 + l².
+                let high = self.b.compute(AluOp::Rsh, sample, 32);
+                let low = self.b.copy(sample);
+                self.b.lsh(low, 32);
+                self.b.rsh(low, 32);
+                let cross = self.b.compute(AluOp::Mul, high, low);
+                self.b.lsh(cross, 1);
+                let square = self.b.compute(AluOp::Mul, low, low);
+                let middle = self.b.compute(AluOp::Lsh, cross, 32);
+                self.b.rsh(cross, 32);
+                self.b.mul(high, high);
+                self.b.add(high, cross);
+                self.b.add(square, middle);
+                self.carry(square, middle, high);
+                let before = self.b.copy(square);
+                self.b.atomic(Size::DW, AtomicOp::FetchAdd, flow.record, offset, before);
+                self.b.add(before, square);
+                self.carry(before, square, high);
+                self.b.atomic(Size::DW, AtomicOp::Add, flow.record, offset + 8, high);
+            }
+        }
+    }
+
+    /// Adds one to `high` when the sum, of which `part` is one term, wrapped.
+    fn carry(&mut self, sum: VReg, part: VReg, high: VReg) {
+        let none = self.b.label();
+        self.b.jump(Cond::Ge, sum, part, none);
+        self.b.add(high, 1);
+        self.b.bind(none);
+    }
+
+    /// A minimum or maximum: mostly settled by one load, else by one exchange; the rest is out of the way.
+    fn exchange(&mut self, flow: &Flow, offset: i16, size: Size, sample: VReg, settled: Cond) {
+        let (done, contended) = (self.b.label(), self.b.label());
+        let current = self.b.load(size, flow.record, offset);
+        self.b.jump(settled, sample, current, done);
+        let found = self.b.compare_exchange(size, flow.record, offset, current, sample);
+        self.b.jump(Cond::Ne, found, current, contended);
+        self.b.bind(done);
+        self.pending.push(Pending {
+            entry: contended,
+            back: done,
+            exchange: Exchange { record: flow.record, offset, size, current: found, sample, settled },
+        });
+    }
+
+    /// The tails of updates that lost a race.
+    pub(super) fn pending_updates(&mut self) {
+        self.step("another processor was first");
+        for Pending { entry, back, exchange } in std::mem::take(&mut self.pending) {
+            self.b.bind(entry);
+            let Exchange { record, offset, size, mut current, sample, settled } = exchange;
+            for _ in 1..EXCHANGE_TRIES {
+                self.b.jump(settled, sample, current, back);
+                let found = self.b.compare_exchange(size, record, offset, current, sample);
+                self.b.jump(Cond::Eq, found, current, back);
+                current = found;
+            }
+            self.count(Counter::Contended);
+            self.b.goto(back);
+        }
+    }
+}
+
+fn size(slot: &Slot) -> Size {
+    match slot.width {
+        Width::W32 => Size::W,
+        Width::W64 | Width::W128 => Size::DW,
+    }
+}

@@ -1,0 +1,193 @@
+//! Steps 8 and 9 of [`crate::ir::flow`]: the end of flows, what triggers a verdict, and the model's call.
+
+use super::act;
+use super::path::{Exit, Path, XDP_PASS, copy_words};
+use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS};
+use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
+use crate::ir::flow::record::flag;
+use crate::ir::flow::{Counter, Trigger};
+use crate::ir::packet::tcp_flags;
+use crate::lower::code::VReg;
+use crate::lower::scratch::{LABEL, RULES};
+use crate::spec::typed::{Directions, End, Field};
+
+/// Name of the model's function.
+const MODEL: &str = "nn_infer";
+
+impl Path<'_> {
+    /// Closes the record where the packet ends the flow, judges where a verdict is due, and leaves.
+    pub(super) fn end_and_trigger(&mut self, flow: &Flow) {
+        let (ended, own, no_end) = (self.b.label(), self.b.label(), self.b.label());
+        self.end(ended);
+        self.b.bind(no_end);
+        let pass = self.exit(Exit::Pass);
+        match self.program.triggers.every {
+            Some(every) if every != 0 => {
+                let rest = self.b.copy(flow.ordinal);
+                match i32::try_from(every) {
+                    Ok(_) if every.is_power_of_two() => self.b.and(rest, (every - 1).cast_signed()),
+                    Ok(small) => self.b.modulo(rest, small),
+                    Err(_) => {
+                        let every = self.b.constant(i64::from(every));
+                        self.b.modulo(rest, every);
+                    }
+                }
+                self.b.jump(Cond::Ne, rest, 0, pass);
+                let trigger = self.b.constant(Trigger::Every as i64);
+                self.b.mov(flow.trigger, trigger);
+                self.b.bind(own);
+                self.judge_own(flow);
+            }
+            Some(_) | None => {
+                self.b.goto(pass);
+                if self.judges_ends() {
+                    self.b.bind(own);
+                    self.judge_own(flow);
+                }
+            }
+        }
+        self.ended(flow, ended, own, no_end);
+    }
+
+    fn judges_ends(&self) -> bool {
+        self.program.triggers.end && self.program.tcp && !matches!(self.program.end, End::Never)
+    }
+
+    /// Jumps to `ended` when the packet may end its flow.
+    fn end(&mut self, ended: Label) {
+        let End::On { fin, rst } = self.program.end else { return };
+        if !self.program.tcp {
+            return;
+        }
+        let mut bits = 0;
+        if fin {
+            bits |= tcp_flags::FIN;
+        }
+        if rst {
+            bits |= tcp_flags::RST;
+        }
+        let flags = self.field(Field::TcpFlags);
+        self.b.jump(Cond::Set, flags, i32::from(bits), ended);
+    }
+
+    /// A packet with FIN or RST: marks the record; goes on where that did not close it.
+    fn ended(&mut self, flow: &Flow, entry: Label, own: Label, no_end: Label) {
+        let End::On { fin, rst } = self.program.end else { return };
+        if !self.program.tcp {
+            return;
+        }
+        let line = self.program.span.clone();
+        self.origin(&line);
+        self.b.bind(entry);
+        let close = self.b.label();
+        if fin {
+            let no_fin = self.b.label();
+            let flags = self.field(Field::TcpFlags);
+            self.b.and(flags, i32::from(tcp_flags::FIN));
+            self.b.jump(Cond::Eq, flags, 0, no_fin);
+            // FIN_FORWARD is bit 0, FIN_BACKWARD bit 1.
+            let bit = self.b.copy(flow.backward);
+            self.b.add(bit, 1);
+            let seen = self.b.copy(bit);
+            self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bit);
+            self.b.or(seen, bit);
+            let needed = match self.program.directions {
+                Directions::Both => flag::FIN_FORWARD | flag::FIN_BACKWARD,
+                Directions::One => flag::FIN_FORWARD,
+            };
+            self.b.and(seen, needed.cast_signed());
+            self.b.jump(Cond::Eq, seen, needed.cast_signed(), close);
+            self.b.bind(no_fin);
+        }
+        if rst {
+            let flags = self.field(Field::TcpFlags);
+            self.b.jump(Cond::Set, flags, i32::from(tcp_flags::RST), close);
+        }
+        self.b.goto(no_end);
+        self.b.bind(close);
+        let bit = self.b.constant(i64::from(CLOSED));
+        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bit);
+        if self.judges_ends() {
+            // Whoever closed it judges it.
+            self.b.jump(Cond::Set, bit, CLOSED, no_end);
+            let trigger = self.b.constant(Trigger::End as i64);
+            self.b.mov(flow.trigger, trigger);
+            self.b.goto(own);
+        } else {
+            self.b.goto(no_end);
+        }
+    }
+
+    /// Judges the packet's own record and leaves with what the rules say.
+    fn judge_own(&mut self, flow: &Flow) {
+        let acted = self.judge_record(flow, None);
+        self.b.ret(acted);
+    }
+
+    /// Judges the old record that this packet retires, and keeps the verdict beside the packet's own.
+    pub(super) fn judge(&mut self, flow: &Flow, trigger: Trigger) {
+        self.judge_record(flow, Some(trigger));
+    }
+
+    /// Features, model, counters, actions. Gives the XDP action. `retired` names the trigger of an old record.
+    fn judge_record(&mut self, flow: &Flow, retired: Option<Trigger>) -> VReg {
+        let action = self.b.fresh();
+        let quiet = self.b.label();
+        let scratch = self.scratch_value();
+        let at = if retired.is_some() { self.shared.retired } else { self.shared.own };
+        match retired {
+            Some(trigger) => self.b.store(Size::W, scratch, at.trigger, trigger as i32),
+            None => self.b.store(Size::W, scratch, at.trigger, flow.trigger),
+        }
+        self.b.store(Size::W, scratch, at.acts, 0);
+        self.features(flow.record, scratch);
+        self.step("judge");
+        self.b.call_function(MODEL, &[self.context]);
+        self.count(Counter::Verdicts);
+        self.b.mov(action, XDP_PASS);
+        if self.program.rules.iter().any(|rule| !rule.actions.is_empty()) {
+            let rules = self.b.load(Size::W, scratch, RULES);
+            self.b.jump(Cond::Eq, rules, 0, quiet);
+            self.share_flow(flow, scratch);
+            let which = self.b.constant(i64::from(retired.is_some()));
+            let result = self.b.call_function(act::FUNCTION, &[self.context, which]);
+            self.b.mov(action, result);
+        }
+        self.b.bind(quiet);
+        if retired.is_some() {
+            let model = self.shared.retired_model;
+            for (from, to) in [(LABEL, 0), (RULES, 4)] {
+                let value = self.b.load(Size::W, scratch, from);
+                self.b.store(Size::W, scratch, model + to, value);
+            }
+            let outputs = i16::try_from(self.outputs).unwrap_or(i16::MAX);
+            copy_words(&mut self.b, (scratch, self.scratch.output(0)), (scratch, model + 8), outputs);
+        }
+        action
+    }
+
+    /// What the actions need to know of packet and record.
+    fn share_flow(&mut self, flow: &Flow, scratch: VReg) {
+        self.share_ends(scratch);
+        self.b.store(Size::DW, scratch, self.shared.backward, flow.backward);
+        self.b.store(Size::DW, scratch, self.shared.now, flow.now);
+        for (from, to) in [(FIRST, self.shared.first), (PACKETS, self.shared.packets)] {
+            let value = self.b.load(Size::DW, flow.record, from);
+            self.b.store(Size::DW, scratch, to, value);
+        }
+        // The key's ports and protocol, in the packet's orientation.
+        let ports = self.b.stack_load(Size::DW, self.frame.key, 32);
+        let same = self.b.label();
+        self.b.jump(Cond::Eq, flow.sender_is_b, 0, same);
+        let a = self.b.compute(AluOp::And, ports, 0xffff);
+        self.b.lsh(a, 16);
+        let b = self.b.compute(AluOp::Rsh, ports, 16);
+        self.b.and(b, 0xffff);
+        self.b.rsh(ports, 32);
+        self.b.lsh(ports, 32);
+        self.b.or(ports, a);
+        self.b.or(ports, b);
+        self.b.bind(same);
+        self.b.store(Size::DW, scratch, self.shared.ports, ports);
+    }
+}

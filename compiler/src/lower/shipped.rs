@@ -1,0 +1,75 @@
+//! The shipped module: packet path and model together, everything but the metadata.
+
+use super::network::{self, NetworkCode};
+use super::packet::{self, Options};
+use super::{LowerError, internal};
+use crate::bpf::module::Module;
+use crate::compile::{Plan, Target};
+use crate::diag::codes::check::TOO_LARGE;
+use crate::diag::{Diagnostic, Origin, Outcome};
+
+/// Lowers a plan with a specification to the module that is shipped, or replayed.
+///
+/// # Errors
+///
+/// `E0411` when the plan passes a fixed limit of the kernel. Without a specification the module holds the
+/// model only.
+pub fn shipped(plan: &Plan, target: &Target) -> Outcome<Module> {
+    build(plan, target).map_err(|error| vec![refusal(plan, &error)])
+}
+
+fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
+    let mut code = network::lower(&plan.network, target.network)?;
+    let (Some(flow), Some(spec)) = (&plan.flow, &plan.spec) else {
+        return Ok(assemble(code, None));
+    };
+    let options =
+        Options { clock: target.clock, fragments: target.fragments, chained: !code.stages.is_empty() };
+    let outputs = plan.network.get().output_count();
+    let path = packet::lower(flow, spec, outputs, &mut code.scratch, options)?;
+    Ok(assemble(code, Some(path)))
+}
+
+fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
+    let NetworkCode { infer, stages, maps, data, scratch, .. } = code;
+    let mut module = Module {
+        programs: Vec::new(),
+        functions: vec![infer],
+        maps: vec![scratch.map()],
+        data,
+        metadata: Vec::new(),
+    };
+    if let Some(path) = path {
+        module.programs.push(path.entry);
+        module.functions.extend(path.functions);
+        module.maps.extend(path.maps);
+        module.data.extend(path.data);
+    }
+    // Every program of a chain has the type of the one that enters it.
+    let section = module.programs.first().map(|entry| entry.section.clone());
+    module.programs.extend(stages.into_iter().map(|mut stage| {
+        if let Some(section) = &section {
+            stage.section.clone_from(section);
+        }
+        stage
+    }));
+    module.maps.extend(maps);
+    module
+}
+
+fn refusal(plan: &Plan, error: &LowerError) -> Diagnostic {
+    match error {
+        LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => Diagnostic::new(
+            &TOO_LARGE,
+            Origin::File {
+                file: plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str()).to_owned(),
+            },
+            format!("the program does not fit the kernel: {error}"),
+            "use fewer features, or a model with narrower layers",
+        ),
+        LowerError::OutOfRegisters { .. }
+        | LowerError::UseBeforeDefinition { .. }
+        | LowerError::BrokenFlow { .. }
+        | LowerError::WrongAllocation { .. } => internal(error),
+    }
+}

@@ -1,0 +1,182 @@
+//! The metadata of an object: what the loader, `nnbpfc inspect` and `--like` need to know of it.
+//!
+//! The payload is JSON; the frame around it (magic, version, length, checksum) is [`crate::elf::metadata`]'s.
+//! `docs/object-format.md` describes both for other readers.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::check::Certificate;
+use crate::compile::{Plan, Target};
+use crate::diag::codes::object::METADATA_CONTENT;
+use crate::diag::{Diagnostic, Origin, Outcome};
+use crate::elf::metadata::{frame, read_metadata};
+use crate::ir::{Network, Op};
+use crate::params::layout::Layout;
+use crate::quant::QuantReport;
+use crate::spec::typed::{TimeUnit, Unit};
+
+/// Version of the payload's structure.
+pub const FORMAT: u32 = 1;
+
+/// Everything an object says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    pub format: u32,
+    /// Version of the compiler that wrote it.
+    pub compiler: String,
+    /// The oldest kernel that it was built for.
+    pub kernel: String,
+    /// SHA-256 of the model file, in hexadecimal.
+    pub model_hash: String,
+    pub spec: Option<SpecMetadata>,
+    /// One entry per input of the model.
+    pub features: Vec<FeatureMetadata>,
+    pub labels: Vec<String>,
+    /// SHA-256 of the plan: parameter files carry the same number.
+    pub layout_hash: String,
+    /// Size of one of the two parameter slots.
+    pub slot_bytes: u32,
+    /// The network without its parameters, which are in `.data.nn_params`.
+    pub plan: Network,
+    /// The proved interval of every accumulator and value, for the compiled-in parameters.
+    pub certificate: Certificate,
+    pub quantisation: QuantReport,
+}
+
+/// The specification that the packet path was compiled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecMetadata {
+    pub name: String,
+    pub version: u32,
+    pub sha256: String,
+    /// What each rule does, in order.
+    pub rules: Vec<RuleMetadata>,
+}
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleMetadata {
+    pub label: String,
+    /// In millionths.
+    pub threshold: Option<u32>,
+}
+
+/// One feature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureMetadata {
+    pub name: String,
+    pub unit: Option<String>,
+    pub fraction_bits: u8,
+    /// Raw values that can arise.
+    pub low: i64,
+    pub high: i64,
+}
+
+impl Metadata {
+    /// The metadata of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, target: &Target) -> Self {
+        let network = plan.network.get();
+        let layout = Layout::new(network);
+        let spec = plan.spec.as_ref();
+        Self {
+            format: FORMAT,
+            compiler: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: target.kernel.to_string(),
+            model_hash: hex(&plan.model.hash),
+            spec: spec.map(|spec| SpecMetadata {
+                name: spec.name.clone(),
+                version: spec.version,
+                sha256: hex(&Sha256::digest(spec.source.as_bytes())),
+                rules: spec
+                    .rules
+                    .iter()
+                    .map(|rule| RuleMetadata {
+                        label: spec.labels.get(rule.label).cloned().unwrap_or_default(),
+                        threshold: rule.threshold.map(|probability| probability.0),
+                    })
+                    .collect(),
+            }),
+            features: network
+                .inputs
+                .iter()
+                .enumerate()
+                .map(|(index, input)| FeatureMetadata {
+                    name: input.name.clone(),
+                    unit: spec.and_then(|spec| spec.features.get(index)).map(|feature| unit(feature.unit)),
+                    fraction_bits: input.fraction_bits.0,
+                    low: input.range.low,
+                    high: input.range.high,
+                })
+                .collect(),
+            labels: network.decision.labels.clone(),
+            layout_hash: hex(&layout.hash()),
+            slot_bytes: layout.bytes(),
+            plan: without_parameters(network),
+            certificate: plan.network.certificate().clone(),
+            quantisation: plan.report.clone(),
+        }
+    }
+}
+
+/// The framed bytes of the metadata section.
+#[must_use]
+pub fn encode(metadata: &Metadata) -> Vec<u8> {
+    // The structure has string keys only and no maps, so it always serialises.
+    frame(&serde_json::to_vec(metadata).unwrap_or_default())
+}
+
+/// Reads the metadata of an object; `file` is how the user named it.
+///
+/// # Errors
+///
+/// `E0701` to `E0705` for what is no object of ours, `E0706` for a payload that does not read.
+pub fn decode(object: &[u8], file: &str) -> Outcome<Metadata> {
+    let payload = read_metadata(object, file)?;
+    let metadata: Result<Metadata, _> = serde_json::from_slice(&payload);
+    let reason = match metadata {
+        Ok(metadata) if metadata.format == FORMAT => return Ok(metadata),
+        Ok(metadata) => format!("its format is {}, this program reads {FORMAT}", metadata.format),
+        Err(error) => error.to_string(),
+    };
+    Err(vec![Diagnostic::new(
+        &METADATA_CONTENT,
+        Origin::File { file: file.to_owned() },
+        format!("the metadata does not read: {reason}"),
+        "use the nnbpf and nnbpfc of the release that compiled the object, or compile it again",
+    )])
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn without_parameters(network: &Network) -> Network {
+    let mut plan = network.clone();
+    for op in &mut plan.ops {
+        match op {
+            Op::Quantise(_) => {}
+            Op::Dense(dense) => {
+                dense.weights.clear();
+                dense.bias.clear();
+            }
+        }
+    }
+    plan
+}
+
+fn unit(unit: Unit) -> String {
+    match unit {
+        Unit::Packets => "packets",
+        Unit::Bytes => "bytes",
+        Unit::Plain => "",
+        Unit::Time(TimeUnit::Nanos) => "ns",
+        Unit::Time(TimeUnit::Micros) => "us",
+        Unit::Time(TimeUnit::Millis) => "ms",
+        Unit::Time(TimeUnit::Seconds) => "s",
+    }
+    .to_owned()
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs what the build (and, on request, the tests) need on Debian; says what it does, and does nothing twice.
+# usage: install.sh build|test
+set -euo pipefail
+
+want=${1:-build}
+packages=()
+
+need() { # need COMMAND PACKAGE
+	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || packages+=("$2")
+}
+
+need cc gcc
+need ip iproute2
+need bpftool bpftool
+if [ "$want" = test ]; then
+	need clang clang
+	need llvm-objdump llvm
+	need ethtool ethtool
+	need curl curl
+	[ -e /usr/include/bpf/bpf_helpers.h ] || packages+=(libbpf-dev)
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "missing: ${packages[*]}; run: sudo apt-get install ${packages[*]}" >&2
+		exit 1
+	fi
+	echo "installing: ${packages[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+	if [ "$(id -u)" -eq 0 ] && apt-get install -y -qq rustup >/dev/null 2>&1; then
+		rustup default stable
+	else
+		echo "missing: cargo; install Rust 1.95 or later with rustup, then run this again" >&2
+		exit 1
+	fi
+fi
