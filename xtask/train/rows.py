@@ -44,6 +44,11 @@ class Rows:
     def attack(self):
         return (self.kind != BENIGN).astype(np.int64)
 
+    @property
+    def live(self):
+        """Verdicts that a running program gives; `eof` rows exist in captures only."""
+        return self.trigger != "eof"
+
     def pick(self, mask):
         return Rows(self.names, self.x[mask], self.kind[mask], self.held_out[mask], self.run[mask], self.port[mask],
                     self.trigger[mask], self.flow[mask])

@@ -207,7 +207,7 @@ mod random {
 const SHIPPED: [(&str, &str, usize); 3] = [
     ("cic6", include_str!("../../../specs/cic6.spec"), 6),
     ("dsn24", include_str!("../../../specs/dsn24.spec"), 6),
-    ("ids", include_str!("../../../specs/ids.spec"), 13),
+    ("ids", include_str!("../../../specs/ids.spec"), 14),
 ];
 
 #[test]
