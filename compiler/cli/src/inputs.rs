@@ -92,7 +92,7 @@ impl Files {
             calibration: self.calibration.as_ref().map(Loaded::named),
             resolver: &self.resolver,
         };
-        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like: None };
+        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, ..Options::default() };
         compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
     }
 
