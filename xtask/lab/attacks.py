@@ -9,7 +9,7 @@ import random
 import time
 
 from servers import USER
-from shell import inside
+from shell import Stopped, inside
 
 # Kinds that appear in no training run. Chosen before any model was trained.
 HELD_OUT = ("null-scan", "xmas-scan", "udp-flood", "slow-body", "ftp-brute")
@@ -152,13 +152,18 @@ def attack(lab, host, kinds, seed, folder, processes, deadline, record):
         target = draw.choice(lab.servers(version))
         if kind.endswith("-scan") and kind != "version-scan" and draw.random() < 0.25:
             target = lab.silent(version)
+        if processes.stopped:
+            return
         words = KINDS[kind](draw, target, folder)
         source = lab.address(host, version)
         if kind == "syn-flood" and draw.random() < 0.5:
             source = lab.spoofed(int(host[1:]) * 4 + number)
             words = spoofed_flood(draw, target, folder, source)
         start = time.time_ns()
-        process = processes.start(f"{host}-{number}-{kind}", *inside(lab.namespace(host), *words), cwd=folder)
+        try:
+            process = processes.start(f"{host}-{number}-{kind}", *inside(lab.namespace(host), *words), cwd=folder)
+        except Stopped:
+            return
         while process.poll() is None and time.time() < min(deadline, start / 1e9 + 60):
             time.sleep(0.2)
         processes.end(process)

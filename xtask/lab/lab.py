@@ -128,6 +128,9 @@ def main():
         print("interrupted", file=sys.stderr)
         return 1
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # A second signal must not interrupt the way back.
+            signal.signal(number, signal.SIG_IGN)
         processes.end_all()
         topology.remove(lab)
         truth.close()

@@ -6,6 +6,7 @@ Not here: which commands are run (topology.py, servers.py, clients.py, attacks.p
 import os
 import signal
 import subprocess
+import threading
 import time
 
 
@@ -22,24 +23,37 @@ def inside(namespace, *words):
     return ("ip", "netns", "exec", namespace, *words)
 
 
+class Stopped(Exception):
+    """The run is being taken down: nothing may start any more."""
+
+
 class Processes:
     """Every process that outlives one call, so that all of them are ended, by their own group only."""
 
     def __init__(self, folder):
         self.folder = folder
         self.started = []
+        self.lock = threading.Lock()
+        self.stopped = False
 
     def start(self, name, *words, **keywords):
         """Starts a process in a group of its own, with its output in `<folder>/<name>.log`."""
-        with open(os.path.join(self.folder, f"{name}.log"), "ab") as log:
-            process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **keywords
-            )
-        self.started.append((name, process))
+        with self.lock:
+            if self.stopped:
+                raise Stopped
+            with open(os.path.join(self.folder, f"{name}.log"), "ab") as log:
+                process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **keywords
+                )
+            self.started.append(process)
         return process
 
     def end(self, process, grace=3.0):
-        """Asks a group to end, then insists."""
+        """Asks a group to end, then insists; once only, because its number may be another's later."""
+        with self.lock:
+            if process not in self.started:
+                return
+            self.started.remove(process)
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(process.pid, number)
@@ -53,6 +67,8 @@ class Processes:
         process.poll()
 
     def end_all(self):
-        for _, process in reversed(self.started):
+        with self.lock:
+            self.stopped = True
+            left = self.started[::-1]
+        for process in left:
             self.end(process)
-        self.started.clear()
