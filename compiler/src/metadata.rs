@@ -10,9 +10,11 @@ use crate::check::Certificate;
 use crate::compile::{Plan, Target};
 use crate::diag::codes::object::METADATA_CONTENT;
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::elf::metadata::{frame, read_metadata};
+use crate::elf::metadata::read_metadata;
 use crate::ir::{Network, Op};
+use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
+use crate::params::slot;
 use crate::quant::QuantReport;
 use crate::spec::typed::{TimeUnit, Unit};
 
@@ -120,11 +122,11 @@ impl Metadata {
     }
 }
 
-/// The framed bytes of the metadata section.
+/// The payload of the metadata section; [`crate::elf::write`] puts the frame around it.
 #[must_use]
 pub fn encode(metadata: &Metadata) -> Vec<u8> {
     // The structure has string keys only and no maps, so it always serialises.
-    frame(&serde_json::to_vec(metadata).unwrap_or_default())
+    serde_json::to_vec(metadata).unwrap_or_default()
 }
 
 /// Reads the metadata of an object; `file` is how the user named it.
@@ -133,8 +135,16 @@ pub fn encode(metadata: &Metadata) -> Vec<u8> {
 ///
 /// `E0701` to `E0705` for what is no object of ours, `E0706` for a payload that does not read.
 pub fn decode(object: &[u8], file: &str) -> Outcome<Metadata> {
-    let payload = read_metadata(object, file)?;
-    let metadata: Result<Metadata, _> = serde_json::from_slice(&payload);
+    from_payload(&read_metadata(object, file)?, file)
+}
+
+/// Reads the payload, whose frame was checked when it was taken out of the object.
+///
+/// # Errors
+///
+/// `E0706` for a payload that does not read.
+pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
+    let metadata: Result<Metadata, _> = serde_json::from_slice(payload);
     let reason = match metadata {
         Ok(metadata) if metadata.format == FORMAT => return Ok(metadata),
         Ok(metadata) => format!("its format is {}, this program reads {FORMAT}", metadata.format),
@@ -146,6 +156,31 @@ pub fn decode(object: &[u8], file: &str) -> Outcome<Metadata> {
         format!("the metadata does not read: {reason}"),
         "use the nnbpf and nnbpfc of the release that compiled the object, or compile it again",
     )])
+}
+
+/// A network of the plan with the parameters of a file, as unproved as its bytes: check it.
+///
+/// `None` when the file is not for this plan, or when its slot is none that the compiler would write for these
+/// parameters: words that belong to no parameter must be zero, because the proof knows nothing of them.
+#[must_use]
+pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Network> {
+    let mut plan = metadata.plan.clone();
+    for op in &mut plan.ops {
+        match op {
+            Op::Quantise(_) => {}
+            Op::Dense(dense) => {
+                dense.weights = vec![0; dense.rows.checked_mul(dense.columns)?];
+                dense.bias = vec![0; dense.rows];
+            }
+        }
+    }
+    let layout = Layout::new(&plan).hash();
+    if layout != params.layout_hash || hex(&layout) != metadata.layout_hash {
+        return None;
+    }
+    let mut network = slot::read(&plan, &params.slot)?;
+    network.decision.unit = params.unit;
+    (slot::bytes(&network) == params.slot).then_some(network)
 }
 
 /// Lower-case hexadecimal digits.

@@ -16,6 +16,7 @@ pub mod hot_update;
 pub mod hosts;
 pub mod pins;
 pub mod installation;
+pub mod events;
 mod sys;
 
 pub use load::{Kernel, LoadError, Loaded, Program};

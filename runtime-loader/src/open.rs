@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::diag::codes::object as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
-use nnbpf_compiler::elf::{metadata, read};
+use nnbpf_compiler::elf::metadata::read_metadata;
+use nnbpf_compiler::elf::read;
+use nnbpf_compiler::metadata::{self, Metadata};
 
 /// An object file that was read and checked.
 #[derive(Debug, Clone)]
@@ -13,7 +15,9 @@ pub struct Opened {
     pub bytes: Vec<u8>,
     pub inventory: read::Inventory,
     /// Payload of the metadata section.
-    pub metadata: Vec<u8>,
+    pub payload: Vec<u8>,
+    /// What it says.
+    pub metadata: Metadata,
 }
 
 /// An object file that cannot be used.
@@ -52,6 +56,7 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
 
 fn check(bytes: Vec<u8>, file: &str) -> Outcome<Opened> {
     let inventory = read::read(&bytes, file)?;
-    let metadata = metadata::read_metadata(&bytes, file)?;
-    Ok(Opened { bytes, inventory, metadata })
+    let payload = read_metadata(&bytes, file)?;
+    let metadata = metadata::from_payload(&payload, file)?;
+    Ok(Opened { bytes, inventory, payload, metadata })
 }

@@ -5,6 +5,7 @@
 //! | `programs/NAME` | every program |
 //! | `maps/NAME` | every map and data section; a dot is written `_`, because bpffs refuses dots |
 //! | `metadata` | an array with one value: the payload of the object's metadata section |
+//! | `parameters` | an array with one value per slot: which model its parameters came from |
 //! | `link` | the attachment; removing it detaches the program |
 
 use std::io;
@@ -22,10 +23,11 @@ pub struct PinDirectory {
 }
 
 impl PinDirectory {
-    /// The default place for an interface.
+    /// The default place for an interface. bpffs refuses dots, so `eth0.7` lives in `eth0%2e7`; no two
+    /// interfaces share a place.
     #[must_use]
     pub fn of_interface(interface: &str) -> Self {
-        Self { path: Path::new(ROOT).join(interface.replace('.', "_")) }
+        Self { path: Path::new(ROOT).join(interface.replace('%', "%25").replace('.', "%2e")) }
     }
 
     /// A place that the user chose.
@@ -72,6 +74,11 @@ impl PinDirectory {
         self.path.join("metadata")
     }
 
+    #[must_use]
+    pub fn parameters(&self) -> PathBuf {
+        self.path.join("parameters")
+    }
+
     /// Where a map or data section is pinned.
     #[must_use]
     pub fn map(&self, name: &str) -> PathBuf {
@@ -110,6 +117,21 @@ impl PinDirectory {
     pub(crate) fn remove_empty_root(&self) {
         if self.path.parent() == Some(Path::new(ROOT)) {
             let _in_use = std::fs::remove_dir(ROOT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PinDirectory;
+
+    #[test]
+    fn no_two_interfaces_share_a_place() {
+        let names = ["eth0.7", "eth0_7", "eth0%2e7", "eth07", "eth0%7"];
+        let places = names.map(|name| PinDirectory::of_interface(name).path().to_owned());
+        for (index, place) in places.iter().enumerate() {
+            assert!(!place.to_string_lossy().contains('.'), "{}", place.display());
+            assert!(!places.iter().skip(index + 1).any(|other| other == place), "{}", place.display());
         }
     }
 }

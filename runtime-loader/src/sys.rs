@@ -9,6 +9,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// `enum bpf_cmd`.
 #[derive(Clone, Copy)]
@@ -300,6 +301,23 @@ pub(crate) fn ktime_ns() -> io::Result<u64> {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
     Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+}
+
+/// Waits until there is something to read, at most so long; without a limit, for ever.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<()> {
+    let mut waiting = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // Rounded up, so that a wait of less than a millisecond is none of zero.
+    let limit =
+        limit.map_or(-1, |limit| i32::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+    // SAFETY: one initialised structure, not shared.
+    let result = unsafe { libc::poll(&raw mut waiting, 1, limit) };
+    if result >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        error => Err(error),
+    }
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 charge maps to. A refusal is left to the

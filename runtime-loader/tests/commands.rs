@@ -1,137 +1,23 @@
-//! The `nnbpf` command on a veth pair, with real packets.
+//! The `nnbpf` command with a real object on a veth pair: installing, removing, refusing.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod common;
-#[path = "common/filter.rs"]
-mod filter;
+#[path = "common/built.rs"]
+mod built;
 #[path = "common/net.rs"]
 mod net;
+#[path = "common/setup.rs"]
+mod setup;
 
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use nnbpf_compiler::elf;
-use nnbpf_compiler::params::file::{self, ParamsFile};
 use nnbpf_runtime_loader::installation::Installation;
 use nnbpf_runtime_loader::pins::PinDirectory;
-
-/// Our object in a file, and a directory in bpffs that no other test uses.
-struct Setup {
-    lab: net::Lab,
-    pins: PathBuf,
-    files: tempfile::TempDir,
-}
-
-impl Setup {
-    fn new(name: &str) -> Self {
-        let lab = net::Lab::new(name);
-        let pins = PathBuf::from(format!("/sys/fs/bpf/{}", lab.inside));
-        let files = tempfile::tempdir().unwrap();
-        std::fs::write(files.path().join("ids.o"), elf::write(&filter::filter()).unwrap()).unwrap();
-        Self { lab, pins, files }
-    }
-
-    fn object(&self) -> String {
-        self.files.path().join("ids.o").display().to_string()
-    }
-
-    /// Runs a command on this installation.
-    fn run(&self, arguments: &[&str]) -> Output {
-        let pins = self.pins.display().to_string();
-        self.lab.nnbpf(&[arguments, &["--pin", &pins]].concat())
-    }
-
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "nnbpf {arguments:?}: {error}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn load(&self, more: &[&str]) {
-        let object = self.object();
-        self.done(&[&["load", &object, "--iface", net::INTERFACE, "--mode", "skb"], more].concat());
-    }
-
-    /// Passed and dropped datagrams and the sum of parameters.
-    fn counters(&self) -> Vec<u64> {
-        let installation = Installation::open(PinDirectory::at(&self.pins)).unwrap();
-        installation.status().unwrap().counters
-    }
-
-    /// What one datagram to `address` adds to the counters of passed and dropped ones.
-    fn fate(&self, address: &str) -> (u64, u64) {
-        let before = self.counters();
-        // The first datagram may wait for an answer of the neighbour's; it is delivered when that comes.
-        self.lab.send(address);
-        for _ in 0..200 {
-            let after = self.counters();
-            if after[0] + after[1] > before[0] + before[1] {
-                return (after[0] - before[0], after[1] - before[1]);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        (0, 0)
-    }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.pins.join("link"));
-        let _ = std::fs::remove_dir_all(&self.pins);
-    }
-}
-
-fn refusal(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-const V4: &str = "10.99.0.1";
-const V6: &str = "fd99::1";
-const PASSED: (u64, u64) = (1, 0);
-const DROPPED: (u64, u64) = (0, 1);
-
-#[test]
-fn a_blocked_host_is_dropped_in_enforce_mode() {
-    if common::skip("a_blocked_host_is_dropped_in_enforce_mode") {
-        return;
-    }
-    let setup = Setup::new("enforce");
-    setup.load(&["--enforce"]);
-    for (to, from) in [(V4, "10.99.0.2"), (V6, "fd99::2")] {
-        assert_eq!(setup.fate(to), PASSED);
-        setup.done(&["block", from, "--for", "10min"]);
-        assert_eq!(setup.fate(to), DROPPED);
-        // Allowed hosts win.
-        setup.done(&["allow", from]);
-        assert_eq!(setup.fate(to), PASSED);
-        setup.done(&["allow", from, "--remove"]);
-        assert_eq!(setup.fate(to), DROPPED);
-        let status = setup.done(&["status"]);
-        assert!(status.contains(&format!("blocked     {from} for 600 s")), "{status}");
-        setup.done(&["unblock", from]);
-        assert_eq!(setup.fate(to), PASSED);
-    }
-    let status = setup.done(&["status"]);
-    assert!(status.contains("interface   veth0") && status.contains("mode        enforce"), "{status}");
-    assert!(status.contains("list epoch  8"), "{status}");
-}
-
-#[test]
-fn monitor_mode_passes_everything() {
-    if common::skip("monitor_mode_passes_everything") {
-        return;
-    }
-    let setup = Setup::new("monitor");
-    setup.load(&[]);
-    setup.done(&["block", "10.99.0.2"]);
-    assert_eq!(setup.fate(V4), PASSED);
-    assert!(setup.done(&["status"]).contains("mode        monitor"));
-    assert!(setup.done(&["unblock", "10.0.0.1"]).contains("was not blocked"));
-}
+use setup::{Fate, Setup, refusal};
 
 #[test]
 fn unload_leaves_nothing_behind() {
@@ -153,63 +39,43 @@ fn unload_leaves_nothing_behind() {
 }
 
 #[test]
-fn new_parameters_act_while_packets_flow() {
-    if common::skip("new_parameters_act_while_packets_flow") {
+fn status_tells_everything() {
+    if common::skip("status_tells_everything") {
         return;
     }
-    let setup = Setup::new("update");
-    setup.load(&[]);
-    assert_eq!(setup.fate(V4), PASSED);
-    assert_eq!(setup.counters()[2], 1);
-    for (generation, parameter) in [(1, 1000_u64), (2, 1_000_000)] {
-        let installation = Installation::open(PinDirectory::at(&setup.pins)).unwrap();
-        let active = installation.update(&parameter.to_le_bytes()).unwrap();
-        assert_eq!((active.generation, u64::from(active.index)), (generation, generation % 2));
-        drop(installation);
-        let before = setup.counters()[2];
-        assert_eq!(setup.fate(V4), PASSED);
-        assert_eq!(setup.counters()[2] - before, parameter);
+    let setup = Setup::new("status");
+    setup.load(&["--enforce"]);
+    let wire = setup.lab.wire("10.99.0.2", "10.99.0.1");
+    assert_eq!(setup.fate(&wire), Fate::Arrived);
+    setup.done(&["block", "192.0.2.7", "--for", "10min"]);
+    setup.done(&["block", "fd00::7"]);
+    setup.done(&["allow", "10.0.0.0/8"]);
+    let text = setup.done(&["status"]);
+    for line in [
+        "interface   veth0",
+        "mode        enforce",
+        "parameters  generation 1, slot 0",
+        "flows       1 of 1024",
+        "blocked     192.0.2.7 for 600 s",
+        "blocked     fd00::7\n",
+        "allowed     10.0.0.0/8",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
     }
-    let status = setup.done(&["status"]);
-    assert!(status.contains("generation 2, slot 0"), "{status}");
-    let installation = Installation::open(PinDirectory::at(&setup.pins)).unwrap();
-    let error = installation.update(&[0; 7]).unwrap_err();
-    assert_eq!(error.diagnostic().code.id, "E0817");
-}
-
-#[test]
-fn parameter_files_are_checked_before_the_kernel_sees_them() {
-    if common::skip("parameter_files_are_checked_before_the_kernel_sees_them") {
-        return;
+    let json: serde_json::Value = serde_json::from_str(&setup.done(&["status", "--json"])).unwrap();
+    let status = &json[0];
+    assert_eq!(status["interface"], "veth0");
+    assert_eq!((&status["mode"], &status["generation"]), (&"enforce".into(), &1.into()));
+    assert_eq!((&status["flows"], &status["flow_capacity"]), (&1.into(), &1024.into()));
+    assert_eq!(status["blocked"][0]["host"], "192.0.2.7");
+    assert_eq!(status["blocked"][1]["seconds"], serde_json::Value::Null);
+    assert_eq!(status["allowed"][0], "10.0.0.0/8");
+    let counters = &status["counters"];
+    for (name, count) in [("parsed", 1), ("created", 1), ("verdicts", 1), ("dropped", 0), ("blocked", 0)] {
+        assert_eq!(counters[name], count, "{name}: {counters}");
     }
-    let setup = Setup::new("params");
-    setup.load(&[]);
-    let path = setup.files.path().join("new.params").display().to_string();
-    let write = |layout: u8, slot: &[u8]| {
-        let params =
-            ParamsFile { layout_hash: [layout; 32], model_hash: [9; 32], unit: 1.0, slot: slot.to_vec() };
-        std::fs::write(&path, file::write(&params)).unwrap();
-    };
-    write(7, &5000_u64.to_le_bytes());
-    assert!(setup.done(&["update", &path]).contains("generation 1: slot 1 is active"));
-    let before = setup.counters()[2];
-    assert_eq!(setup.fate(V4), PASSED);
-    assert_eq!(setup.counters()[2] - before, 5000);
-
-    // Another plan, another size, another content than the checksum says, and no file at all.
-    write(8, &1_u64.to_le_bytes());
-    let error = refusal(&setup.run(&["update", &path]));
-    assert!(error.contains("E0817") && error.contains("another plan"), "{error}");
-    write(7, &[0; 16]);
-    let error = refusal(&setup.run(&["update", &path]));
-    assert!(error.contains("E0817") && error.contains("8 bytes"), "{error}");
-    let mut damaged = std::fs::read(&path).unwrap();
-    damaged[100] ^= 1;
-    std::fs::write(&path, damaged).unwrap();
-    assert!(refusal(&setup.run(&["update", &path])).contains("checksum"));
-    std::fs::remove_file(&path).unwrap();
-    assert!(refusal(&setup.run(&["update", &path])).contains("cannot read"));
-    assert!(setup.done(&["status"]).contains("generation 1, slot 1"));
+    let hash = nnbpf_compiler::metadata::hex(&setup.plan.model.hash);
+    assert_eq!(status["model_hash"], hash);
 }
 
 #[test]
@@ -232,7 +98,7 @@ fn a_load_that_fails_leaves_nothing_behind() {
     setup.done(&["unload"]);
 
     // A place outside of bpffs.
-    let outside = setup.files.path().join("pins").display().to_string();
+    let outside = setup.file("pins");
     let output = setup.lab.nnbpf(&["load", &object, "--iface", net::INTERFACE, "--pin", &outside]);
     assert!(refusal(&output).contains("E0811"));
     // A name that bpffs refuses.
@@ -246,6 +112,75 @@ fn a_load_that_fails_leaves_nothing_behind() {
     assert!(!setup.pins.exists());
 }
 
+/// A load that is killed at any moment leaves what one `nnbpf unload` removes.
+#[test]
+fn a_load_that_is_killed_is_cleaned_up_by_unload() {
+    if common::skip("a_load_that_is_killed_is_cleaned_up_by_unload") {
+        return;
+    }
+    let setup = Setup::new("killed");
+    let start = Instant::now();
+    setup.load(&[]);
+    let whole = start.elapsed();
+    setup.done(&["unload"]);
+    let (pins, object) = (setup.pins.display().to_string(), setup.object());
+    const MOMENTS: u32 = 16;
+    let mut left_behind = 0;
+    for moment in 0..MOMENTS {
+        let mut load = setup.lab.enter(env!("CARGO_BIN_EXE_nnbpf"));
+        let arguments = ["load", &object, "--iface", net::INTERFACE, "--mode", "skb", "--pin", &pins];
+        let mut load = load.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * moment / MOMENTS);
+        load.kill().unwrap();
+        load.wait().unwrap();
+        if setup.pins.exists() {
+            left_behind += 1;
+            setup.done(&["unload"]);
+        }
+        assert!(!setup.pins.exists());
+    }
+    // Nothing is attached: a load in the ordinary way works.
+    setup.load(&[]);
+    setup.done(&["unload"]);
+    eprintln!("{left_behind} of {MOMENTS} loads left something");
+
+    // What a load leaves that is killed right after it made the directory.
+    std::fs::create_dir_all(setup.pins.join("maps")).unwrap();
+    let error = refusal(&setup.run(&["status"]));
+    assert!(error.contains("E0820") && error.contains("nnbpf unload --pin"), "{error}");
+    setup.done(&["unload"]);
+    assert!(!setup.pins.exists());
+}
+
+#[test]
+fn interfaces_whose_names_differ_in_a_dot_only() {
+    if common::skip("interfaces_whose_names_differ_in_a_dot_only") {
+        return;
+    }
+    let setup = Setup::new("dots");
+    let name = |dot: char| format!("t{}{dot}7", std::process::id() % 100_000);
+    let object = setup.object();
+    for dot in ['.', '_'] {
+        let lab = net::Lab::with(&format!("dots-{}", u32::from(dot)), &name(dot));
+        // No `--pin`: these use the default place.
+        let nnbpf = |arguments: &[&str]| {
+            let output = lab.nnbpf(&[arguments, &["--iface", &name(dot)]].concat());
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        nnbpf(&["load", &object]);
+        assert!(PinDirectory::of_interface(&name(dot)).path().exists());
+        if dot == '_' {
+            // Both are in place.
+            for dot in ['.', '_'] {
+                let pins = PinDirectory::of_interface(&name(dot));
+                Installation::open(pins).unwrap().remove().unwrap();
+            }
+        } else {
+            nnbpf(&["status"]);
+        }
+    }
+}
+
 #[test]
 fn what_is_no_host_is_refused() {
     let nnbpf = || std::process::Command::new(env!("CARGO_BIN_EXE_nnbpf"));
@@ -256,4 +191,49 @@ fn what_is_no_host_is_refused() {
     // Wrong usage is another exit status.
     assert_eq!(nnbpf().arg("load").output().unwrap().status.code(), Some(2));
     assert_eq!(nnbpf().args(["block", "::1", "--for", "10"]).output().unwrap().status.code(), Some(2));
+}
+
+/// One reader at a time; what nobody has read waits.
+#[test]
+fn events_have_one_reader() {
+    if common::skip("events_have_one_reader") {
+        return;
+    }
+    let setup = Setup::new("events");
+    setup.load(&[]);
+    setup.update(1);
+    let wire = setup.lab.wire("10.99.0.2", "10.99.0.1");
+    assert_eq!(setup.fate(&wire), Fate::Arrived);
+    let wire = setup.lab.wire("fd99::2", "fd99::1");
+    assert_eq!(setup.fate(&wire), Fate::Arrived);
+    let text = setup.done(&["events", "--count", "1"]);
+    let told = "every  udp 10.99.0.2:9000 > 10.99.0.1:9000  attack";
+    assert!(text.contains(told) && text.contains("drop+block+report"), "{text}");
+
+    let text = setup.done(&["events", "--for", "0s", "--json"]);
+    let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&event["src"], &event["dst"]), (&"fd99::2".into(), &"fd99::1".into()));
+    assert_eq!((&event["sport"], &event["dport"]), (&9000.into(), &9000.into()));
+    assert_eq!((&event["label"], &event["trigger"]), (&"attack".into(), &"every".into()));
+    assert_eq!((&event["packets"], &event["proto"]), (&1.into(), &17.into()));
+    assert_eq!(event["generation"], 2);
+    assert_eq!(event["outputs"], serde_json::json!([0, 1]));
+    let difference = setup.plan.network.get().decision.unit;
+    let score = 1.0 / (1.0 + (-difference).exp());
+    assert!((event["score"].as_f64().unwrap() - score).abs() < 1e-9, "{event}");
+    // The time of day, now.
+    let shown = event["time"].as_str().unwrap();
+    let today = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H"]).output().unwrap();
+    assert!(shown.starts_with(String::from_utf8(today.stdout).unwrap().trim()), "{shown}");
+
+    let installation = Installation::open(PinDirectory::at(&setup.pins)).unwrap();
+    let first = nnbpf_runtime_loader::events::Events::open(installation).unwrap();
+    let error = refusal(&setup.run(&["events", "--count", "1"]));
+    assert!(error.contains("E0819"), "{error}");
+    // The other commands go on.
+    setup.done(&["status"]);
+    drop(first);
+    let begin = Instant::now();
+    assert_eq!(setup.done(&["events", "--for", "1s"]), "");
+    assert!(begin.elapsed() >= Duration::from_secs(1));
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
+#[path = "common/modules.rs"]
+mod modules;
 #[path = "common/sample.rs"]
 mod sample;
 
@@ -173,7 +175,7 @@ fn a_verifier_refusal_names_the_line() {
     }
     let mut module = sample::sample();
     let code = vec![ldx(Size::DW, Reg::R0, Reg::R1, 1000), exit()];
-    module.programs.push(common::function("nn_wrong", "xdp", code));
+    module.programs.push(modules::function("nn_wrong", "xdp", code));
     let error = Kernel::load(&elf::write(&module).unwrap()).unwrap_err();
     let diagnostics = error.diagnostics("ids.o");
     assert_eq!(diagnostics[0].code.id, "E0803");

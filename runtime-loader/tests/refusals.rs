@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
+#[path = "common/modules.rs"]
+mod modules;
 #[path = "common/sample.rs"]
 mod sample;
 
@@ -62,9 +64,9 @@ fn maps_that_the_kernel_refuses_e0802_e0804() {
         let rows = module.maps.iter_mut().find(|map| map.name == "nn_rows").unwrap();
         // BTF carries the number as the length of an array of int, which must stay below 4 GiB.
         rows.max_entries = 1 << 29;
-        rows.value = Some(common::structure(
+        rows.value = Some(modules::structure(
             "row",
-            &[("value", 0, nnbpf_compiler::bpf::module::Type::Array(Box::new(common::u32_type()), 1 << 20))],
+            &[("value", 0, nnbpf_compiler::bpf::module::Type::Array(Box::new(modules::u32_type()), 1 << 20))],
         ));
     });
     assert_eq!(code_of(&too_large), "E0804", "{too_large}");

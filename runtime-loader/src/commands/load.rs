@@ -53,8 +53,7 @@ impl Load {
             Some(XdpMode::Native) => AttachMode::Native,
         };
         let mode = if self.enforce { Mode::Enforce } else { Mode::Monitor };
-        let installation =
-            install(&loaded, &opened.metadata, &self.iface, attach, mode, pins).map_err(refused)?;
+        let installation = install(&loaded, &opened, &self.iface, attach, mode, pins).map_err(refused)?;
         let does = if self.enforce { "enforcing" } else { "monitoring" };
         println!("{}: {does}, pinned at {}", self.iface, installation.pins().path().display());
         Ok(())

@@ -2,9 +2,11 @@
 
 mod allow;
 mod block;
+mod events;
 mod load;
 mod status;
 mod target;
+mod time;
 mod unblock;
 mod unload;
 mod update;
@@ -26,6 +28,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Load(load::Load),
     Status(status::Status),
+    Events(events::Events),
     Update(update::Update),
     Allow(allow::Allow),
     Block(block::Block),
@@ -38,6 +41,7 @@ impl Command {
         match self {
             Self::Load(command) => command.run(),
             Self::Status(command) => command.run(),
+            Self::Events(command) => command.run(),
             Self::Update(command) => command.run(),
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use nnbpf_compiler::diag::Outcome;
-use nnbpf_runtime_loader::installation::{self, Attachment, Installation, Mode};
+use nnbpf_compiler::metadata::hex;
+use nnbpf_runtime_loader::installation::{Attachment, Installation, Mode, Status as Snapshot};
 use nnbpf_runtime_loader::permission;
 use nnbpf_runtime_loader::pins::PinDirectory;
+use serde_json::{Value, json};
 
 use super::refused;
 use super::target::Target;
@@ -13,50 +15,62 @@ use super::target::Target;
 /// Show what is installed: mode, parameters, flows, host lists, counters.
 #[derive(clap::Args)]
 pub(crate) struct Status {
+    /// Print a JSON array with an object per installation.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
 
 impl Status {
     pub(crate) fn run(&self) -> Outcome<()> {
+        let mut all = Vec::new();
         if self.target.is_named() {
-            let status = self.target.open()?.status().map_err(refused)?;
-            show(&status);
-            return Ok(());
+            all.push(self.target.open()?.status().map_err(refused)?);
+        } else {
+            permission::check().map_err(|error| vec![error.diagnostic()])?;
+            for pins in PinDirectory::all() {
+                let installation = Installation::open(pins).map_err(refused)?;
+                all.push(installation.status().map_err(refused)?);
+            }
         }
-        permission::check().map_err(|error| vec![error.diagnostic()])?;
-        let all = PinDirectory::all();
-        if all.is_empty() {
+        if self.json {
+            println!("{:#}", Value::Array(all.iter().map(in_json).collect()));
+        } else if all.is_empty() {
             println!("nothing is installed");
-        }
-        for pins in all {
-            let installation = Installation::open(pins).map_err(refused)?;
-            show(&installation.status().map_err(refused)?);
+        } else {
+            all.iter().for_each(show);
         }
         Ok(())
     }
 }
 
-fn show(status: &installation::Status) {
+fn mode(status: &Snapshot) -> &'static str {
+    match status.config.mode {
+        Mode::Monitor => "monitor",
+        Mode::Enforce => "enforce",
+    }
+}
+
+fn show(status: &Snapshot) {
     let interface = match &status.attachment {
         Attachment::Interface(name) => name.as_str(),
         Attachment::Detached => "not attached",
     };
-    let mode = match status.config.mode {
-        Mode::Monitor => "monitor",
-        Mode::Enforce => "enforce",
-    };
     println!("{}", status.directory);
     println!("  interface   {interface}");
-    println!("  mode        {mode}");
+    println!("  mode        {}", mode(status));
     if let Some(active) = status.active {
         println!("  parameters  generation {}, slot {}", active.generation, active.index);
+        match status.provenance {
+            Some(provenance) => println!("  model       {}", hex(&provenance.model_hash)),
+            None => println!("  model       not known: the parameters were not written by nnbpf"),
+        }
     }
     println!("  programs    {}", status.programs.join(" "));
     if let Some((records, capacity)) = status.flows {
         println!("  flows       {records} of {capacity}");
     }
-    println!("  list epoch  {}", status.config.epoch);
     for prefix in &status.allowed {
         println!("  allowed     {prefix}");
     }
@@ -66,10 +80,34 @@ fn show(status: &installation::Status) {
             Some(left) => println!("  blocked     {host} for {} s", seconds(*left)),
         }
     }
-    if !status.counters.is_empty() {
-        let counters: Vec<String> = status.counters.iter().map(u64::to_string).collect();
-        println!("  counters    {}", counters.join(" "));
+    for (name, count) in &status.counters {
+        println!("  {name:20} {count:>12}");
     }
+}
+
+fn in_json(status: &Snapshot) -> Value {
+    let counters = status.counters.iter().map(|(name, count)| ((*name).to_owned(), json!(count)));
+    let blocked = status
+        .blocked
+        .iter()
+        .map(|(host, left)| json!({ "host": host.to_string(), "seconds": left.map(seconds) }));
+    json!({
+        "directory": status.directory,
+        "interface": match &status.attachment {
+            Attachment::Interface(name) => Some(name),
+            Attachment::Detached => None,
+        },
+        "mode": mode(status),
+        "generation": status.active.map(|active| active.generation),
+        "slot": status.active.map(|active| active.index),
+        "model_hash": status.provenance.map(|provenance| hex(&provenance.model_hash)),
+        "programs": status.programs,
+        "flows": status.flows.map(|(records, _)| records),
+        "flow_capacity": status.flows.map(|(_, capacity)| capacity),
+        "allowed": status.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "blocked": blocked.collect::<Vec<_>>(),
+        "counters": counters.collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 /// Rounded up, so that a host that is still blocked never shows zero.

@@ -9,6 +9,10 @@ pub(super) const SECTION: &str = ".data.nn_config";
 /// Bytes of the value: mode, a reserved word, epoch.
 const BYTES: usize = 16;
 
+/// The program in the kernel advances the epoch by one, with an atomic add that may be lost between our
+/// reading and our writing. Advancing the upper half makes the new value one that no record has seen anyway.
+const EPOCH_STEP: u64 = 1 << 32;
+
 /// What happens on a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -66,7 +70,7 @@ impl Installation {
     pub(super) fn advance_epoch(&self) -> Result<(), InstallationError> {
         let map = self.map(SECTION)?;
         let config = Config::read(&map)?;
-        Config { epoch: config.epoch.wrapping_add(1), ..config }.write(&map)?;
+        Config { epoch: config.epoch.wrapping_add(EPOCH_STEP), ..config }.write(&map)?;
         Ok(())
     }
 }

@@ -21,6 +21,10 @@ pub enum InstallationError {
     Exists { directory: PathBuf },
     #[error("nothing is installed at {}", directory.display())]
     NotInstalled { directory: PathBuf },
+    #[error("the installation at {} is not complete", directory.display())]
+    Incomplete { directory: PathBuf },
+    #[error("the events of {} are being read by another command", directory.display())]
+    EventsInUse { directory: PathBuf },
     #[error("cannot pin at {}: {source}", path.display())]
     Pin { path: PathBuf, source: io::Error },
     #[error("cannot attach to `{interface}` in {mode} mode: {source}")]
@@ -65,6 +69,16 @@ impl InstallationError {
                 object(directory.display().to_string()),
                 "load an object with `nnbpf load OBJ --iface IF`; `nnbpf status` lists what is installed"
                     .to_owned(),
+            ),
+            Self::Incomplete { directory } => (
+                &codes::INCOMPLETE,
+                object(directory.display().to_string()),
+                format!("remove it with `nnbpf unload --pin {}` and load again", directory.display()),
+            ),
+            Self::EventsInUse { directory } => (
+                &codes::EVENTS_IN_USE,
+                object(directory.display().to_string()),
+                "end the other `nnbpf events`, or let it write to a file that you follow".to_owned(),
             ),
             Self::Pin { path, .. } => (
                 &codes::PIN,

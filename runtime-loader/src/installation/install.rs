@@ -4,9 +4,10 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use super::config::{self, Config, Mode};
-use super::{Installation, InstallationError};
+use super::{Installation, InstallationError, parameters};
 use crate::load::Loaded;
 use crate::maps::Map;
+use crate::open::Opened;
 use crate::pins::PinDirectory;
 use crate::sys;
 
@@ -62,7 +63,7 @@ pub fn interface_exists(interface: &str) -> Result<(), InstallationError> {
 /// Any step that fails; the steps before it are undone.
 pub fn install(
     loaded: &Loaded,
-    metadata: &[u8],
+    opened: &Opened,
     interface: &str,
     attach: AttachMode,
     mode: Mode,
@@ -83,8 +84,12 @@ pub fn install(
         pins.remove_empty_root();
         InstallationError::Pin { path: pins.path().to_owned(), source }
     })?;
-    let result = fill(loaded, metadata, interface, index, attach, &pins);
-    match result.and_then(|()| Installation::open(pins.clone())) {
+    // Opened first, which locks: other commands wait until everything is in place.
+    let installed = Installation::open(pins.clone()).and_then(|installation| {
+        fill(loaded, opened, interface, index, attach, &pins)?;
+        Ok(installation)
+    });
+    match installed {
         Ok(installation) => Ok(installation),
         Err(error) => {
             // What cannot be removed either is named by the error that comes first.
@@ -96,7 +101,7 @@ pub fn install(
 
 fn fill(
     loaded: &Loaded,
-    metadata: &[u8],
+    opened: &Opened,
     interface: &str,
     index: u32,
     attach: AttachMode,
@@ -111,7 +116,8 @@ fn fill(
         let path = pins.map(map.name());
         map.pin(&path).map_err(|source| InstallationError::Pin { path, source })?;
     }
-    pin_metadata(metadata, pins)?;
+    pin_metadata(&opened.payload, pins)?;
+    parameters::pin(loaded, &opened.metadata, pins)?;
     let entry = loaded.program(ENTRY)?;
     let link = sys::attach_xdp(entry.fd()?, index, attach.flags()).map_err(|source| {
         InstallationError::Attach { interface: interface.to_owned(), mode: attach, source }

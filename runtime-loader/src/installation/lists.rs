@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Installation, InstallationError};
 use crate::hosts::{Host, Prefix};
 use crate::maps::{MapError, Update};
-use crate::sys;
 
 /// Blocked hosts: address to expiry in ktime nanoseconds.
 pub(super) const BLOCKED: &str = "nn_blocked";
@@ -22,7 +21,7 @@ impl Installation {
         let expiry = match time {
             None => u64::MAX,
             Some(time) => {
-                let now = sys::ktime_ns().map_err(InstallationError::Clock)?;
+                let now = self.now_ns()?;
                 now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
             }
         };
@@ -74,7 +73,7 @@ impl Installation {
     /// The list is not readable.
     pub fn blocked(&self) -> Result<Vec<(Host, Option<Duration>)>, InstallationError> {
         let map = self.map(BLOCKED)?;
-        let now = sys::ktime_ns().map_err(InstallationError::Clock)?;
+        let now = self.now_ns()?;
         let mut hosts = Vec::new();
         for key in map.keys()? {
             let Ok(address) = <[u8; 16]>::try_from(key.as_slice()) else { continue };

@@ -7,16 +7,21 @@ mod config;
 mod error;
 mod install;
 mod lists;
+pub(crate) mod parameters;
 mod status;
 
 pub use config::{Config, Mode};
 pub use error::InstallationError;
 pub use install::{AttachMode, install, interface_exists};
+pub use parameters::Provenance;
 pub use status::{Attachment, Status};
 
 use std::fs::File;
 
-use crate::hot_update::{self, Active, UpdateError};
+use nnbpf_compiler::diag::Outcome;
+use nnbpf_compiler::lower::packet::maps::CLOCK;
+use nnbpf_compiler::metadata::{self, Metadata};
+
 use crate::maps::{Map, MapError};
 use crate::pins::PinDirectory;
 use crate::sys;
@@ -63,22 +68,35 @@ impl Installation {
         Map::from_pin(name, &path)
     }
 
-    /// The payload of the object's metadata section.
+    /// What the object says about itself.
     ///
     /// # Errors
-    /// The pin is gone or not readable.
-    pub fn metadata(&self) -> Result<Vec<u8>, MapError> {
-        Map::from_pin("metadata", &self.pins.metadata())?.read_value()
+    /// The pin is gone or not readable (`E0808`), or another release wrote it (`E0706`).
+    pub fn metadata(&self) -> Outcome<Metadata> {
+        let payload = Map::from_pin("metadata", &self.pins.metadata()).and_then(|map| map.read_value());
+        let payload = payload.map_err(|error| vec![error.diagnostic()])?;
+        metadata::from_payload(&payload, &self.pins.metadata().display().to_string())
     }
 
-    /// Puts new parameters into the idle slot and makes it the active one.
+    /// The time that packets have: the kernel's clock, or in replay builds what stands in `.data.nn_clock`.
     ///
     /// # Errors
-    /// As [`hot_update::swap`].
-    pub fn update(&self, slot: &[u8]) -> Result<Active, UpdateError> {
-        let params = self.map(hot_update::PARAMS)?;
-        let active = self.map(hot_update::ACTIVE)?;
-        hot_update::swap(&params, &active, slot)
+    /// The clock cannot be read.
+    pub fn now_ns(&self) -> Result<u64, InstallationError> {
+        match self.map(CLOCK) {
+            Ok(clock) => {
+                let value = clock.read_value()?;
+                Ok(value.first_chunk().copied().map_or(0, u64::from_ne_bytes))
+            }
+            Err(MapError::NoMap { .. }) => sys::ktime_ns().map_err(InstallationError::Clock),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether packets have the time of a capture.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.pins.map(CLOCK).exists()
     }
 
     /// Detaches the program and removes every pin. An interface that is gone is no hindrance.

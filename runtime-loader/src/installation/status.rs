@@ -3,17 +3,15 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
+
 use super::lists::optional;
-use super::{Config, Installation, InstallationError};
+use super::{Config, Installation, InstallationError, Provenance};
 use crate::hosts::{Host, Prefix};
 use crate::hot_update::{self, Active};
 use crate::maps::MapError;
 use crate::sys;
-
-/// The map of live flows.
-const FLOWS: &str = "nn_flows";
-/// Per-CPU counters.
-const COUNTERS: &str = "nn_counters";
 
 /// Where the program is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,20 +23,22 @@ pub enum Attachment {
 }
 
 /// A snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub directory: String,
     pub attachment: Attachment,
     pub config: Config,
     /// `None` when the object's parameters are constants.
     pub active: Option<Active>,
+    /// Where the active parameters came from; `None` when they were written by hand.
+    pub provenance: Option<Provenance>,
     pub programs: Vec<String>,
     /// Records in the flow table and its size; `None` for objects without flows.
     pub flows: Option<(usize, u32)>,
     pub blocked: Vec<(Host, Option<Duration>)>,
     pub allowed: Vec<Prefix>,
-    /// Sums over all CPUs of the 64-bit words of `nn_counters`, in order.
-    pub counters: Vec<u64>,
+    /// Sums over all CPUs, in the order of [`Counter::all`]; empty for objects without counters.
+    pub counters: Vec<(&'static str, u64)>,
 }
 
 impl Installation {
@@ -47,11 +47,17 @@ impl Installation {
     /// # Errors
     /// A pin is gone or a map is not readable.
     pub fn status(&self) -> Result<Status, InstallationError> {
+        if !self.pins.metadata().exists() || !self.pins.link().exists() {
+            return Err(InstallationError::Incomplete { directory: self.pins.path().to_owned() });
+        }
+        let active = self.active()?;
+        let provenance = active.map(|active| self.provenance(active.generation)).transpose()?;
         Ok(Status {
             directory: self.pins.path().display().to_string(),
             attachment: self.attachment(),
             config: self.config()?,
-            active: self.active()?,
+            active,
+            provenance: provenance.flatten(),
             programs: self.programs(),
             flows: optional(self.flows())?,
             blocked: optional(self.blocked())?,
@@ -93,20 +99,13 @@ impl Installation {
         Ok(Some((map.keys()?.len(), map.shape().max_entries)))
     }
 
-    fn counters(&self) -> Result<Vec<u64>, InstallationError> {
-        let map = self.map(COUNTERS)?;
-        let mut sums = Vec::new();
-        for key in 0..map.shape().max_entries {
-            let copies = map.lookup_per_cpu(&key.to_ne_bytes())?.unwrap_or_default();
-            let mut words = vec![0_u64; map.shape().value_size / 8];
-            for copy in copies {
-                for (sum, word) in words.iter_mut().zip(copy.chunks_exact(8)) {
-                    let word = word.first_chunk().copied().map_or(0, u64::from_ne_bytes);
-                    *sum = sum.wrapping_add(word);
-                }
-            }
-            sums.extend(words);
-        }
-        Ok(sums)
+    fn counters(&self) -> Result<Vec<(&'static str, u64)>, InstallationError> {
+        let copies = self.map(COUNTERS)?.lookup_per_cpu(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        let sum = |counter: Counter| {
+            let at = counter.index() as usize * 8;
+            let words = copies.iter().filter_map(|copy| copy.get(at..)?.first_chunk().copied());
+            words.fold(0_u64, |sum, word| sum.wrapping_add(u64::from_ne_bytes(word)))
+        };
+        Ok(Counter::all().map(|counter| (counter.name(), sum(counter))).collect())
     }
 }

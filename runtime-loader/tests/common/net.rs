@@ -1,25 +1,49 @@
 //! Two network namespaces with a veth pair between them, removed at the end, also of a failed test.
 
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 /// `inside` holds the interface that programs are attached to, `outside` sends.
 pub(crate) struct Lab {
     pub(crate) inside: String,
     pub(crate) outside: String,
+    interface: String,
 }
 
 /// The interface in `inside`.
 pub(crate) const INTERFACE: &str = "veth0";
 
+/// A port that both ends use, so that all datagrams are of one flow.
+const PORT: u16 = 9000;
+
+/// How long a datagram over a veth pair may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One sender and one receiver, in their namespaces.
+pub(crate) struct Wire {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+    to: SocketAddr,
+}
+
 impl Lab {
     pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, INTERFACE)
+    }
+
+    /// With an interface of this name.
+    pub(crate) fn with(name: &str, interface: &str) -> Self {
         let id = format!("nnbpf-{name}-{}", std::process::id());
-        let lab = Self { inside: format!("{id}-in"), outside: format!("{id}-out") };
+        let (inside, outside) = (format!("{id}-in"), format!("{id}-out"));
+        let lab = Self { inside, outside, interface: interface.to_owned() };
         ip(&["netns", "add", &lab.inside]);
         ip(&["netns", "add", &lab.outside]);
-        let pair = ["link", "add", INTERFACE, "netns", &lab.inside, "type", "veth"];
+        let pair = ["link", "add", interface, "netns", &lab.inside, "type", "veth"];
         ip(&[&pair[..], &["peer", "name", "veth1", "netns", &lab.outside]].concat());
-        for (namespace, interface, host) in [(&lab.inside, INTERFACE, 1), (&lab.outside, "veth1", 2)] {
+        for (namespace, interface, host) in [(&lab.inside, interface, 1), (&lab.outside, "veth1", 2)] {
             let v4 = format!("10.99.0.{host}/24");
             let v6 = format!("fd99::{host}/64");
             ip(&["-n", namespace, "addr", "add", &v4, "dev", interface]);
@@ -29,16 +53,33 @@ impl Lab {
         lab
     }
 
-    /// Sends one UDP datagram from `outside`.
-    pub(crate) fn send(&self, address: &str) {
-        let command = format!("echo hello > /dev/udp/{address}/9");
-        let output = enter(&self.outside, "bash", &["-c", &command]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    /// A sender outside and a receiver inside.
+    pub(crate) fn wire(&self, from: &str, to: &str) -> Wire {
+        let address = |host: &str| SocketAddr::new(host.parse::<IpAddr>().unwrap(), PORT);
+        let bind = |at: SocketAddr| {
+            let socket = UdpSocket::bind(at).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        let receiver = within(&self.inside, || bind(address(to)));
+        let sender = within(&self.outside, || bind(address(from)));
+        Wire { sender, receiver, to: address(to) }
     }
 
     /// Runs our command in `inside`.
     pub(crate) fn nnbpf(&self, arguments: &[&str]) -> Output {
-        enter(&self.inside, env!("CARGO_BIN_EXE_nnbpf"), arguments)
+        self.enter(env!("CARGO_BIN_EXE_nnbpf")).args(arguments).output().unwrap()
+    }
+
+    /// A command in `inside`. Unlike `ip netns exec`, this keeps /sys and with it bpffs.
+    pub(crate) fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.inside)).arg(program);
+        command
+    }
+
+    pub(crate) fn interface(&self) -> &str {
+        &self.interface
     }
 }
 
@@ -50,10 +91,34 @@ impl Drop for Lab {
     }
 }
 
-/// Unlike `ip netns exec`, this keeps /sys and with it bpffs.
-fn enter(namespace: &str, program: &str, arguments: &[&str]) -> Output {
-    let net = format!("--net=/run/netns/{namespace}");
-    Command::new("nsenter").arg(net).arg(program).args(arguments).output().unwrap()
+impl Wire {
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        self.sender.send_to(datagram, self.to).unwrap();
+    }
+
+    /// What arrives next; nothing within the time when `wait` is given.
+    pub(crate) fn receive(&self, wait: Option<Duration>) -> Option<Vec<u8>> {
+        self.receiver.set_read_timeout(Some(wait.unwrap_or(PATIENCE))).unwrap();
+        let mut datagram = [0; 64];
+        let bytes = self.receiver.recv(&mut datagram).ok()?;
+        Some(datagram[..bytes].to_vec())
+    }
+}
+
+/// Runs something on a thread of its own in a namespace; sockets that it makes stay there.
+fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                // SAFETY: only this thread changes its namespace.
+                let result = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+                work()
+            })
+            .join()
+            .unwrap()
+    })
 }
 
 fn ip(arguments: &[&str]) {

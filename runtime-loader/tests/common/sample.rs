@@ -4,7 +4,7 @@ use nnbpf_compiler::bpf::asm::*;
 use nnbpf_compiler::bpf::module::{Data, Map, MapKind, Module, Type};
 use nnbpf_compiler::bpf::{Helper, Insn, Label, Reg, Size};
 
-use crate::common::{function, map, structure, u32_type};
+use crate::modules::{function, map, structure, u32_type};
 
 /// Looks up element 0 of an array and leaves the pointer in `r0`; jumps to `miss` when there is none.
 fn lookup_first(map: &str, miss: Label) -> Vec<Insn<Reg>> {

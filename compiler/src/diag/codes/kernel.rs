@@ -133,6 +133,32 @@ pub static PARAMS_MISFIT: Code = Code {
     explanation: "Parameters of a retrained model fit an object only when the model has the same plan: the         same layers, widths and lanes. The layout hash in the file and the one in the object's metadata say         so. Compile the parameters with `nnbpfc MODEL SPEC --like OBJ -o NEW.params` for the object that is         installed. The parameters that were active still are.",
 };
 
+/// Parameters that the proof refuses.
+pub static PARAMS_UNPROVED: Code = Code {
+    id: "E0818",
+    title: "parameters that could overflow",
+    explanation: "Before new parameters reach the kernel, the intervals of every accumulator are proved again \
+        from the file and the plan in the object's metadata. These parameters could overflow, or the file \
+        holds something that the compiler never writes, so it was changed after it was compiled. Nothing in \
+        the kernel was touched; the parameters that were active still are.",
+};
+
+/// Two readers of events.
+pub static EVENTS_IN_USE: Code = Code {
+    id: "E0819",
+    title: "events have a reader already",
+    explanation: "The ring buffer hands out every event once, so two readers would each see a part of them. \
+        End the other `nnbpf events` first.",
+};
+
+/// An installation that was not finished.
+pub static INCOMPLETE: Code = Code {
+    id: "E0820",
+    title: "incomplete installation",
+    explanation: "The directory for the pins exists, but parts of the installation are missing: `nnbpf load` was \
+        killed before it had finished, or somebody removed pins. `nnbpf unload` removes what is left.",
+};
+
 /// This family, in order of its identifiers.
 pub static TABLE: &[&Code] = &[
     &NO_PERMISSION,
@@ -152,4 +178,7 @@ pub static TABLE: &[&Code] = &[
     &HOST,
     &AMBIGUOUS,
     &PARAMS_MISFIT,
+    &PARAMS_UNPROVED,
+    &EVENTS_IN_USE,
+    &INCOMPLETE,
 ];

@@ -1,0 +1,173 @@
+//! Which model the parameters in each slot came from: the kernel knows their bytes only.
+//!
+//! The array `parameters` has one value per slot: generation, unit of the outputs (binary64), hash of the
+//! model. It is written before the slot becomes active. A slot that was written by hand has an old generation
+//! here, and nothing is said about it.
+
+use std::os::fd::AsFd;
+
+use nnbpf_compiler::check;
+use nnbpf_compiler::diag::codes::kernel as codes;
+use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
+use nnbpf_compiler::metadata::{self, Metadata, hex};
+use nnbpf_compiler::params::file::ParamsFile;
+
+use super::{Installation, InstallationError};
+use crate::hot_update::{self, Active};
+use crate::load::Loaded;
+use crate::maps::{Map, MapError, Update};
+use crate::pins::PinDirectory;
+use crate::sys;
+
+/// `BPF_MAP_TYPE_ARRAY`.
+const ARRAY: u32 = 2;
+const SLOTS: u32 = 2;
+const HASH: usize = 32;
+const BYTES: usize = 16 + HASH;
+const NAME: &str = "parameters";
+
+/// Where parameters came from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Provenance {
+    pub generation: u64,
+    /// Real value of an output: `raw * unit`.
+    pub unit: f64,
+    /// SHA-256 of the ONNX file.
+    pub model_hash: [u8; HASH],
+}
+
+impl Provenance {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.generation.to_ne_bytes().to_vec();
+        bytes.extend(self.unit.to_ne_bytes());
+        bytes.extend(self.model_hash);
+        bytes
+    }
+
+    fn parse(value: &[u8]) -> Option<Self> {
+        let (generation, rest) = value.split_first_chunk()?;
+        let (unit, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            generation: u64::from_ne_bytes(*generation),
+            unit: f64::from_ne_bytes(*unit),
+            model_hash: *rest.first_chunk()?,
+        })
+    }
+}
+
+/// Makes and pins the array for a freshly loaded object. Objects without slots get none.
+pub(super) fn pin(
+    loaded: &Loaded,
+    metadata: &Metadata,
+    pins: &PinDirectory,
+) -> Result<(), InstallationError> {
+    let Ok(active) = loaded.map(hot_update::ACTIVE) else { return Ok(()) };
+    let Ok(active) = Active::read(active) else { return Ok(()) };
+    let error = |source| InstallationError::Pin { path: pins.parameters(), source };
+    let fd = sys::create_map(ARRAY, 4, BYTES as u32, SLOTS, None).map_err(error)?;
+    let map = Map::from_fd(NAME, fd)?;
+    let provenance = Provenance {
+        generation: active.generation,
+        unit: metadata.plan.decision.unit,
+        model_hash: unhex(&metadata.model_hash),
+    };
+    map.update(&active.index.to_ne_bytes(), &provenance.bytes(), Update::Any)?;
+    sys::pin(map.as_fd(), &pins.parameters()).map_err(error)
+}
+
+impl Installation {
+    /// Where the parameters of a generation came from, as long as they are in one of the slots.
+    ///
+    /// # Errors
+    /// The pin is gone or not readable.
+    pub fn provenance(&self, generation: u64) -> Result<Option<Provenance>, MapError> {
+        Ok(provenances(&self.pins)?.into_iter().find(|provenance| provenance.generation == generation))
+    }
+
+    /// Proves new parameters against the plan of the installed object, writes them into the idle slot and makes
+    /// it the active one. `file` is how the user named them.
+    ///
+    /// # Errors
+    /// Parameters of another plan (`E0817`) or that the proof refuses (`E0818`); then nothing was touched. A
+    /// map that is not accessible, as [`hot_update::swap`] says.
+    pub fn update(&self, params: &ParamsFile, file: &str) -> Outcome<Active> {
+        prove(&self.metadata()?, params, file)?;
+        let (slots, active) = (self.map(hot_update::PARAMS), self.map(hot_update::ACTIVE));
+        let (slots, active) = (slots.map_err(of_map)?, active.map_err(of_map)?);
+        let before = Active::read(&active).map_err(|error| vec![error.diagnostic()])?;
+        let provenance = Provenance {
+            generation: before.generation.wrapping_add(1),
+            unit: params.unit,
+            model_hash: params.model_hash,
+        };
+        let idle = 1 - before.index;
+        Map::from_pin(NAME, &self.pins.parameters())
+            .and_then(|map| map.update(&idle.to_ne_bytes(), &provenance.bytes(), Update::Any))
+            .map_err(of_map)?;
+        hot_update::swap(&slots, &active, &params.slot).map_err(|error| vec![error.diagnostic()])
+    }
+}
+
+/// The provenance of both slots.
+pub(crate) fn provenances(pins: &PinDirectory) -> Result<Vec<Provenance>, MapError> {
+    let map = Map::from_pin(NAME, &pins.parameters())?;
+    let mut found = Vec::new();
+    for slot in 0..SLOTS {
+        let value = map.lookup(&slot.to_ne_bytes())?;
+        found.extend(value.as_deref().and_then(Provenance::parse));
+    }
+    Ok(found)
+}
+
+/// Whether parameters are of the object's plan and cannot overflow.
+fn prove(metadata: &Metadata, params: &ParamsFile, file: &str) -> Outcome<()> {
+    let refuse = |code, message: String| {
+        let help = "compile them with `nnbpfc MODEL SPEC --like OBJ -o NEW.params` for the object that is \
+                    installed";
+        Diagnostic::new(code, Origin::File { file: file.to_owned() }, message, help)
+    };
+    let offered = hex(&params.layout_hash);
+    if offered != metadata.layout_hash {
+        let message = "the parameters were compiled for an object of another plan".to_owned();
+        return Err(vec![
+            refuse(&codes::PARAMS_MISFIT, message)
+                .with_note(format!("layout of the installed object: {}", metadata.layout_hash))
+                .with_note(format!("layout of the parameters: {offered}")),
+        ]);
+    }
+    let (wanted, bytes) = (metadata.slot_bytes, params.slot.len());
+    if usize::try_from(wanted) != Ok(bytes) {
+        let message = format!("a slot has {wanted} bytes, the new parameters have {bytes}");
+        return Err(vec![refuse(&codes::PARAMS_MISFIT, message)]);
+    }
+    let unproved = |message: &str| vec![refuse(&codes::PARAMS_UNPROVED, message.to_owned())];
+    if !(params.unit.is_finite() && params.unit > 0.0) {
+        return Err(unproved("the unit of the outputs is not a positive number"));
+    }
+    let Some(network) = metadata::with_parameters(metadata, params) else {
+        return Err(unproved("the parameters hold something that the compiler never writes"));
+    };
+    match check::check(network) {
+        Ok(_) => Ok(()),
+        Err(reasons) => {
+            let refusal = refuse(&codes::PARAMS_UNPROVED, "the parameters fail the proof".to_owned());
+            Err(vec![reasons.iter().fold(refusal, |refusal, reason| {
+                refusal.with_note(format!("{}: {}", reason.code.id, reason.message))
+            })])
+        }
+    }
+}
+
+fn of_map(error: MapError) -> Vec<Diagnostic> {
+    vec![error.diagnostic()]
+}
+
+/// A hash of the metadata, which writes it in hexadecimal; zeros for what is none.
+fn unhex(text: &str) -> [u8; HASH] {
+    let mut bytes = [0; HASH];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        let digits = text.get(2 * index..2 * index + 2).unwrap_or("0");
+        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    bytes
+}
