@@ -41,11 +41,14 @@ pub struct CompileArgs {
     /// The feature specification.
     #[arg(required = true)]
     pub spec: Option<PathBuf>,
-    /// Where the object goes.
+    /// Where the object goes, or the parameters with --like.
     #[arg(short, long, required = true, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub accuracy: AccuracyArgs,
+    /// Compile only the parameters of a retrained model, into the plan of this object.
+    #[arg(long, value_name = "OBJ", conflicts_with_all = ["split", "weights", "kernel", "report"])]
+    pub like: Option<PathBuf>,
     /// Write what was decided and measured as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

@@ -9,7 +9,7 @@ use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::Resolver;
-use nnbpf_compiler::quant::{MaxFlips, Options};
+use nnbpf_compiler::quant::{LayerPlan, MaxFlips, Options};
 
 use crate::args::{AccuracyArgs, Split};
 use crate::{Refusal, files};
@@ -86,13 +86,22 @@ impl Files {
 
     /// Runs the front half of the compiler.
     pub fn plan(&self, accuracy: &AccuracyArgs) -> Result<Plan, Refusal> {
+        self.plan_with(accuracy, None)
+    }
+
+    /// Runs the front half for the plan of an existing object.
+    pub fn plan_like(&self, accuracy: &AccuracyArgs, plan: Vec<LayerPlan>) -> Result<Plan, Refusal> {
+        self.plan_with(accuracy, Some(plan))
+    }
+
+    fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<Vec<LayerPlan>>) -> Result<Plan, Refusal> {
         let sources = Sources {
             model: self.model.named(),
             spec: self.spec.as_ref().map(Loaded::named),
             calibration: self.calibration.as_ref().map(Loaded::named),
             resolver: &self.resolver,
         };
-        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, ..Options::default() };
+        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
         compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
     }
 

@@ -23,6 +23,10 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         return Err(constant_weights().into());
     }
     let inputs = Files::read(model, Some(spec), &args.accuracy)?;
+    if let Some(object) = &args.like {
+        super::like::run(&inputs, &args.accuracy, object, output)?;
+        return depfile(args, output, &[model, spec, object]);
+    }
     let plan = inputs.plan(&args.accuracy)?;
     let target = target(kernel, args.split, Clock::Kernel);
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;

@@ -1,6 +1,7 @@
 //! One module per subcommand, and what several of them print.
 
 pub mod compile;
+pub mod like;
 pub mod eval;
 pub mod replay;
 pub mod extract;

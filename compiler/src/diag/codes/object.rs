@@ -62,6 +62,15 @@ pub static METADATA_CONTENT: Code = Code {
                   loader and compiler of the release that wrote the object, or compile the model again.",
 };
 
+/// The object's plan is not the one that was compiled.
+pub static OTHER_PLAN: Code = Code {
+    id: "E0707",
+    title: "object with another plan",
+    explanation: "Parameters fit an object only when model shape, specification and the plan's widths are the \
+                  same. `--like` takes the widths from the object; the features, their order, the rules and \
+                  the layers must be those that the object was compiled from.",
+};
+
 /// The parameter file comes from another release.
 pub static PARAMS_VERSION: Code = Code {
     id: "E0722",
@@ -86,6 +95,7 @@ pub static TABLE: &[&Code] = &[
     &DAMAGED_METADATA,
     &UNKNOWN_METADATA_VERSION,
     &METADATA_CONTENT,
+    &OTHER_PLAN,
     &PARAMS_FORMAT,
     &PARAMS_VERSION,
     &PARAMS_CHECKSUM,
