@@ -3,8 +3,8 @@
  * A 6-32-32-2 network without biases in Q16.16 with 64-bit sums, one tail call per layer and per ReLU,
  * activations kept in the flow record, a plain hash of 8,192 flows, and the packet parsed again in every
  * stage because nothing is carried over. Seven programs: the packet path, the scaler, three layers (the last
- * one also decides) and two ReLUs. Like the published one it measures its own feature extraction, which costs
- * an ordinary packet a second reading of the clock.
+ * one also decides) and two ReLUs. Like the published one it measures its own feature extraction and detection,
+ * which costs an ordinary packet a second reading of the clock and a judged one two more.
  * Weights are whatever the harness writes; the work does not depend on them.
  * What makes it a fair stand-in is checked by the harness: program count, instruction count, and the cost of a
  * judged packet over an empty program.
@@ -35,13 +35,15 @@ struct tuple {
 struct record {
 	__u64 last_seen;
 	__u64 extraction_time;
+	__u64 detection_start;
+	__u64 detection_time;
 	__u32 network;
 	__u32 label;
 	__s64 input[FEATURES];
-	__s64 scaled[FEATURES];
-	__s64 first[HIDDEN];
-	__s64 second[HIDDEN];
-	__s64 output[CLASSES];
+	__s32 scaled[FEATURES];
+	__s32 first[HIDDEN];
+	__s32 second[HIDDEN];
+	__s32 output[CLASSES];
 };
 
 struct network {
@@ -138,6 +140,7 @@ static __always_inline void decide(struct record *record)
 {
 	__u64 *count;
 
+	record->detection_time = bpf_ktime_get_ns() - record->detection_start;
 	record->label = record->output[1] > record->output[0];
 	count = bpf_map_lookup_elem(&verdicts, &record->label);
 	if (count)
@@ -218,6 +221,7 @@ SEC("xdp") int packet(struct xdp_md *context)
 
 		if (index) {
 			record->network = *index;
+			record->detection_start = bpf_ktime_get_ns();
 			CONTINUE(STAGE_SCALE);
 		}
 	}

@@ -23,6 +23,7 @@ struct Act<'a> {
     shared: &'a Shared,
     zero: StackSlot,
     missing: crate::bpf::Label,
+    context: VReg,
     scratch: VReg,
     retired: VReg,
     /// Bits of [`acts`].
@@ -44,9 +45,8 @@ pub(super) fn function(
     let zero = b.stack_slot(8);
     let missing = b.label();
     let scratch = single_value(&mut b, scratch::MAP, zero, missing);
-    b.call_function(lists::FUNCTION, &[context]);
     let (acts, until) = (b.constant(0), b.constant(0));
-    let mut act = Act { b, shared, zero, missing, scratch, retired, acts, until };
+    let mut act = Act { b, shared, zero, missing, context, scratch, retired, acts, until };
     for (index, rule) in program.rules.iter().enumerate() {
         act.b.origin(line(spec, &rule.span));
         act.rule(index, rule);
@@ -88,9 +88,13 @@ impl Act<'_> {
         self.b.bind(skip);
     }
 
-    /// Allowed hosts are neither dropped nor blocked; a verdict on an old record drops nothing.
+    /// Allowed hosts are neither dropped nor blocked; a verdict on an old record drops nothing. Reports alone
+    /// need no answer from the lists.
     fn exempt(&mut self) {
         let (acting, own) = (self.b.label(), self.b.label());
+        let strong = self.b.compute(AluOp::And, self.acts, acts::DROP | acts::BLOCK);
+        self.b.jump(Cond::Eq, strong, 0, own);
+        self.b.call_function(lists::FUNCTION, &[self.context]);
         let exempt = self.b.load(Size::DW, self.scratch, self.shared.exempt);
         self.b.jump(Cond::Eq, exempt, 0, acting);
         self.b.and(self.acts, acts::REPORT);
