@@ -2,12 +2,10 @@
 
 use crate::bpf::module::Module;
 use crate::check::{self, Checked};
-use crate::diag::Outcome;
-use crate::ir::flow::{self, FlowProgram};
-use crate::ir::{Input, Network};
+use crate::diag::{Outcome, both};
+use crate::ir::{Input, Network, flow};
 use crate::kernel::KernelVersion;
-use crate::lower::packet::Clock;
-use crate::lower::{self, network};
+use crate::lower::{self, network, packet::Clock};
 use crate::metadata::{self, Metadata};
 use crate::model::Model;
 use crate::onnx::{self, Resolver};
@@ -51,7 +49,7 @@ pub struct Target {
 pub struct Plan {
     pub model: Model,
     pub spec: Option<FeatureSpec>,
-    pub flow: Option<FlowProgram>,
+    pub flow: Option<flow::FlowProgram>,
     pub network: Checked<Network>,
     pub report: QuantReport,
     /// The parsed calibration rows.
@@ -99,14 +97,4 @@ pub fn contract(model: &Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> 
 fn calibration(sources: &Sources<'_>, inputs: &[Input]) -> Outcome<Option<Rows>> {
     let columns = if sources.spec.is_some() { Columns::ByName } else { Columns::ByPosition };
     sources.calibration.map(|file| rows::parse(file.name, file.bytes, inputs, columns)).transpose()
-}
-
-/// Both values, or the mistakes of both.
-fn both<A, B>(a: Outcome<A>, b: Outcome<B>) -> Outcome<(A, B)> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(a), Ok(_)) => Err(a),
-        (Ok(_), Err(b)) => Err(b),
-        (Err(a), Err(b)) => Err(a.into_iter().chain(b).collect()),
-    }
 }

@@ -92,6 +92,7 @@ mod tests {
     #[test]
     fn a_missing_input_is_named() {
         let diagnostic = read(Path::new("no/such/file")).unwrap_err();
+        assert_eq!(diagnostic.code.id, "E0901");
         assert_eq!(diagnostic.origin, Origin::File { file: "no/such/file".to_owned() });
     }
 }

@@ -118,3 +118,17 @@ impl Diagnostic {
 
 /// The result of a stage: a value, or everything that is wrong with the input.
 pub type Outcome<T> = Result<T, Vec<Diagnostic>>;
+
+/// Both values, or the mistakes of both.
+///
+/// # Errors
+///
+/// Whatever is wrong with either.
+pub fn both<A, B>(a: Outcome<A>, b: Outcome<B>) -> Outcome<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Ok(_)) => Err(a),
+        (Ok(_), Err(b)) => Err(b),
+        (Err(a), Err(b)) => Err(a.into_iter().chain(b).collect()),
+    }
+}

@@ -8,6 +8,7 @@
 //! | [`maps`] | names and types of the maps and data sections |
 //! | [`shared`] | the packet path's part of the per-CPU scratch value |
 //! | `path` | what every step needs: builder, frame, labels, counters |
+//! | `clock` | what replay builds do instead of asking for the time |
 //! | `parse` | frame to key and fields |
 //! | `table` | look up, create, retire |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
@@ -26,6 +27,7 @@
 pub mod maps;
 pub mod shared;
 mod path;
+mod clock;
 mod parse;
 mod table;
 mod lists;
@@ -92,13 +94,16 @@ pub fn lower(
     let packet = path.parse();
     path.follow(&packet);
     path.exits();
-    let entry = path.finish(limit)?;
+    let mut entry = path.finish(limit)?;
     let mut functions = vec![lists::function(&shared)?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(act::function(program, spec, outputs, scratch, &shared)?);
     }
     if features::needs_root(program) {
         functions.push(root::function(program)?);
+    }
+    if options.clock == Clock::Replay {
+        std::iter::once(&mut entry).chain(&mut functions).for_each(clock::from_memory);
     }
     Ok(PacketPath { entry, functions, maps: maps::maps(program, outputs), data: maps::data(options.clock) })
 }

@@ -1,8 +1,8 @@
 //! What every step of the packet path needs: the builder, the frame, labels, counters, the clock.
 
-use super::maps::{CLOCK, CONFIG, CONFIG_EPOCH, CONFIG_MODE, COUNTERS, EVENTS};
+use super::maps::{CONFIG, CONFIG_EPOCH, CONFIG_MODE, COUNTERS, EVENTS};
 use super::shared::Shared;
-use super::{Clock, ENTRY, Options};
+use super::{ENTRY, Options};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
@@ -118,7 +118,7 @@ impl<'a> Path<'a> {
 
     /// The following instructions come from no line of the specification.
     pub(super) fn step(&mut self, text: &str) {
-        self.b.origin(Line { file: self.spec.file.clone(), line: 0, column: 0, text: text.to_owned() });
+        self.b.origin(Line { file: file_name(self.spec), line: 0, column: 0, text: text.to_owned() });
     }
 
     /// Makes the verifier forget what it knows of a number below `2^bits`, so that paths which meet here look
@@ -149,15 +149,9 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// The time of the packet.
+    /// The time of the packet; [`super::clock`] puts a load in its place for replay.
     pub(super) fn clock(&mut self) -> VReg {
-        match self.options.clock {
-            Clock::Kernel => self.b.call(Helper::KtimeGetNs, &[]),
-            Clock::Replay => {
-                let clock = self.b.map_value(CLOCK, 0);
-                self.b.load(Size::DW, clock, 0)
-            }
-        }
+        self.b.call(Helper::KtimeGetNs, &[])
     }
 
     /// The configured mode.
@@ -284,11 +278,16 @@ pub(super) fn line(spec: &FeatureSpec, span: &Span) -> Line {
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     let text = spec.source.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     Line {
-        file: spec.file.clone(),
+        file: file_name(spec),
         line: u32::try_from(before.matches('\n').count()).map_or(0, |n| n + 1),
         column: u32::try_from(span.start - start).map_or(0, |n| n + 1),
         text: text.trim().to_owned(),
     }
+}
+
+/// The specification's file without its folder: builds in different folders give the same bytes.
+fn file_name(spec: &FeatureSpec) -> String {
+    spec.file.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// Fields that samples take, and the flags where guards or the end of flows read them.

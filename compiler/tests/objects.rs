@@ -1,0 +1,159 @@
+//! Whole objects: the same bytes for the same input, the same code in both builds, and the refusals that need
+//! a whole plan.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
+
+use std::path::Path;
+
+use nnbpf_compiler::bpf::module::{Function, Module};
+use nnbpf_compiler::bpf::{Insn, Reg};
+use nnbpf_compiler::check;
+use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
+use nnbpf_compiler::elf;
+use nnbpf_compiler::ir::{Lanes, Network, Op, Post};
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::lower::{self, evaluation, network};
+use nnbpf_compiler::metadata;
+use nnbpf_compiler::onnx::NoFiles;
+use nnbpf_compiler::quant;
+
+fn read(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+/// The shipped model and specification, named as if they lay in this folder.
+fn plan(folder: &str) -> Plan {
+    let (model, spec) = (read("testdata/ids/ids.onnx"), read("specs/ids.spec"));
+    let (model_name, spec_name) = (format!("{folder}/ids.onnx"), format!("{folder}/ids.spec"));
+    let sources = Sources {
+        model: Named { name: &model_name, bytes: &model },
+        spec: Some(Named { name: &spec_name, bytes: &spec }),
+        calibration: None,
+        resolver: &NoFiles,
+    };
+    compile::plan(&sources, &quant::Options::default()).unwrap()
+}
+
+fn target(clock: Clock) -> Target {
+    Target { kernel: KernelVersion::DEFAULT, network: network::Options::default(), clock, fragments: false }
+}
+
+fn function<'a>(module: &'a Module, name: &str) -> &'a Function {
+    let mut all = module.programs.iter().chain(&module.functions);
+    all.find(|function| function.name == name).unwrap()
+}
+
+fn code(result: Result<impl Sized, Vec<nnbpf_compiler::diag::Diagnostic>>) -> &'static str {
+    result.err().unwrap().first().unwrap().code.id
+}
+
+#[test]
+fn two_builds_in_different_folders_are_identical() {
+    let build = |folder| compile::object(&compile::module(&plan(folder), &target(Clock::Kernel)).unwrap());
+    assert!(build("here").unwrap() == build("some/where/else").unwrap());
+}
+
+#[test]
+fn the_model_is_the_same_in_shipped_and_evaluation_objects() {
+    let plan = plan("here");
+    let shipped = compile::module(&plan, &target(Clock::Kernel)).unwrap();
+    let evaluation = evaluation::module(&plan.network, network::Options::default(), 16).unwrap();
+    let (a, b) = (function(&shipped, network::FUNCTION), function(&evaluation, network::FUNCTION));
+    assert!(!a.code.is_empty());
+    assert_eq!(a.code, b.code);
+}
+
+/// Instructions without line info: the clock is a call in one build and a load in the other.
+fn without_clock(function: &Function, clock: Clock) -> Vec<Insn<Reg>> {
+    let mut rest = Vec::new();
+    let mut code = function.code.iter();
+    while let Some(insn) = code.next() {
+        let text = format!("{insn:?}");
+        match clock {
+            Clock::Kernel if text.contains("KtimeGetNs") => {}
+            // The address of the section, then the load of its only value into `r0`.
+            Clock::Replay if text.contains(".data.nn_clock") => {
+                let load = format!("{:?}", code.next().unwrap());
+                assert!(load.contains("Load"), "{load}");
+            }
+            Clock::Kernel | Clock::Replay => rest.push(insn.clone()),
+        }
+    }
+    rest
+}
+
+#[test]
+fn replay_differs_by_the_clock_alone() {
+    let plan = plan("here");
+    let kernel = compile::module(&plan, &target(Clock::Kernel)).unwrap();
+    let replay = compile::module(&plan, &target(Clock::Replay)).unwrap();
+    let functions = |module: &Module| -> Vec<Function> {
+        module.programs.iter().chain(&module.functions).cloned().collect()
+    };
+    let (kernel, replay) = (functions(&kernel), functions(&replay));
+    assert_eq!(kernel.len(), replay.len());
+    let mut differ = 0;
+    for (a, b) in kernel.iter().zip(&replay) {
+        assert_eq!(a.name, b.name);
+        differ += usize::from(a.code != b.code);
+        let (a_rest, b_rest) = (without_clock(a, Clock::Kernel), without_clock(b, Clock::Replay));
+        assert!(a_rest == b_rest, "{} differs by more than the clock", a.name);
+    }
+    assert!(differ > 0, "no build reads a clock");
+}
+
+/// The network of a plan with a hidden layer of this width put before its last layer's inputs.
+fn widened(network: &Network, width: usize) -> Network {
+    let mut wide = network.clone();
+    let Some(Op::Quantise(first)) = wide.ops.first().cloned() else { unreachable!() };
+    let outputs = network.output_count();
+    let layer = |rows, columns, post| {
+        Op::Dense(nnbpf_compiler::ir::Dense {
+            rows,
+            columns,
+            weights: vec![0; rows * columns],
+            bias: vec![1; rows],
+            lanes: Lanes::One,
+            post,
+        })
+    };
+    let (first_origin, origin) = (wide.origins.first().cloned(), wide.origins.last().cloned().unwrap());
+    wide.origins = vec![first_origin.unwrap(), origin.clone(), origin];
+    let relu = Post::Relu { shift: 0, bits: 8 };
+    wide.ops = vec![
+        Op::Quantise(first.clone()),
+        layer(width, first.features.len(), relu),
+        layer(outputs, width, Post::Raw),
+    ];
+    wide
+}
+
+#[test]
+fn a_layer_that_no_map_value_can_hold_e0411() {
+    let mut plan = plan("here");
+    let narrow = widened(plan.network.get(), 8);
+    plan.network = check::check(narrow.clone()).unwrap();
+    assert!(lower::shipped(&plan, &target(Clock::Kernel)).is_ok());
+    plan.network = check::check(widened(&narrow, 40_000)).unwrap();
+    assert_eq!(code(lower::shipped(&plan, &target(Clock::Kernel))), "E0411");
+}
+
+#[test]
+fn a_module_that_contradicts_itself_e0499() {
+    let mut module = compile::module(&plan("here"), &target(Clock::Kernel)).unwrap();
+    module.maps.clear();
+    assert_eq!(code(compile::object(&module)), "E0499");
+}
+
+#[test]
+fn metadata_of_another_format_e0706() {
+    let mut module = compile::module(&plan("here"), &target(Clock::Kernel)).unwrap();
+    let object = compile::object(&module).unwrap();
+    metadata::decode(&object, "ids.o").unwrap();
+    for payload in [&b"{}"[..], b"[1, 2]", b"\xff"] {
+        module.metadata = elf::metadata::frame(payload);
+        let object = compile::object(&module).unwrap();
+        assert_eq!(code(metadata::decode(&object, "ids.o")), "E0706");
+    }
+}
