@@ -58,6 +58,9 @@ pub enum FrameLimit {
     ReachesTailCall,
     /// A function that is itself called, and takes what the caller's limit leaves.
     Callee,
+    /// What a plan for a chain of calls gives this function, in bytes: the frames of a chain, each rounded up
+    /// to 32 bytes, share 512.
+    Share(u32),
 }
 
 impl FrameLimit {
@@ -69,6 +72,7 @@ impl FrameLimit {
             Self::Calls => 480,
             Self::ReachesTailCall => 248,
             Self::Callee => 32,
+            Self::Share(bytes) => bytes,
         }
     }
 }

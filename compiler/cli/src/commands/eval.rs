@@ -29,7 +29,10 @@ pub fn run(args: &EvalArgs) -> Result<(), Refusal> {
     let features = Loaded::read(&args.features)?;
     let columns = if plan.spec.is_some() { Columns::ByName } else { Columns::ByPosition };
     let network = plan.network.get();
-    let rows = rows::parse(&features.name, &features.bytes, &network.inputs, columns)?;
+    let mut rows = rows::parse(&features.name, &features.bytes, &network.inputs, columns)?;
+    if args.engine != EvalEngine::Float {
+        clamp(&mut rows, network);
+    }
     let text = match args.engine {
         EvalEngine::Float => float(&plan, &rows),
         EvalEngine::Ir => fixed(network, rows.iter().map(|row| interpret::outputs(network, row))),
@@ -37,6 +40,16 @@ pub fn run(args: &EvalArgs) -> Result<(), Refusal> {
         EvalEngine::Kernel => fixed(network, in_kernel(&plan, &rows, args)?.into_iter()),
     };
     Ok(files::write(&args.output, text.as_bytes())?)
+}
+
+/// Values beyond what can arrive count as the nearest that can: lowering leaves no room for others, and the
+/// quantiser, whose own limits lie within, gives the same for both.
+fn clamp(rows: &mut Rows, network: &Network) {
+    for row in rows.values.chunks_exact_mut(rows.width.max(1)) {
+        for (value, input) in row.iter_mut().zip(&network.inputs) {
+            *value = (*value).max(input.range.low).min(input.range.high);
+        }
+    }
 }
 
 fn header(outputs: usize) -> String {

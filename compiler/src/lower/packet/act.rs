@@ -58,7 +58,7 @@ pub(super) fn function(
     act.drop();
     act.b.bind(missing);
     act.b.ret(XDP_PASS);
-    act.b.finish(FrameLimit::Calls)
+    act.b.finish(FrameLimit::Share(super::frame::ACT))
 }
 
 impl Act<'_> {

@@ -67,5 +67,5 @@ pub(super) fn function(shared: &Shared) -> Result<Function, LowerError> {
     b.store(Size::DW, scratch, shared.exempt, 1);
     b.bind(none);
     b.ret(0);
-    b.finish(FrameLimit::Leaf)
+    b.finish(FrameLimit::Share(super::frame::LISTS))
 }

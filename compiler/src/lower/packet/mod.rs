@@ -73,6 +73,17 @@ pub struct PacketPath {
     pub data: Vec<Data>,
 }
 
+/// Shares of the stack. The chains are entry, model; entry, root; entry, act, lists.
+mod frame {
+    pub(super) const ENTRY: u32 = 288;
+    pub(super) const ROOT: u32 = 224;
+    pub(super) const ACT: u32 = 128;
+    pub(super) const LISTS: u32 = 96;
+    /// `MAX_BPF_STACK` in `include/linux/filter.h`.
+    const STACK: u32 = 512;
+    const _: () = assert!(ENTRY + ROOT <= STACK && ENTRY + ACT + LISTS <= STACK);
+}
+
 /// Name of the entry program.
 pub const ENTRY: &str = "nn_entry";
 
@@ -89,7 +100,7 @@ pub fn lower(
     options: Options,
 ) -> Result<PacketPath, LowerError> {
     let shared = shared::Shared::append(scratch, program, outputs)?;
-    let limit = if options.chained { FrameLimit::ReachesTailCall } else { FrameLimit::Calls };
+    let limit = if options.chained { FrameLimit::ReachesTailCall } else { FrameLimit::Share(frame::ENTRY) };
     let mut path = Path::new(program, spec, scratch, &shared, outputs, options);
     let packet = path.parse();
     path.follow(&packet);

@@ -84,7 +84,7 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     b.ret(root);
     b.bind(zero);
     b.ret(0);
-    b.finish(FrameLimit::Leaf)
+    b.finish(FrameLimit::Share(super::frame::ROOT))
 }
 
 /// `65536 * (numerator / divisor) + 65536 * (numerator % divisor) / divisor`, with 128-bit numbers.

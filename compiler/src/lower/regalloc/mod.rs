@@ -61,7 +61,7 @@ pub(super) fn allocate(code: VirtualCode, limit: FrameLimit) -> Result<Function,
                 if victims.is_empty() {
                     break;
                 }
-                let rewritten = spill::rewrite(&current, &victims, &mut frame, &mut registers);
+                let rewritten = spill::rewrite(&current, &flow, &victims, &mut frame, &mut registers);
                 unspillable.extend(rewritten.temporaries);
                 current = rewritten.steps;
             }

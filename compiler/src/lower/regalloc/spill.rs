@@ -2,8 +2,9 @@
 //!
 //! Which registers those are is decided in [`super::graph`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::flow::Flow;
 use super::graph::is_constant;
 use crate::bpf::{Insn, Operand, Size};
 use crate::lower::code::{Source, Step, VReg, rename};
@@ -41,9 +42,15 @@ enum Home {
     Constant(Step),
 }
 
-/// Spills `victims`.
-pub(super) fn rewrite(steps: &[Step], victims: &[VReg], frame: &mut Frame, registers: &mut u32) -> Rewritten {
-    let homes = homes(steps, victims, frame);
+/// Spills `victims` of code with this flow.
+pub(super) fn rewrite(
+    steps: &[Step],
+    flow: &Flow,
+    victims: &[VReg],
+    frame: &mut Frame,
+    registers: &mut u32,
+) -> Rewritten {
+    let homes = homes(steps, flow, victims, frame);
     let mut out = Rewritten { steps: Vec::with_capacity(steps.len()), temporaries: Vec::new() };
     for step in steps {
         let defines_constant = step
@@ -58,7 +65,7 @@ pub(super) fn rewrite(steps: &[Step], victims: &[VReg], frame: &mut Frame, regis
     out
 }
 
-fn homes(steps: &[Step], victims: &[VReg], frame: &mut Frame) -> BTreeMap<VReg, Home> {
+fn homes(steps: &[Step], flow: &Flow, victims: &[VReg], frame: &mut Frame) -> BTreeMap<VReg, Home> {
     let mut definitions: BTreeMap<VReg, Vec<&Step>> = victims.iter().map(|&v| (v, Vec::new())).collect();
     for step in steps {
         for killed in step.kills() {
@@ -67,13 +74,64 @@ fn homes(steps: &[Step], victims: &[VReg], frame: &mut Frame) -> BTreeMap<VReg, 
             }
         }
     }
-    definitions
-        .into_iter()
-        .map(|(victim, definitions)| match definitions.as_slice() {
-            [only] if is_constant(only) => (victim, Home::Constant((*only).clone())),
-            _ => (victim, Home::Slot(frame.slot())),
-        })
-        .collect()
+    let mut homes = BTreeMap::new();
+    let mut stored = BTreeSet::new();
+    for (victim, definitions) in definitions {
+        match definitions.as_slice() {
+            [only] if is_constant(only) => {
+                homes.insert(victim, Home::Constant((*only).clone()));
+            }
+            _ => {
+                stored.insert(victim);
+            }
+        }
+    }
+    homes.extend(slots(steps, flow, &stored, frame).into_iter().map(|(v, slot)| (v, Home::Slot(slot))));
+    homes
+}
+
+/// A slot for each register; registers that are never alive together share one.
+fn slots(steps: &[Step], flow: &Flow, stored: &BTreeSet<VReg>, frame: &mut Frame) -> BTreeMap<VReg, i16> {
+    let together = together(steps, flow, stored);
+    let mut slots: BTreeMap<VReg, i16> = BTreeMap::new();
+    let mut taken: Vec<i16> = Vec::new();
+    for &register in stored {
+        let excluded: BTreeSet<i16> = together
+            .get(&register)
+            .into_iter()
+            .flatten()
+            .filter_map(|neighbour| slots.get(neighbour).copied())
+            .collect();
+        let slot = taken.iter().copied().find(|slot| !excluded.contains(slot)).unwrap_or_else(|| {
+            let slot = frame.slot();
+            taken.push(slot);
+            slot
+        });
+        slots.insert(register, slot);
+    }
+    slots
+}
+
+/// Which of the registers exclude each other: one is written while the other is alive.
+fn together(steps: &[Step], flow: &Flow, stored: &BTreeSet<VReg>) -> BTreeMap<VReg, BTreeSet<VReg>> {
+    let mut together: BTreeMap<VReg, BTreeSet<VReg>> = BTreeMap::new();
+    for block in &flow.blocks {
+        let mut live: BTreeSet<VReg> = block.live_out.iter().filter(|r| stored.contains(r)).collect();
+        for step in steps.get(block.steps.clone()).unwrap_or_default().iter().rev() {
+            let written: Vec<VReg> = step.kills().into_iter().filter(|r| stored.contains(r)).collect();
+            for &register in &written {
+                for &other in live.iter().chain(&written).filter(|other| **other != register) {
+                    together.entry(register).or_default().insert(other);
+                    together.entry(other).or_default().insert(register);
+                }
+            }
+            for register in written {
+                live.remove(&register);
+            }
+            live.extend(step.uses().into_iter().filter(|r| stored.contains(r)));
+        }
+    }
+    together
 }
 
 fn rewrite_step(step: &Step, homes: &BTreeMap<VReg, Home>, registers: &mut u32, out: &mut Rewritten) {

@@ -304,7 +304,7 @@ fn the_checker_finds_every_wrong_register() {
         match graph::colour(&current, &flow, registers, &unspillable) {
             Ok(colours) => break place(current, &colours),
             Err(victims) => {
-                let rewritten = spill::rewrite(&current, &victims, &mut frame, &mut registers);
+                let rewritten = spill::rewrite(&current, &flow, &victims, &mut frame, &mut registers);
                 unspillable.extend(rewritten.temporaries);
                 current = rewritten.steps;
             }

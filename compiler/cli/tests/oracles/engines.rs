@@ -1,0 +1,325 @@
+//! Interpreter, virtual machine and kernel behind one interface, with everything that a packet can change:
+//! verdicts, flow records, counters, block list, events.
+//!
+//! This is written independently of the engines of `nnbpfc replay`, which the command line's tests compare.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nnbpf_compiler::bpf::module::{Module, Type};
+use nnbpf_compiler::compile::Plan;
+use nnbpf_compiler::elf;
+use nnbpf_compiler::ir::flow::interpret::{Fate, FlowInterpreter, Judgement, Mode, Verdict};
+use nnbpf_compiler::ir::flow::lists::HostLists;
+use nnbpf_compiler::ir::flow::{Counter, FlowProgram};
+use nnbpf_compiler::ir::{Network, interpret};
+use nnbpf_compiler::lower::packet::ENTRY;
+use nnbpf_compiler::lower::packet::maps::{
+    BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, event_type,
+};
+use nnbpf_compiler::lower::packet::shared::acts;
+use nnbpf_compiler::lower::scratch;
+use nnbpf_compiler::vm::Vm;
+use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
+
+use super::ring::Ring;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+/// The test run takes no shorter frame.
+pub(crate) const SHORTEST: usize = 14;
+/// Longest frame of one buffer in a test run.
+pub(crate) const LINEAR: usize = 3_520;
+
+/// What a packet led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) dropped: bool,
+    pub(crate) retired: Option<Judged>,
+    pub(crate) own: Option<Judged>,
+}
+
+/// A verdict with everything that the model said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Judged {
+    trigger: u32,
+    acts: i32,
+    pub(crate) label: u32,
+    rules: u32,
+    outputs: Vec<i64>,
+}
+
+/// What remains after packets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) flows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) counters: BTreeMap<&'static str, u64>,
+    pub(crate) blocked: BTreeMap<Vec<u8>, u64>,
+    pub(crate) epoch: u64,
+    /// Since the last look.
+    pub(crate) events: Vec<Vec<u8>>,
+}
+
+/// Something that executes the packet path.
+pub(crate) trait Engine {
+    fn packet(&mut self, frame: &[u8], now: u64) -> Answer;
+    fn state(&mut self) -> State;
+}
+
+fn named(counters: impl Iterator<Item = u64>) -> BTreeMap<&'static str, u64> {
+    Counter::all().map(Counter::name).zip(counters).collect()
+}
+
+/// The reference interpreters.
+pub(crate) struct Interpreted<'p> {
+    program: &'p FlowProgram,
+    network: &'p Network,
+    flow: FlowInterpreter<'p>,
+    events: Vec<Vec<u8>>,
+}
+
+impl<'p> Interpreted<'p> {
+    pub(crate) fn new(program: &'p FlowProgram, plan: &'p Plan, mode: Mode) -> Self {
+        let flow = FlowInterpreter::with(program, mode, HostLists::default());
+        Self { program, network: plan.network.get(), flow, events: Vec::new() }
+    }
+}
+
+fn act_bits(verdict: &Verdict) -> i32 {
+    let wanted = &verdict.acts;
+    i32::from(wanted.drop) * acts::DROP
+        + i32::from(wanted.block_until.is_some()) * acts::BLOCK
+        + i32::from(wanted.report) * acts::REPORT
+}
+
+fn event(verdict: &Verdict, now: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // The generation of compiled-in parameters is 1.
+    for word in [now, 1, verdict.first_ns, verdict.packets] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(verdict.src.0);
+    bytes.extend(verdict.dst.0);
+    bytes.extend(verdict.src_port.to_le_bytes());
+    bytes.extend(verdict.dst_port.to_le_bytes());
+    bytes.extend([verdict.proto, verdict.trigger as u8]);
+    bytes.extend(u16::try_from(act_bits(verdict)).unwrap().to_le_bytes());
+    bytes.extend(verdict.judgement.label.to_le_bytes());
+    bytes.extend(verdict.judgement.rules.to_le_bytes());
+    bytes.extend(verdict.judgement.outputs.iter().flat_map(|value| value.to_le_bytes()));
+    assert_eq!(bytes.len(), event_type(verdict.judgement.outputs.len()).size() as usize);
+    bytes
+}
+
+impl Engine for Interpreted<'_> {
+    fn packet(&mut self, frame: &[u8], now: u64) -> Answer {
+        let network = self.network;
+        let mut judge = |features: &[i64]| {
+            let verdict = interpret::run(network, features);
+            Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
+        };
+        let result = self.flow.packet(frame, now, &mut judge);
+        self.events.extend(result.verdicts().filter(|v| v.acts.report).map(|v| event(v, now)));
+        let judged = |verdict: Verdict| Judged {
+            trigger: verdict.trigger as u32,
+            acts: act_bits(&verdict),
+            label: verdict.judgement.label,
+            rules: verdict.judgement.rules,
+            outputs: verdict.judgement.outputs,
+        };
+        Answer {
+            dropped: result.fate != Fate::Pass,
+            retired: result.retired.map(judged),
+            own: result.own.map(judged),
+        }
+    }
+
+    fn state(&mut self) -> State {
+        let flows = self.flow.table().by_creation();
+        let flows = flows.iter().map(|(k, r)| (k.to_bytes().to_vec(), r.to_bytes(self.program))).collect();
+        let counters = named(Counter::all().map(|counter| self.flow.counter(counter)));
+        let lists = self.flow.lists_mut();
+        let blocked = lists.blocked().map(|(host, until)| (host.0.to_vec(), until)).collect();
+        State { flows, counters, blocked, epoch: lists.epoch(), events: std::mem::take(&mut self.events) }
+    }
+}
+
+/// Where things stand in the scratch value.
+#[derive(Clone)]
+struct Places {
+    bytes: usize,
+    label: usize,
+    outputs: usize,
+    own: usize,
+    retired: usize,
+    retired_model: usize,
+    count: usize,
+}
+
+impl Places {
+    fn of(module: &Module, count: usize) -> Self {
+        let map = module.maps.iter().find(|map| map.name == scratch::MAP).unwrap();
+        let Some(Type::Struct(value)) = &map.value else { panic!("scratch is a structure") };
+        let at =
+            |name: &str| value.members.iter().find(|member| member.name == name).unwrap().offset as usize;
+        Self {
+            bytes: value.size as usize,
+            label: at("label"),
+            outputs: at("outputs"),
+            own: at("verdict"),
+            retired: at("retired_verdict"),
+            retired_model: at("retired_model"),
+            count,
+        }
+    }
+
+    fn answer(&self, ret: u32, scratch: &[u8]) -> Answer {
+        assert!([XDP_DROP, XDP_PASS].contains(&ret), "return value {ret}");
+        let word = |at: usize| u32::from_le_bytes(*scratch[at..].first_chunk().unwrap());
+        let verdict = |verdict: usize, model: usize, outputs: usize| {
+            let output = |index| i64::from_le_bytes(*scratch[outputs + index * 8..].first_chunk().unwrap());
+            (word(verdict) != 0).then(|| Judged {
+                trigger: word(verdict),
+                acts: word(verdict + 4).cast_signed(),
+                label: word(model),
+                rules: word(model + 4),
+                outputs: (0..self.count).map(output).collect(),
+            })
+        };
+        Answer {
+            dropped: ret == XDP_DROP,
+            retired: verdict(self.retired, self.retired_model, self.retired_model + 8),
+            own: verdict(self.own, self.label, self.outputs),
+        }
+    }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+}
+
+fn config(mode: Mode) -> [u8; 16] {
+    let mut config = [0; 16];
+    config[0] = u8::from(mode == Mode::Enforce);
+    config
+}
+
+/// The virtual machine.
+pub(crate) struct Virtual {
+    vm: Vm,
+    places: Places,
+}
+
+impl Virtual {
+    pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
+        let mut vm = Vm::new(module).unwrap();
+        vm.data_mut(CONFIG).unwrap().copy_from_slice(&config(mode));
+        Self { vm, places: Places::of(module, plan.network.get().output_count()) }
+    }
+}
+
+impl Engine for Virtual {
+    fn packet(&mut self, frame: &[u8], now: u64) -> Answer {
+        self.vm.data_mut(CLOCK).unwrap().copy_from_slice(&now.to_le_bytes());
+        self.vm.map(scratch::MAP).unwrap().at_mut(0).unwrap().fill(0);
+        let run = self.vm.run(ENTRY, &mut frame.to_vec(), 0).unwrap();
+        let mut map = self.vm.map(scratch::MAP).unwrap();
+        self.places.answer(u32::try_from(run.ret).unwrap(), map.at(0).unwrap())
+    }
+
+    fn state(&mut self) -> State {
+        let mut entries = |name: &str| self.vm.map(name).unwrap().entries();
+        let flows = entries(FLOWS).into_iter().collect();
+        let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
+        let counters = named(words(self.vm.map(COUNTERS).unwrap().at(0).unwrap()));
+        let epoch = words(&self.vm.data(CONFIG).unwrap()[CONFIG_EPOCH as usize..]).next().unwrap();
+        let events = self.vm.map(EVENTS).unwrap().records();
+        State { flows, counters, blocked, epoch, events }
+    }
+}
+
+/// The processor that the calling thread stays on from now on; tests that run at the same time share the
+/// processors out.
+fn own_cpu() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static CPU: usize = {
+            let cpus = std::thread::available_parallelism().unwrap().get();
+            let cpu = NEXT.fetch_add(1, Ordering::Relaxed) % cpus;
+            pin_to_cpu(cpu).unwrap();
+            cpu
+        };
+    }
+    CPU.with(|cpu| *cpu)
+}
+
+/// The running kernel. The thread that made it stays on one processor and is the only one to use it.
+pub(crate) struct Running {
+    loaded: Loaded,
+    places: Places,
+    ring: Ring,
+    mode: Mode,
+    cpu: usize,
+    cleared: Vec<Vec<u8>>,
+}
+
+impl Running {
+    pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
+        let loaded = Kernel::load(&elf::write(module).unwrap()).unwrap();
+        let places = Places::of(module, plan.network.get().output_count());
+        let ring = Ring::new(loaded.map(EVENTS).unwrap());
+        let cpu = own_cpu();
+        let cleared = vec![vec![0; places.bytes]; possible_cpus().unwrap()];
+        let mut running = Self { loaded, places, ring, mode, cpu, cleared };
+        running.reset();
+        running
+    }
+
+    /// Back to the state of a fresh object.
+    pub(crate) fn reset(&mut self) {
+        for name in [FLOWS, BLOCKED] {
+            let map = self.loaded.map(name).unwrap();
+            for key in map.keys().unwrap() {
+                map.delete(&key).unwrap();
+            }
+        }
+        let zero = 0u32.to_le_bytes();
+        let cleared = vec![vec![0; Counter::COUNT as usize * 8]; possible_cpus().unwrap()];
+        self.loaded.map(COUNTERS).unwrap().update_per_cpu(&zero, &cleared, Update::Any).unwrap();
+        self.loaded.map(CONFIG).unwrap().write_value(&config(self.mode)).unwrap();
+        self.ring.records();
+    }
+}
+
+impl Engine for Running {
+    fn packet(&mut self, frame: &[u8], now: u64) -> Answer {
+        let zero = 0u32.to_le_bytes();
+        self.loaded.map(CLOCK).unwrap().write_value(&now.to_le_bytes()).unwrap();
+        let scratch = self.loaded.map(scratch::MAP).unwrap();
+        scratch.update_per_cpu(&zero, &self.cleared, Update::Any).unwrap();
+        let run = self.loaded.run(ENTRY, RunInput { data: frame, repeat: 1, output: false }).unwrap();
+        let values = scratch.lookup_per_cpu(&zero).unwrap().unwrap();
+        self.places.answer(run.ret, &values[self.cpu])
+    }
+
+    fn state(&mut self) -> State {
+        let entries = |name: &str| -> BTreeMap<Vec<u8>, Vec<u8>> {
+            let map = self.loaded.map(name).unwrap();
+            let keys = map.keys().unwrap().into_iter();
+            keys.map(|key| (key.clone(), map.lookup(&key).unwrap().unwrap())).collect()
+        };
+        let flows = entries(FLOWS);
+        let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
+        let copies = self.loaded.map(COUNTERS).unwrap().lookup_per_cpu(&0u32.to_le_bytes()).unwrap().unwrap();
+        let mut sums = vec![0; Counter::COUNT as usize];
+        for copy in &copies {
+            for (sum, value) in sums.iter_mut().zip(words(copy)) {
+                *sum += value;
+            }
+        }
+        let config = self.loaded.map(CONFIG).unwrap().read_value().unwrap();
+        let epoch = words(&config[CONFIG_EPOCH as usize..]).next().unwrap();
+        let events = self.ring.records();
+        State { flows, counters: named(sums.into_iter()), blocked, epoch, events }
+    }
+}

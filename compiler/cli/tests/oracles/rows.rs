@@ -1,0 +1,142 @@
+//! Feature rows: every committed model, whole and split, on random and boundary rows.
+
+use nnbpf_compiler::elf;
+use nnbpf_compiler::ir::{Input, Op, QuantiseOne, interpret};
+use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
+use nnbpf_compiler::lower::network::Split;
+use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::vm::Vm;
+use nnbpf_runtime_loader::{Kernel, RunInput, Update};
+
+use super::common::{Case, Random, cases, skip, target};
+
+/// Rows for one form of one model; all models together judge more than 100,000.
+const ROWS: u32 = 6_000;
+
+/// A value at, beside or between the places where something changes.
+fn value(random: &mut Random, input: &Input, one: &QuantiseOne) -> i64 {
+    let range = input.range;
+    let beside = |random: &mut Random, place: i64| place.saturating_add(random.within(-1, 1));
+    let value = match random.below(12) {
+        0 => random.within(-1, 1),
+        1 => beside(random, one.low),
+        2 => beside(random, one.high),
+        3 => range.low,
+        4 => range.high,
+        5 => random.within(range.low, range.high),
+        6 => {
+            let power = 1i64 << random.below(63);
+            if random.below(2) == 0 { power } else { -power }
+        }
+        7 => {
+            // Halves of steps, where rounding decides.
+            let step = (1i64 << one.shift) / one.multiplier.max(1);
+            one.low.saturating_add(step.saturating_mul(random.within(0, 4_000)) + step / 2)
+        }
+        _ => random.within(one.low, one.high),
+    };
+    value.clamp(range.low, range.high)
+}
+
+fn rows(case: &Case, seed: u64) -> Vec<Vec<i64>> {
+    let network = case.plan.network.get();
+    let Some(Op::Quantise(quantise)) = network.ops.first() else { panic!("a quantiser comes first") };
+    let mut random = Random(seed);
+    (0..ROWS)
+        .map(|_| {
+            network.inputs.iter().zip(&quantise.features).map(|(i, q)| value(&mut random, i, q)).collect()
+        })
+        .collect()
+}
+
+fn little_endian(values: &[i64]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Judges the rows by all engines.
+fn agree(case: &Case, split: Split, kernel: bool) {
+    let network = case.plan.network.get();
+    let rows = rows(case, case.name.bytes().map(u64::from).sum::<u64>() + split as u64);
+    let options = target(split, Clock::Kernel).network;
+    let module = evaluation::module(&case.plan.network, options, ROWS).unwrap();
+    let mut vm = Vm::new(&module).unwrap();
+    let loaded = kernel.then(|| Kernel::load(&elf::write(&module).unwrap()).unwrap());
+    for (index, row) in (0u32..).zip(&rows) {
+        let bytes = little_endian(row);
+        vm.map(INPUTS).unwrap().at_mut(index).unwrap().copy_from_slice(&bytes);
+        if let Some(loaded) = &loaded {
+            loaded.map(INPUTS).unwrap().update(&index.to_le_bytes(), &bytes, Update::Any).unwrap();
+        }
+    }
+    if let Some(loaded) = &loaded {
+        let run = loaded.run(ENTRY, RunInput { data: &[0; 64], repeat: ROWS, output: false }).unwrap();
+        assert_eq!(run.ret, JUDGED, "{}", case.name);
+    }
+    let mut frame = vec![0; 64];
+    for (index, row) in (0u32..).zip(&rows) {
+        let verdict = interpret::run(network, row);
+        let mut wanted = little_endian(&verdict.outputs);
+        wanted.extend(verdict.label.unwrap_or(0).to_le_bytes());
+        wanted.extend(verdict.rules.to_le_bytes());
+        assert_eq!(vm.run(ENTRY, &mut frame, 0).unwrap().ret, u64::from(JUDGED));
+        assert_eq!(vm.map(OUTPUTS).unwrap().at(index).unwrap(), wanted, "{}: VM, row {row:?}", case.name);
+        if let Some(loaded) = &loaded {
+            let got = loaded.map(OUTPUTS).unwrap().lookup(&index.to_le_bytes()).unwrap().unwrap();
+            assert_eq!(got, wanted, "{}: kernel, row {row:?}", case.name);
+        }
+    }
+}
+
+/// Labels of the integer network that are the float model's, and the number of rows: random ones around the
+/// scaler's centre, where features of real traffic lie. `None` for a regressor.
+fn float_agreement(case: &Case) -> Option<(usize, usize)> {
+    const COUNT: usize = 2_000;
+    let (network, model) = (case.plan.network.get(), &case.plan.model);
+    let mut random = Random(3);
+    let mut same = 0;
+    for _ in 0..COUNT {
+        let row: Vec<i64> = network
+            .inputs
+            .iter()
+            .zip(&model.normalise)
+            .map(|(input, normalise)| {
+                // Nearly normal, within three standard deviations.
+                let deviate = (0..3).map(|_| random.within(-1_000, 1_000) as f64 / 1e3).sum::<f64>();
+                let unit = 2f64.powi(i32::from(input.fraction_bits.0));
+                let raw = (normalise.centre + deviate / normalise.scale) * unit;
+                (raw as i64).clamp(input.range.low, input.range.high)
+            })
+            .collect();
+        let real: Vec<f64> = row
+            .iter()
+            .zip(&network.inputs)
+            .map(|(raw, input)| *raw as f64 / 2f64.powi(i32::from(input.fraction_bits.0)))
+            .collect();
+        let label = interpret::run(network, &row).label?;
+        same += usize::from(model.head.label(&model.outputs_f64(&real)) == Some(label as usize));
+    }
+    Some((same, COUNT))
+}
+
+fn all(test: &str, split: Split) {
+    let kernel = !skip(test);
+    for case in cases() {
+        agree(case, split, kernel);
+        let float = float_agreement(case).map_or_else(
+            || "no labels to compare".to_owned(),
+            |(same, count)| format!("{same} of {count} labels near the centre are the float model's"),
+        );
+        println!("{test}: {}: {ROWS} rows agree bit for bit; {float}", case.name);
+    }
+    assert!(cases().len() * 2 * ROWS as usize >= 100_000, "fewer rows than promised");
+}
+
+#[test]
+fn rows_agree_in_one_program() {
+    all("rows_agree_in_one_program", Split::Auto);
+}
+
+#[test]
+fn rows_agree_split_by_layer() {
+    all("rows_agree_split_by_layer", Split::Layer);
+}

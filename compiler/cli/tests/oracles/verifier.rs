@@ -1,0 +1,107 @@
+//! What the verifier walks, against what was emitted, for every committed model; and how long loading takes.
+
+use std::time::{Duration, Instant};
+
+use nnbpf_compiler::bpf::assemble::assemble;
+use nnbpf_compiler::bpf::module::{Function, Module};
+use nnbpf_compiler::compile;
+use nnbpf_compiler::elf;
+use nnbpf_compiler::lower::evaluation::{self, BENCH};
+use nnbpf_compiler::lower::network::{Split, lower};
+use nnbpf_compiler::lower::packet::{Clock, ENTRY};
+use nnbpf_runtime_loader::{Kernel, Loaded};
+
+use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
+
+/// How often the verifier may walk an instruction, on average.
+const LIMIT: f64 = 20.0;
+
+/// Instructions of a function as the kernel counts them: a 64-bit constant is one instruction in two slots.
+fn emitted(function: &Function) -> u64 {
+    assemble(function).unwrap();
+    let is_code = |insn: &&_| !matches!(insn, nnbpf_compiler::bpf::Insn::Label(_));
+    function.code.iter().filter(is_code).count() as u64
+}
+
+fn walked(loaded: &Loaded, program: &str) -> Option<u64> {
+    loaded.verified_instructions(program).unwrap().map(u64::from)
+}
+
+/// Kernels from 6.14 know that entry 0 of an array exists, and leave out the two instructions that answer for
+/// its absence.
+fn assert_exact(emitted: u64, walked: u64, place: &str) {
+    assert!(walked <= emitted && walked + 2 >= emitted, "{place}: {emitted} emitted, {walked} walked");
+}
+
+fn load_time(object: &[u8]) -> (Duration, Loaded) {
+    let mut times = Vec::new();
+    loop {
+        let start = Instant::now();
+        let loaded = Kernel::load(object).unwrap();
+        times.push(start.elapsed());
+        if times.len() == 5 {
+            times.sort();
+            return (times[2], loaded);
+        }
+    }
+}
+
+/// Layers are walked once, instruction by instruction; loops as often as they turn.
+fn layers(case: &Case, split: Split) {
+    let options = target(split, Clock::Kernel).network;
+    let code = lower(&case.plan.network, options).unwrap();
+    let module = evaluation::module(&case.plan.network, options, 1).unwrap();
+    let loaded = Kernel::load(&elf::write(&module).unwrap()).unwrap();
+    let bench = module.programs.iter().find(|program| program.name == BENCH).unwrap();
+    let Some(infer) = walked(&loaded, BENCH) else { return };
+    let place = format!("{} {split:?}", case.name);
+    assert_exact(code.predicted[0] + emitted(bench), infer, &place);
+    let mut sum = emitted(&code.infer);
+    for (stage, &predicted) in code.stages.iter().zip(&code.predicted[1..]) {
+        assert_exact(predicted, walked(&loaded, &stage.name).unwrap(), &format!("{place} {}", stage.name));
+        sum += emitted(stage);
+    }
+    let predicted: u64 = code.predicted.iter().sum();
+    println!("layers of {place}: {sum} emitted, {predicted} predicted and walked");
+}
+
+/// Everything that the kernel loads for a shipped object.
+fn whole(case: &Case, split: Split) {
+    let module: Module = compile::module(&case.plan, &target(split, Clock::Kernel)).unwrap();
+    let (time, loaded) = load_time(&elf::write(&module).unwrap());
+    let functions: u64 = module.functions.iter().map(emitted).sum();
+    let entry = functions + module.programs.iter().filter(|p| p.name == ENTRY).map(emitted).sum::<u64>();
+    let Some(walked) = walked(&loaded, ENTRY) else { return };
+    let share = walked as f64 / entry as f64;
+    println!(
+        "{} {split:?}: {entry} emitted in nn_entry and functions, {walked} walked ({share:.2}), loaded in {:.1} \
+         ms",
+        case.name,
+        time.as_secs_f64() * 1e3
+    );
+    assert!(share <= LIMIT, "{} {split:?}: {entry} emitted, {walked} walked", case.name);
+}
+
+#[test]
+fn layers_are_walked_once() {
+    if skip("layers_are_walked_once") {
+        return;
+    }
+    for case in cases() {
+        for split in SPLITS {
+            layers(case, split);
+        }
+    }
+}
+
+#[test]
+fn whole_programs_are_walked_a_few_times() {
+    if skip("whole_programs_are_walked_a_few_times") {
+        return;
+    }
+    for case in cases_with_spec() {
+        for split in SPLITS {
+            whole(case, split);
+        }
+    }
+}

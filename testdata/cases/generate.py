@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Writes the models of this folder that no training made: fixed weights from a seed, scalers of many scales.
+
+The oracles need shapes, scalers and heads that differ, not accuracy. Run it in this folder; it needs the
+packages `onnx` and `numpy`. The models in `tiny-2-3-2` and `scaled-6-32-32-2` are older than this script.
+"""
+
+import pathlib
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def write(name, mean, scale, widths, tail, seed, lean=0.0):
+    """A scaler and an MLP. `lean` moves the decision of two classes towards the second one."""
+    random = np.random.default_rng(seed)
+    inputs = len(mean)
+    nodes = [
+        helper.make_node("Sub", ["input", "mean"], ["centred"], "subtract_mean"),
+        helper.make_node("Div", ["centred", "scale"], ["x0"], "divide_scale"),
+    ]
+    constants = {"mean": np.array(mean), "scale": np.array(scale)}
+    sizes = [inputs, *widths]
+    for layer, (columns, rows) in enumerate(zip(sizes, sizes[1:])):
+        last = layer + 2 == len(sizes)
+        weights = random.normal(0, np.sqrt(2 / columns), (rows, columns))
+        bias = random.normal(0, 0.1, rows)
+        if last and rows == 1:
+            bias[0] += lean
+        if last and rows == 2:
+            bias += [-lean / 2, lean / 2]
+        constants[f"w{layer}"], constants[f"b{layer}"] = weights, bias
+        out = "scores" if last else f"z{layer}"
+        gemm = [f"x{layer}", f"w{layer}", f"b{layer}"]
+        nodes.append(helper.make_node("Gemm", gemm, [out], f"fc{layer}", transB=1))
+        if not last:
+            nodes.append(helper.make_node("Relu", [out], [f"x{layer + 1}"], f"relu{layer}"))
+    output = "scores"
+    if tail is not None:
+        output = "probabilities"
+        attributes = {"axis": 1} if tail == "Softmax" else {}
+        nodes.append(helper.make_node(tail, ["scores"], [output], "tail", **attributes))
+    tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in constants.items()]
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", widths[-1]])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="generate.py")
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    folder = pathlib.Path(__file__).parent / name
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+# The inputs of specs/dsn24.spec: gaps in nanoseconds beside lengths and counts.
+write("dsn24-6-32-32-2", [300, 4e8, 40, 9000, 600, 20], [500, 2e9, 30, 15000, 2500, 80], [32, 32, 2], "Softmax", 1, 0.6)
+# The inputs of specs/cic6.spec.
+write("cic6-6-16-2", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [16, 2], "Softmax", 2, 0.8)
+# The inputs of specs/ids.spec.
+write(
+    "ids-13-16-8-2",
+    [6, 5, 900, 4000, 300, 100, 90, 500, 1, 2, 0.2, 900, 2500],
+    [20, 20, 8000, 50000, 400, 200, 150, 600, 0.5, 5, 0.5, 3000, 12000],
+    [16, 8, 2],
+    "Softmax",
+    3,
+    0.8,
+)
+# gaps.spec: every aggregate of gaps in nanoseconds and microseconds.
+write(
+    "gaps-11-24-2",
+    [5e7, 2e8, 1.5e5, 40000, 90000, 5e8, 200, 4e6, 5e4, 90, 12],
+    [3e8, 5e8, 6e5, 200000, 300000, 2e9, 400, 9e7, 2e5, 60, 90],
+    [24, 2],
+    "Softmax",
+    4,
+    0.6,
+)
+# oneway.spec: one logistic output.
+write(
+    "oneway-9-12-1",
+    [120, 800, 60, 1, 90, 5, 20, 4000, 2],
+    [200, 9000, 60, 5, 60, 50, 10, 20000, 9],
+    [12, 1],
+    "Sigmoid",
+    5,
+    0.4,
+)
+# Without a specification: features from one to a million million in one model.
+write("scales-6-32-32-2", [0.5, 40, -3e3, 1e6, 2e9, 4e11], [1, 50, 2e4, 3e6, 5e9, 1e12], [32, 32, 2], "Softmax", 6)
+write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
+write("regressor-4-8-1", [0, 5, 50, 1e6], [1, 3, 40, 5e5], [8, 1], None, 8)
+write("logit-6-10-1", [0, 1, 2, 3, 4, 5], [1, 1e2, 1e4, 1e6, 1e8, 1e10], [10, 1], "Sigmoid", 9)
+write("deep-12-24-24-24-4", list(range(12)), [3.0] * 12, [24, 24, 24, 4], "Softmax", 10)
