@@ -61,16 +61,6 @@ def write(name, mean, scale, widths, tail, seed, lean=0.0):
 write("dsn24-6-32-32-2", [300, 4e8, 40, 9000, 600, 20], [500, 2e9, 30, 15000, 2500, 80], [32, 32, 2], "Softmax", 1, 0.6)
 # The inputs of specs/cic6.spec.
 write("cic6-6-16-2", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [16, 2], "Softmax", 2, 0.8)
-# The inputs of specs/ids.spec.
-write(
-    "ids-13-16-8-2",
-    [6, 5, 900, 4000, 300, 100, 90, 500, 1, 2, 0.2, 900, 2500],
-    [20, 20, 8000, 50000, 400, 200, 150, 600, 0.5, 5, 0.5, 3000, 12000],
-    [16, 8, 2],
-    "Softmax",
-    3,
-    0.8,
-)
 # gaps.spec: every aggregate of gaps in nanoseconds and microseconds.
 write(
     "gaps-11-24-2",

@@ -108,7 +108,7 @@ fn two_directions_on_two_processors_lose_nothing() {
         eprintln!("SKIP {test}: one processor only");
         return;
     }
-    for name in ["cic6-6-16-2", "ids-13-16-8-2", "gaps-11-24-2"] {
+    for name in ["cic6-6-16-2", "ids", "gaps-11-24-2"] {
         totals_are_exact(name, Split::Auto);
     }
 }
