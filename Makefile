@@ -32,6 +32,12 @@ bench:
 lab:
 	@xtask/lab/run.sh
 
+# Builds the user's guide to book/book where mdbook is installed; its commands are run by `make test`.
+book:
+	@if command -v mdbook >/dev/null; then mdbook build book; \
+	else echo "mdbook is not installed: cargo install mdbook" >&2; exit 1; fi
+
+# Formatting, lints and documentation: whatever they find is an error.
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
