@@ -38,6 +38,7 @@ fn entries_are_complete() {
         let text = code.explanation;
         assert!(!code.title.is_empty() && !code.title.ends_with('.'), "{}: title", code.id);
         assert!(text.ends_with('.'), "{}: the explanation is no sentence", code.id);
+        assert!(!text.contains("  "), "{}: stray blanks in its explanation", code.id);
     }
 }
 

@@ -226,7 +226,7 @@ fn dependency(line: &str) -> Option<String> {
 }
 
 #[test]
-fn every_dependency_is_explained_and_wanted() {
+fn every_dependency_is_explained_and_used() {
     let root = read("Cargo.toml");
     let mut complaints = Vec::new();
     let mut previous = "";
@@ -242,8 +242,21 @@ fn every_dependency_is_explained_and_wanted() {
     }
     for member in ["compiler", "compiler/cli", "runtime-loader", "xtask"] {
         let manifest = read(&format!("{member}/Cargo.toml"));
+        let code: String = sources()
+            .into_iter()
+            .filter(|source| match source.path.strip_prefix(&format!("{member}/")) {
+                Some(rest) => member != "compiler" || !rest.starts_with("cli/"),
+                None => false,
+            })
+            .map(|source| source.text)
+            .collect();
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
             for name in table(&manifest, section).into_iter().filter_map(dependency) {
+                let path = name.replace('-', "_");
+                // A word may be anything; a path is a use.
+                if !code.contains(&format!("{path}::")) {
+                    complaints.push(format!("{member} does not use {name}"));
+                }
                 *members.entry(name).or_default() += 1;
             }
         }

@@ -78,11 +78,11 @@ fn files_of_another_kind() {
     std::fs::write(folder.path().join("cut.onnx"), model.get(..model.len() / 2).unwrap()).unwrap();
     let refused = |arguments: &[&str], code| refused(folder.path(), arguments, code);
     refused(&["empty", CIC, "-o", "x.o"], "E0101");
-    refused(&["cut.onnx", CIC, "-o", "x.o"], "E0102");
-    refused(&[CIC, CIC, "-o", "x.o"], "E0101");
+    refused(&["cut.onnx", CIC, "-o", "x.o"], "E0103");
+    refused(&[CIC, CIC, "-o", "x.o"], "E0102");
     refused(&[MODEL, "testdata/diag/E0220-function.spec", "-o", "x.o"], "E0220");
     refused(&[MODEL, "specs/ids.spec", "-o", "x.o"], "E0301");
-    refused(&[MODEL, CIC, "--calibrate", "rows.csv", "-o", "x.o"], "E0503");
+    refused(&[MODEL, CIC, "--calibrate", "rows.csv", "-o", "x.o"], "E0502");
     refused(&["extract", CIC, CIC, "-o", "x.csv"], "E0601");
     refused(&["replay", MODEL, CIC, "empty", "--engine", "ir", "-o", "x.csv"], "E0601");
     refused(&["inspect", CIC], "E0701");

@@ -74,63 +74,76 @@ pub static MAP_ACCESS: Code = Code {
 pub static NO_INTERFACE: Code = Code {
     id: "E0809",
     title: "no such interface",
-    explanation: "The network namespace that the command runs in has no interface of this name. `ip link`         lists the interfaces; one in another namespace is reached with `nsenter --net=/run/netns/NAME`.",
+    explanation: "The network namespace that the command runs in has no interface of this name. `ip link` \
+        lists the interfaces; one in another namespace is reached with `nsenter --net=/run/netns/NAME`.",
 };
 
 /// The program cannot be attached.
 pub static ATTACH: Code = Code {
     id: "E0810",
     title: "cannot attach to the interface",
-    explanation: "The object was loaded, but the kernel did not attach it: another XDP program is there         already, the driver has no native XDP, or the interface's MTU is too large for it. Nothing stays         behind.",
+    explanation: "The object was loaded, but the kernel did not attach it: another XDP program is there \
+        already, the driver has no native XDP, or the interface's MTU is too large for it. Nothing stays \
+        behind.",
 };
 
 /// bpffs is not mounted.
 pub static NO_BPFFS: Code = Code {
     id: "E0811",
     title: "no bpffs",
-    explanation: "Programs, maps and the attachment are pinned in bpffs so that they survive the command         that loaded them. The directory is not in a mounted bpffs. `mount -t bpf bpf /sys/fs/bpf` mounts it.         `ip netns exec` mounts a fresh /sys that hides it; `nsenter --net=` does not.",
+    explanation: "Programs, maps and the attachment are pinned in bpffs so that they survive the command \
+        that loaded them. The directory is not in a mounted bpffs. `mount -t bpf bpf /sys/fs/bpf` mounts it. \
+        `ip netns exec` mounts a fresh /sys that hides it; `nsenter --net=` does not.",
 };
 
 /// Something is installed there already.
 pub static ALREADY_INSTALLED: Code = Code {
     id: "E0812",
     title: "already installed",
-    explanation: "The directory for the pins exists. One interface has one installation; `nnbpf update`         changes its parameters while it runs, `nnbpf unload` removes it.",
+    explanation: "The directory for the pins exists. One interface has one installation; `nnbpf update` \
+        changes its parameters while it runs, `nnbpf unload` removes it.",
 };
 
 /// Nothing is installed there.
 pub static NOT_INSTALLED: Code = Code {
     id: "E0813",
     title: "nothing installed",
-    explanation: "The command works on an installation that `nnbpf load` made, and found none. Name the         interface with `--iface`, or the directory with `--pin` when the object was loaded with one.",
+    explanation: "The command works on an installation that `nnbpf load` made, and found none. Name the \
+        interface with `--iface`, or the directory with `--pin` when the object was loaded with one.",
 };
 
 /// A pin cannot be made or removed.
 pub static PIN: Code = Code {
     id: "E0814",
     title: "cannot pin",
-    explanation: "The directory for the pins cannot be read or written. bpffs belongs to root, and refuses         names that contain a dot.",
+    explanation: "The directory for the pins cannot be read or written. bpffs belongs to root, and refuses \
+        names that contain a dot.",
 };
 
 /// A host is no address.
 pub static HOST: Code = Code {
     id: "E0815",
     title: "not a host",
-    explanation: "Hosts are IPv4 or IPv6 addresses; allowed hosts may be prefixes such as 10.0.0.0/8. Names         are not looked up.",
+    explanation: "Hosts are IPv4 or IPv6 addresses; allowed hosts may be prefixes such as 10.0.0.0/8. Names \
+        are not looked up.",
 };
 
 /// Several installations, none named.
 pub static AMBIGUOUS: Code = Code {
     id: "E0816",
     title: "several installations",
-    explanation: "More than one object is installed, so the command needs to know which one is meant. Name         the interface with `--iface IF`.",
+    explanation: "More than one object is installed, so the command needs to know which one is meant. Name \
+        the interface with `--iface IF`.",
 };
 
 /// Parameters that do not fit the installed object.
 pub static PARAMS_MISFIT: Code = Code {
     id: "E0817",
     title: "parameters do not fit the installed object",
-    explanation: "Parameters of a retrained model fit an object only when the model has the same plan: the         same layers, widths and lanes. The layout hash in the file and the one in the object's metadata say         so. Compile the parameters with `nnbpfc MODEL SPEC --like OBJ -o NEW.params` for the object that is         installed. The parameters that were active still are.",
+    explanation: "Parameters of a retrained model fit an object only when the model has the same plan: the \
+        same layers, widths and lanes. The layout hash in the file and the one in the object's metadata say \
+        so. Compile the parameters with `nnbpfc MODEL SPEC --like OBJ -o NEW.params` for the object that is \
+        installed. The parameters that were active still are.",
 };
 
 /// Parameters that the proof refuses.

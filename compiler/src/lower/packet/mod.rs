@@ -20,7 +20,7 @@
 //!
 //! # How it stays cheap to verify
 //!
-//! Whatever differs between paths that meet again is either dead there or passed through [`path::Path::blur`],
+//! Whatever differs between paths that meet again is either dead there or passed through `Path::blur`,
 //! which makes the verifier forget what it knows of a number; so it explores what follows a join once.
 //! The model, the lists, the actions and the square root are global functions, verified once each.
 
