@@ -2,20 +2,28 @@
 
 use std::process::ExitCode;
 
-use xtask::{errors, tree};
+use xtask::{errors, modules, tree};
 
-const USAGE: &str = "usage: cargo xtask errors    writes book/src/errors.md from the code table";
+const USAGE: &str = "\
+usage: cargo xtask CHORE
+
+  errors    writes book/src/errors.md from the code table
+  modules   writes the list of modules in docs/architecture.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments != ["errors"] {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    }
-    match std::fs::write(tree::root().join(errors::PAGE), errors::page()) {
+    let (path, page) = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["errors"] => (errors::PAGE, Ok(errors::page())),
+        ["modules"] => (modules::PAGE, modules::page()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match page.and_then(|page| std::fs::write(tree::root().join(path), page)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", errors::PAGE);
+            eprintln!("{path}: {error}");
             ExitCode::FAILURE
         }
     }
