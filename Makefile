@@ -24,7 +24,7 @@ test:
 
 # Measures speed as ratios in one run; see bench/README.md.
 bench:
-	@xtask/scripts/install.sh test
+	@xtask/scripts/install.sh bench
 	@$(CARGO) build --quiet --release --workspace --bins
 	@bench/run.sh
 

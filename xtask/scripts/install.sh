@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build (and, on request, the tests) need on Debian; says what it does, and does nothing twice.
-# usage: install.sh build|test
+# Installs what the build, the tests or the benchmark need on Debian; says what it does, and does nothing twice.
+# usage: install.sh build|test|bench
 set -euo pipefail
 
 want=${1:-build}
@@ -13,13 +13,19 @@ need() { # need COMMAND PACKAGE
 need cc gcc
 need ip iproute2
 need bpftool bpftool
-if [ "$want" = test ]; then
-	need clang clang
-	need llvm-objdump llvm
-	need ethtool ethtool
-	need curl curl
+case "$want" in
+build) ;;
+test) need llvm-mc llvm ;; # an independent disassembler
+bench)
+	need python3 python3
+	need clang clang # for the baseline, which is written in C
 	[ -e /usr/include/bpf/bpf_helpers.h ] || packages+=(libbpf-dev)
-fi
+	;;
+*)
+	echo "usage: install.sh build|test|bench" >&2
+	exit 2
+	;;
+esac
 
 if [ ${#packages[@]} -gt 0 ]; then
 	if [ "$(id -u)" -ne 0 ]; then
