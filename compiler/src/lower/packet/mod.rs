@@ -73,15 +73,16 @@ pub struct PacketPath {
     pub data: Vec<Data>,
 }
 
-/// Shares of the stack. The chains are entry, model; entry, root; entry, act, lists.
+/// Shares of the stack. The chains are entry, model; entry, root, division; entry, act, lists.
 mod frame {
     pub(super) const ENTRY: u32 = 288;
-    pub(super) const ROOT: u32 = 224;
+    pub(super) const ROOT: u32 = 128;
+    pub(super) const DIVIDE: u32 = 96;
     pub(super) const ACT: u32 = 128;
     pub(super) const LISTS: u32 = 96;
     /// `MAX_BPF_STACK` in `include/linux/filter.h`.
     const STACK: u32 = 512;
-    const _: () = assert!(ENTRY + ROOT <= STACK && ENTRY + ACT + LISTS <= STACK);
+    const _: () = assert!(ENTRY + ROOT + DIVIDE <= STACK && ENTRY + ACT + LISTS <= STACK);
 }
 
 /// Name of the entry program.
@@ -112,6 +113,7 @@ pub fn lower(
     }
     if features::needs_root(program) {
         functions.push(root::function(program)?);
+        functions.push(root::division()?);
     }
     if options.clock == Clock::Replay {
         std::iter::once(&mut entry).chain(&mut functions).for_each(clock::from_memory);

@@ -92,6 +92,7 @@ impl Path<'_> {
             self.present(&parser, data, header);
             let ether_type = self.b.load(Size::H, data, i16::try_from(header - 2).unwrap_or(i16::MAX));
             self.b.mov(parser.at, header);
+            self.blur(parser.at, NETWORK_BITS);
             self.b.jump(Cond::Eq, ether_type, IPV4, parser.ipv4);
             self.b.jump(Cond::Eq, ether_type, IPV6, parser.ipv6);
             let tagged = match next {
@@ -105,6 +106,11 @@ impl Path<'_> {
             self.b.goto(not_ip);
         }
         parser
+    }
+
+    /// Loads the packet's start again: what the verifier knows to be captured differs with the number of tags.
+    fn reload(&mut self, parser: &Parser) {
+        self.b.load_to(parser.data, Size::W, self.context, 0);
     }
 
     /// Checks that `bytes` from `header` on are captured.
@@ -151,7 +157,7 @@ impl Path<'_> {
     fn ipv4(&mut self, parser: &Parser) {
         let (bad, later) = (self.refused(Reason::BadIp), self.refused(Reason::LaterFragment));
         self.b.bind(parser.ipv4);
-        self.blur(parser.at, NETWORK_BITS);
+        self.reload(parser);
         let ip = self.header(parser, 20);
         self.version(ip, 4);
         let header_len = self.b.load(Size::B, ip, 0);
@@ -183,7 +189,7 @@ impl Path<'_> {
 
     fn ipv6(&mut self, parser: &Parser) {
         self.b.bind(parser.ipv6);
-        self.blur(parser.at, NETWORK_BITS);
+        self.reload(parser);
         let ip = self.header(parser, 40);
         self.version(ip, 6);
         let payload = self.number(ip, 4);
@@ -206,9 +212,8 @@ impl Path<'_> {
             self.extension(parser, done);
         }
         let too_many = self.refused(Reason::TooManyExtensions);
-        for extension in EXTENSIONS {
-            self.b.jump(Cond::Eq, parser.proto, extension, too_many);
-        }
+        let extends = self.extends(parser, done);
+        self.b.jump(Cond::Ne, extends, 0, too_many);
         self.b.bind(done);
         self.blur(parser.at, TRANSPORT_BITS);
         let extensions = self.b.compute(AluOp::Sub, parser.at, start);
@@ -220,37 +225,50 @@ impl Path<'_> {
     }
 
     /// One round of skipping an extension header; leaves for `done` at anything else.
+    ///
+    /// There is one way through a round, whatever the header is: with branches the verifier would walk every
+    /// round once for each kind of header in the rounds before.
     fn extension(&mut self, parser: &Parser, done: Label) {
-        let (fragment, authentication, skip) = (self.b.label(), self.b.label(), self.b.label());
-        let (options, later) = (self.b.label(), self.refused(Reason::LaterFragment));
-        self.b.jump(Cond::Eq, parser.proto, TCP, done);
-        self.b.jump(Cond::Eq, parser.proto, UDP, done);
-        for extension in EXTENSIONS {
-            self.b.jump(Cond::Eq, parser.proto, extension, options);
-        }
-        self.b.goto(done);
-        self.b.bind(options);
-        self.blur(parser.at, TRANSPORT_BITS);
+        let later = self.refused(Reason::LaterFragment);
+        let extends = self.extends(parser, done);
+        self.b.jump(Cond::Eq, extends, 0, done);
         let header = self.header(parser, 8);
         let kind = self.b.copy(parser.proto);
         self.b.load_to(parser.proto, Size::B, header, 0);
         let length = self.b.load(Size::B, header, 1);
-        self.b.jump(Cond::Eq, kind, FRAGMENT, fragment);
-        self.b.jump(Cond::Eq, kind, AUTHENTICATION, authentication);
-        self.b.add(length, 1);
-        self.b.lsh(length, 3);
-        self.b.goto(skip);
-        self.b.bind(authentication);
-        self.b.add(length, 2);
-        self.b.lsh(length, 2);
-        self.b.goto(skip);
-        self.b.bind(fragment);
-        // The offset's 13 bits, as a little-endian load sees them.
         let offset = self.b.load(Size::H, header, 2);
+        // All ones for a fragment header, whose offset's 13 bits are here as a little-endian load sees them.
+        let fragment = self.b.compute(AluOp::Xor, kind, FRAGMENT);
+        self.b.sub(fragment, 1);
+        self.b.arsh(fragment, 63);
+        self.b.and(offset, fragment);
         self.b.jump(Cond::Set, offset, 0xf8ff, later);
-        self.b.mov(length, 8);
-        self.b.bind(skip);
+        // Units of 8 bytes without the first; of 4 bytes without the first two for authentication.
+        self.b.xor(kind, AUTHENTICATION);
+        self.b.sub(kind, 1);
+        self.b.rsh(kind, 63);
+        self.b.add(length, kind);
+        self.b.add(length, 1);
+        let unit = self.b.constant(3);
+        self.b.sub(unit, kind);
+        self.b.lsh(length, unit);
+        // 8 bytes for a fragment header, whatever its second byte says.
+        self.b.xor(fragment, -1);
+        self.b.xor(length, 8);
+        self.b.and(length, fragment);
+        self.b.xor(length, 8);
         self.b.add(parser.at, length);
+        self.blur(parser.at, TRANSPORT_BITS);
+    }
+
+    /// Odd when the protocol is an extension header; leaves for `other` where it is too large to be one.
+    fn extends(&mut self, parser: &Parser, other: Label) -> VReg {
+        let set = EXTENSIONS.into_iter().fold(0i64, |set, extension| set | 1 << extension);
+        self.b.jump(Cond::Gt, parser.proto, 63, other);
+        let rest = self.b.constant(set);
+        self.b.rsh(rest, parser.proto);
+        self.b.and(rest, 1);
+        rest
     }
 
     /// Gives sender's and receiver's port.

@@ -14,6 +14,9 @@ use crate::lower::code::{FrameLimit, VReg};
 /// `nn_std(n, sum, squares_low, squares_high, divisor)`: the raw value with 8 fraction bits.
 pub(super) const FUNCTION: &str = "nn_std";
 
+/// `nn_divide(high, low, divisor)`: the quotient of 128 by 64 bits, where it fits 64.
+const DIVIDE: &str = "nn_divide";
+
 /// Newton's steps from a start less than twice the root. The relative error is at most 1, then 1/4, 1/40,
 /// 1/3280, 2^-24.4, 2^-49.8: four steps end below one unit for roots up to 2^24, which those of lengths are.
 const STEPS: usize = 4;
@@ -132,18 +135,29 @@ fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
 
 /// `dividend / divisor` and the remainder, where the dividend's high word is below the divisor.
 fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
-    let (quotient, remainder) = (b.fresh(), b.fresh());
-    let (long, done) = (b.label(), b.label());
+    let (quotient, done) = (b.fresh(), b.label());
+    let long = b.label();
     b.jump(Cond::Ne, dividend.high, 0, long);
     b.mov(quotient, dividend.low);
     b.div(quotient, divisor);
-    b.mov(remainder, dividend.low);
-    b.modulo(remainder, divisor);
     b.goto(done);
-
     b.bind(long);
+    let answer = b.call_function(DIVIDE, &[dividend.high, dividend.low, divisor]);
+    b.mov(quotient, answer);
+    b.bind(done);
+    // Below the divisor, so its low 64 bits are all of it.
+    let product = b.compute(AluOp::Mul, quotient, divisor);
+    let remainder = b.compute(AluOp::Sub, dividend.low, product);
+    (quotient, remainder)
+}
+
+/// `nn_divide(high, low, divisor)`: a function of its own, so that the verifier walks it once.
+pub(super) fn division() -> Result<Function, LowerError> {
+    let mut b = Builder::new(DIVIDE, ".text", &[Parameter::Scalar; 3]);
+    let dividend = Wide { high: b.parameter(0), low: b.parameter(1) };
+    let divisor = b.parameter(2);
     // Shift both so that the divisor's top bit is set.
-    let shift = leading_zeros(b, divisor);
+    let shift = leading_zeros(&mut b, divisor);
     let d = b.compute(AluOp::Lsh, divisor, shift);
     let top = b.compute(AluOp::Lsh, dividend.high, shift);
     // low >> (64 - shift), where a shift by 64 must give 0.
@@ -153,20 +167,16 @@ fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
     b.rsh(spill, back);
     b.or(top, spill);
     let low = b.compute(AluOp::Lsh, dividend.low, shift);
-    let (d1, d0) = (b.compute(AluOp::Rsh, d, 32), low_half(b, d));
+    let (d1, d0) = (b.compute(AluOp::Rsh, d, 32), low_half(&mut b, d));
     let high_digit = b.compute(AluOp::Rsh, low, 32);
-    let low_digit = low_half(b, low);
-    let q1 = digit(b, top, high_digit, d1, d0);
-    let rest = partial_remainder(b, top, high_digit, q1, d);
-    let q0 = digit(b, rest, low_digit, d1, d0);
-    let last = partial_remainder(b, rest, low_digit, q0, d);
-    b.mov(quotient, q1);
-    b.lsh(quotient, 32);
+    let low_digit = low_half(&mut b, low);
+    let q1 = digit(&mut b, top, high_digit, d1, d0);
+    let rest = partial_remainder(&mut b, top, high_digit, q1, d);
+    let q0 = digit(&mut b, rest, low_digit, d1, d0);
+    let quotient = b.compute(AluOp::Lsh, q1, 32);
     b.add(quotient, q0);
-    b.mov(remainder, last);
-    b.rsh(remainder, shift);
-    b.bind(done);
-    (quotient, remainder)
+    b.ret(quotient);
+    b.finish(FrameLimit::Share(super::frame::DIVIDE))
 }
 
 /// One 32-bit digit of the quotient `(high * 2^32 + next) / (d1 * 2^32 + d0)`.
@@ -203,17 +213,20 @@ fn partial_remainder(b: &mut Builder, high: VReg, next: VReg, q: VReg, d: VReg) 
     rest
 }
 
-/// Zero bits above the highest set one; 63 for 0 and 1.
+/// Zero bits above the highest set one; 63 for 0 and 1. Without a branch: with six, the verifier would walk
+/// what follows up to 64 times.
 fn leading_zeros(b: &mut Builder, value: VReg) -> VReg {
     let zeros = b.constant(63);
     let rest = b.copy(value);
-    for step in [32, 16, 8, 4, 2, 1] {
-        let small = b.label();
-        let upper = b.compute(AluOp::Rsh, rest, step);
-        b.jump(Cond::Eq, upper, 0, small);
-        b.mov(rest, upper);
-        b.sub(zeros, step);
-        b.bind(small);
+    for step in [5, 4, 3, 2, 1, 0] {
+        let upper = b.compute(AluOp::Rsh, rest, 1 << step);
+        // 2^step where something is left, else 0: it is below 2^63, so its negative has the top bit. A mask of
+        // the sign would do as well, but newer verifiers walk both of its values.
+        b.neg(upper);
+        b.rsh(upper, 63);
+        b.lsh(upper, step);
+        b.rsh(rest, upper);
+        b.sub(zeros, upper);
     }
     zeros
 }
