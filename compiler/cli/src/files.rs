@@ -33,10 +33,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Box<Diagnostic>> {
         Box::new(Diagnostic::new(
             &UNWRITABLE,
             Origin::File { file: name(path) },
-            format!("the output cannot be written: {error}"),
+            format!("the output cannot be written: {}", reason(&error)),
             "check that the directory exists, may be written and has room; nothing was left behind",
         ))
     })
+}
+
+/// What the system said, without the name of a temporary file that the user never sees.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" at path ").next().map(str::to_owned).unwrap_or(text)
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

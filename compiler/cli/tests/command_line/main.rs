@@ -1,0 +1,12 @@
+//! The `nnbpfc` command as users run it: one process per case, in a folder of its own.
+//!
+//! Texts on standard error are compared with `testdata/cli/*.stderr`; `BLESS=1` rewrites them.
+
+#![cfg(test)]
+
+mod common;
+mod refusals;
+mod usage;
+mod outputs;
+mod engines;
+mod privileges;
