@@ -63,7 +63,7 @@ fn no_permission_for_bpf() {
     ] {
         let outcome = folder.run_as_nobody(arguments);
         assert_refused(&outcome, name);
-        assert!(outcome.stderr.contains("E0801") || outcome.stderr.contains("E08"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("E0801"), "{}", outcome.stderr);
         assert_golden(name, &outcome.stderr);
     }
     // What needs no kernel works.
