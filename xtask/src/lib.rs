@@ -1,6 +1,9 @@
-//! What the repository's chores and its tests of itself share: the list of files, and the pages written from sources.
+//! The chores of the repository, and what they share with its tests of itself: the list of files, and the pages written from sources.
 
 pub mod tree;
 pub mod source;
 pub mod errors;
 pub mod modules;
+pub mod send;
+pub mod verdicts;
+mod packet_socket;

@@ -2,29 +2,39 @@
 
 use std::process::ExitCode;
 
-use xtask::{errors, modules, tree};
+use clap::Parser;
+use xtask::{errors, modules, send, tree, verdicts};
 
-const USAGE: &str = "\
-usage: cargo xtask CHORE
-
-  errors    writes book/src/errors.md from the code table
-  modules   writes the list of modules in docs/architecture.md";
+/// Chores of the repository.
+#[derive(Parser)]
+#[command(name = "xtask", max_term_width = 100)]
+enum Chore {
+    /// Write the error index of the book from the code table.
+    Errors,
+    /// Write the list of modules in docs/architecture.md.
+    Modules,
+    Send(send::Send),
+    Verdicts(verdicts::Verdicts),
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (path, page) = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["errors"] => (errors::PAGE, Ok(errors::page())),
-        ["modules"] => (modules::PAGE, modules::page()),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let result = match Chore::parse() {
+        Chore::Errors => write(errors::PAGE, Ok(errors::page())),
+        Chore::Modules => write(modules::PAGE, modules::page()),
+        Chore::Send(chore) => chore.run(),
+        Chore::Verdicts(chore) => chore.run(),
     };
-    match page.and_then(|page| std::fs::write(tree::root().join(path), page)) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{path}: {error}");
+            eprintln!("xtask: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes a page that is made from sources.
+fn write(path: &str, page: std::io::Result<String>) -> Result<(), String> {
+    page.and_then(|page| std::fs::write(tree::root().join(path), page))
+        .map_err(|error| format!("{path}: {error}"))
 }

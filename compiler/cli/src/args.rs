@@ -61,6 +61,9 @@ pub struct CompileArgs {
     /// Keep weights in a map that can be updated, or bake them into the code.
     #[arg(long, value_enum, default_value_t = Weights::Map)]
     pub weights: Weights,
+    /// Take packets' time from the kernel, or from `.data.nn_clock`, which whoever replays a capture writes.
+    #[arg(long, value_enum, default_value_t = ClockArg::Kernel)]
+    pub clock: ClockArg,
     /// Write a Makefile rule that names every input.
     #[arg(long, value_name = "FILE")]
     pub depfile: Option<PathBuf>,
@@ -169,6 +172,13 @@ pub struct InspectArgs {
 pub enum Split {
     Auto,
     Layer,
+}
+
+/// Where packets' time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockArg {
+    Kernel,
+    Replay,
 }
 
 /// Where weights live.

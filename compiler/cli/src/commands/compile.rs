@@ -9,7 +9,7 @@ use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use serde_json::json;
 
-use crate::args::{CompileArgs, Weights};
+use crate::args::{ClockArg, CompileArgs, Weights};
 use crate::inputs::{Files, target};
 use crate::{Refusal, files};
 
@@ -28,7 +28,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         return depfile(args, output, &[model, spec, object]);
     }
     let plan = inputs.plan(&args.accuracy)?;
-    let target = target(kernel, args.split, Clock::Kernel);
+    let clock = match args.clock {
+        ClockArg::Kernel => Clock::Kernel,
+        ClockArg::Replay => Clock::Replay,
+    };
+    let target = target(kernel, args.split, clock);
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
     let object = compile::object(&module)?;
     files::write(output, &object)?;

@@ -1,23 +1,14 @@
 //! The `nnbpf` command with a real object on a veth pair: installing, removing, refusing.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
-
-mod common;
-#[path = "common/built.rs"]
-mod built;
-#[path = "common/net.rs"]
-mod net;
-#[path = "common/setup.rs"]
-mod setup;
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nnbpf_runtime_loader::installation::Installation;
 use nnbpf_runtime_loader::pins::PinDirectory;
-use setup::{Fate, Setup, refusal};
+
+use crate::setup::{Fate, Setup, refusal};
+use crate::{common, net};
 
 #[test]
 fn unload_leaves_nothing_behind() {

@@ -1,6 +1,7 @@
 //! A real object for the tests: a committed model and a specification of a few lines, with parameters whose
 //! verdict is known.
 
+use nnbpf_compiler::bpf::module::Module;
 use nnbpf_compiler::check::{Checked, check};
 use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
 use nnbpf_compiler::ir::{Network, Op};
@@ -48,15 +49,20 @@ pub(crate) fn plan_of(model: &[u8], spec: &str) -> Plan {
     compile::plan(&sources, &quant::Options::default()).unwrap()
 }
 
-/// The object of a plan.
-pub(crate) fn object(plan: &Plan) -> Vec<u8> {
+/// The module of a plan.
+pub(crate) fn module(plan: &Plan) -> Module {
     let target = Target {
         kernel: KernelVersion::DEFAULT,
         network: network::Options::default(),
         clock: Clock::Kernel,
         fragments: false,
     };
-    compile::object(&compile::module(plan, &target).unwrap()).unwrap()
+    compile::module(plan, &target).unwrap()
+}
+
+/// The object of a plan.
+pub(crate) fn object(plan: &Plan) -> Vec<u8> {
+    compile::object(&module(plan)).unwrap()
 }
 
 /// Parameters of the plan that give every flow this class.

@@ -1,0 +1,16 @@
+//! Real objects on veth pairs: the `nnbpf` command, packets that are dropped or not, updates under traffic, and
+//! the same by hand with bpftool.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::panic, reason = "a panic is how a test fails")]
+#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod built;
+mod net;
+mod setup;
+mod commands;
+mod enforce;
+mod update;
+mod by_hand;
