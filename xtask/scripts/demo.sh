@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The shipped model judges the committed capture in the kernel, on a veth pair of its own; then hosts are blocked.
 # Everything that is made here (namespaces, pins, files) is removed at the end, also of an interrupted run.
-# usage: make demo, or xtask/scripts/demo.sh after a release build
+# usage: make demo, or xtask/scripts/demo.sh after a release build; NNBPF_BIN=DIR names another folder of binaries
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 ids=testdata/ids
 spec=specs/ids.spec
-nnbpfc=target/release/nnbpfc
-nnbpf=target/release/nnbpf
-xtask=target/release/xtask
+bin=${NNBPF_BIN:-target/release}
+nnbpfc=$bin/nnbpfc
+nnbpf=$bin/nnbpf
+xtask=$bin/xtask
 
 work=$(mktemp -d)
 inside=nnbpf-demo-$$-in
@@ -34,7 +35,7 @@ bold=$(tput bold 2>/dev/null || true)
 plain=$(tput sgr0 2>/dev/null || true)
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 run() { # shows a command, then runs it
-	printf '  $ %s\n' "$(sed -e "s|^within [^ ]* ||; s|$work/||g; s|target/release/||g; s|$pins|PINS|g" <<<"$*")"
+	printf '  $ %s\n' "$(sed -e "s|^within [^ ]* ||; s|$work/||g; s|$bin/||g; s|$pins|PINS|g" <<<"$*")"
 	"$@"
 }
 within() { # within NAMESPACE COMMAND…; unlike `ip netns exec` this keeps /sys and so bpffs
