@@ -9,7 +9,7 @@ use crate::lower::{self, network, packet::Clock};
 use crate::metadata::{self, Metadata};
 use crate::model::Model;
 use crate::onnx::{self, Resolver};
-use crate::quant::contract::{Contract, with_spec, without_spec};
+use crate::quant::contract::{Contract, classify, with_spec, without_spec};
 use crate::quant::{self, Calibration, QuantReport};
 use crate::rows::{self, Columns, Rows};
 use crate::spec::{self, typed::FeatureSpec};
@@ -60,8 +60,8 @@ pub struct Plan {
 pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let model = onnx::import(sources.model.name, sources.model.bytes, sources.resolver);
     let spec = sources.spec.map(spec::from_bytes).transpose();
-    let (model, spec) = both(model, spec)?;
-    let contract = contract(&model, spec.as_ref())?;
+    let (mut model, spec) = both(model, spec)?;
+    let contract = contract(sources.model.name, &mut model, spec.as_ref())?;
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
@@ -88,9 +88,18 @@ pub fn parameters(plan: &Plan) -> Vec<u8> {
     params::file::write(&params::file::ParamsFile::of(plan.network.get(), plan.model.hash))
 }
 
-/// What the model and the specification, if there is one, demand of each other.
-pub fn contract(model: &Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> {
-    spec.map_or_else(|| Ok(without_spec(model)), |spec| with_spec(model, spec))
+/// What the model, called `name`, and the specification, if there is one, demand of each other.
+///
+/// A specification with two labels makes a classifier of a model with a single raw output.
+pub fn contract(name: &str, model: &mut Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> {
+    let contract = match spec {
+        None => without_spec(model),
+        Some(spec) => {
+            classify(model, spec);
+            with_spec(model, spec)?
+        }
+    };
+    Ok(Contract { model: name.to_owned(), ..contract })
 }
 
 /// The calibration rows, if there are any.

@@ -14,6 +14,8 @@ mod intervals;
 pub(crate) mod bounds;
 mod shapes;
 
+pub use shapes::MOST_RAW;
+
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Outcome;
@@ -65,8 +67,8 @@ pub struct OpIntervals {
 ///
 /// # Errors
 ///
-/// Shapes that do not fit (`E0401`), shifts or widths out of range (`E0402`), a quantiser that can overflow
-/// (`E0403`), an accumulator that can leave its lane (`E0404`), a decision that does not fit the outputs
+/// Shapes that do not fit (`E0401`), shifts or widths out of range (`E0402`), a quantiser that can overflow or
+/// clamps beyond [`MOST_RAW`] (`E0403`), an accumulator that can leave its lane (`E0404`), a decision that does not fit the outputs
 /// (`E0405`).
 pub fn check(network: Network) -> Outcome<Checked<Network>> {
     let errors = shapes::errors(&network);

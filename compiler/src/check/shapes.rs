@@ -1,11 +1,14 @@
 //! Shapes, shifts, widths and the decision: what must be right before intervals mean anything.
 
-use crate::diag::codes::check::{DECISION, SHAPE, WIDTH};
+use crate::diag::codes::check::{DECISION, QUANTISER, SHAPE, WIDTH};
 use crate::diag::{Code, Diagnostic, Origin};
 use crate::ir::{Dense, Network, Op, OpOrigin, Post, Quantise, Rule, RuleTest};
 
 /// Largest shift of a quantiser: the bytecode masks shifts with 63, and 63 would keep the sign only.
 pub(super) const MAX_SHIFT: u8 = 62;
+/// Largest magnitude that an input is clamped to: code subtracts the lower limit from values that lie within the
+/// same bounds, and then the distance of both limits, so that every difference fits 64 bits.
+pub const MOST_RAW: i64 = (1 << 62) - 1;
 /// Widest activation: products with weights then have 31 bits left.
 pub(super) const MAX_BITS: u8 = 32;
 /// Outputs of the single-output decision and of the two-class margin.
@@ -58,6 +61,11 @@ fn quantise_problems(quantise: &Quantise, width: usize, position: usize) -> Vec<
         if one.shift > MAX_SHIFT {
             problems
                 .push((&WIDTH, format!("input {index} is shifted by {}, more than {MAX_SHIFT}", one.shift)));
+        }
+        if one.low < -MOST_RAW || one.high > MOST_RAW {
+            let (low, high) = (one.low, one.high);
+            problems
+                .push((&QUANTISER, format!("input {index} is clamped to {low}..={high}, beyond 62 bits")));
         }
         if one.low > one.high {
             problems.push((&WIDTH, format!("input {index} is clamped to an empty range")));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::testing::network;
-use super::{Certificate, check, holds};
+use super::{Certificate, MOST_RAW, check, holds};
 use crate::diag::NodeRef;
 use crate::ir::{
     Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
@@ -104,6 +104,8 @@ fn every_unsound_network_is_refused_with_its_code() {
     );
     assert_eq!(refused(|network| quantise(network).features[0].multiplier = i64::MAX), ["E0403"]);
     assert_eq!(refused(|network| quantise(network).features[0].offset = 1), ["E0403"]);
+    assert_eq!(refused(|network| quantise(network).features[0].low = -(1 << 62)), ["E0403"]);
+    assert_eq!(refused(|network| quantise(network).features[0].high = 1 << 62), ["E0403"]);
     assert_eq!(refused(|network| network.decision.tests = vec![RuleTest::Label { class: 2 }]), ["E0405"]);
     assert_eq!(refused(|network| network.decision.labels = vec!["a".to_owned()]), ["E0405"]);
     assert_eq!(refused(|network| network.decision.rule = Rule::Positive), ["E0405"]);
@@ -116,6 +118,17 @@ fn every_unsound_network_is_refused_with_its_code() {
         }),
         ["E0406"]
     );
+}
+
+/// Code computes `min(max(x - low, 0) - span, 0)`: at the widest limits no difference leaves 64 bits.
+#[test]
+fn limits_may_reach_as_far_as_differences_fit() {
+    let mut network = tiny();
+    let limits = QuantiseOne { low: -MOST_RAW, high: MOST_RAW, multiplier: 1, offset: 0, shift: 55 };
+    quantise(&mut network).features[0] = limits;
+    quantise(&mut network).output = Interval { low: -128, high: 127 };
+    assert!(check(network).is_ok());
+    assert!(MOST_RAW.checked_sub(-MOST_RAW).is_some_and(|span| 0i64.checked_sub(span).is_some()));
 }
 
 #[test]

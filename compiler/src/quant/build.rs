@@ -1,5 +1,6 @@
 //! A whole network for one candidate plan: quantiser, layers in order, decision.
 
+use super::cost::value_bits;
 use super::inputs::{InputScale, quantiser};
 use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
 use super::stats::{LayerStat, Stats};
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) more_bits: i32,
     /// Factor of at least 1 on every neuron's finest scale: another rounding of much the same network.
     pub(super) slack: f64,
+    /// Layers whose activations are as wide as the lane after its shift, so that code needs no clamp.
+    pub(super) unclamped: Vec<usize>,
     /// What becomes of each layer's sums, where the plan of an existing object says so.
     pub(super) posts: Option<Vec<Post>>,
 }
@@ -75,10 +78,21 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
             match (layers.get(index + 1), setup.stats.layers.get(index + 1), plan.lanes.get(index + 1)) {
                 (Some(next), Some(next_stat), Some(&next_lanes)) => {
                     let top = stat.top.get(plan.clip)?;
-                    let bits = activation_bits(next, next_stat, top, next_lanes, plan.more_bits);
                     let relu = layer.activation == Activation::Relu;
                     let (bits, shift) = match plan.posts.as_ref().and_then(|posts| posts.get(index)) {
-                        None => (bits, None),
+                        None if plan.unclamped.contains(&index) => {
+                            // Without a clamp, what the lane can hold matters, not what the data reach.
+                            let bits = activation_bits(
+                                next,
+                                next_stat,
+                                &ceilings(&real),
+                                next_lanes,
+                                plan.more_bits,
+                            );
+                            let (bits, shift) = unclamped(lanes, bits);
+                            (bits, Some(shift))
+                        }
+                        None => (activation_bits(next, next_stat, top, next_lanes, plan.more_bits), None),
                         Some(&Post::Relu { shift, bits }) if relu => (bits, Some(shift)),
                         Some(&Post::Signed { shift, bits }) if !relu => (bits.checked_sub(1)?, Some(shift)),
                         Some(Post::Raw | Post::Relu { .. } | Post::Signed { .. }) => return None,
@@ -231,6 +245,25 @@ fn activation_bits(next: &model::Dense, stat: &LayerStat, top: &[f64], lanes: La
     let balanced = (value_noise / weight_noise).log2() / 4.0;
     let bits = if balanced.is_finite() { balanced.round() + f64::from(more) } else { 8.0 };
     bits.clamp(2.0, MOST_ACTIVATION_BITS) as u8
+}
+
+/// The largest sum of each neuron over its whole box of inputs.
+fn ceilings(layer: &RealLayer<'_>) -> Vec<f64> {
+    layer
+        .weights
+        .chunks_exact(layer.inputs.len().max(1))
+        .zip(&layer.bias)
+        .map(|(weights, &bias)| bound(weights, bias, layer.inputs))
+        .collect()
+}
+
+/// Width and shift of activations that need no clamp, near a wanted width.
+fn unclamped(lanes: Lanes, bits: u8) -> (u8, u8) {
+    /// Three lanes store elements of up to 16 bits without masking their neighbours away.
+    const UNMASKED_BITS: u8 = 16;
+    let bits = if lanes == Lanes::Three { bits.min(UNMASKED_BITS) } else { bits };
+    let shift = u8::try_from(value_bits(lanes).saturating_sub(u32::from(bits))).unwrap_or(0);
+    (bits, shift)
 }
 
 fn decision(setup: Setup<'_>, unit: f64) -> Decision {

@@ -2,6 +2,7 @@
 //!
 //! Also what stands in for a specification when there is none.
 
+use crate::check::MOST_RAW;
 use crate::diag::codes::quant::{CLASSES, COUNT, LABEL_ORDER, LABELS, ORDER, REGRESSOR, UNITS};
 use crate::diag::{Diagnostic, Origin, Outcome, Span};
 use crate::ir::{FractionBits, Input, Interval};
@@ -11,6 +12,8 @@ use crate::spec::typed::{FeatureSpec, Probability};
 /// What quantisation needs to know besides the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
+    /// What diagnostics call the model's file.
+    pub model: String,
     /// One per input of the model.
     pub inputs: Vec<Input>,
     /// Class labels in output order; empty when nobody named them.
@@ -43,6 +46,19 @@ const RESOLUTION: f64 = 20.0;
 /// Most fraction bits that are derived: values up to 2^22 then still fit 64 bits with room to spare.
 const MOST_FRACTION_BITS: f64 = 40.0;
 
+/// Raw values of a feature of which nothing is known: all whose differences fit 64 bits.
+const ANY: Interval = Interval { low: -MOST_RAW, high: MOST_RAW };
+/// What diagnostics call a model that came without a name.
+const UNNAMED: &str = "model";
+
+/// Takes a single raw output for a binary classifier when a specification declares two labels: label 1 above
+/// zero, as with a logistic. Everything that comes later, the float reference included, then sees a classifier.
+pub fn classify(model: &mut Model, spec: &FeatureSpec) {
+    if model.head == Head::Scores && model.output_count() == 1 && spec.labels.len() == 2 {
+        model.head = Head::Logistic;
+    }
+}
+
 /// The contract of a model that is judged without a specification: inputs by position, any raw value may
 /// arrive, and the fraction bits follow from the model alone.
 ///
@@ -68,11 +84,16 @@ pub fn without_spec(model: &Model) -> Contract {
             Input {
                 name: name.clone().unwrap_or_else(|| format!("x{index}")),
                 fraction_bits: FractionBits(bits.clamp(0.0, MOST_FRACTION_BITS) as u8),
-                range: Interval { low: i64::MIN, high: i64::MAX },
+                range: ANY,
             }
         })
         .collect();
-    Contract { inputs, labels: model.classes.clone().unwrap_or_default(), rules: Vec::new() }
+    Contract {
+        model: UNNAMED.to_owned(),
+        inputs,
+        labels: model.classes.clone().unwrap_or_default(),
+        rules: Vec::new(),
+    }
 }
 
 /// Checks that a specification fits a model, and takes from it what quantisation needs.
@@ -105,7 +126,7 @@ pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
             probability: rule.threshold,
         })
         .collect();
-    Ok(Contract { inputs, labels: spec.labels.clone(), rules })
+    Ok(Contract { model: UNNAMED.to_owned(), inputs, labels: spec.labels.clone(), rules })
 }
 
 fn at(spec: &FeatureSpec, span: &Span) -> Origin {
@@ -182,6 +203,16 @@ const TRAINED_REACH: f64 = 8.0;
 fn labels(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
     let classes = class_count(model);
     if classes == 0 {
+        // Rules on such labels are refused by themselves.
+        if !spec.labels.is_empty() && spec.rules.is_empty() {
+            let (labels, outputs) = (spec.labels.len(), model.output_count());
+            errors.push(Diagnostic::new(
+                &LABELS,
+                whole(spec),
+                format!("the specification has {labels} labels, and the model gives {outputs} number without a class"),
+                "write two labels for a single output, the second one for values above zero, or none",
+            ));
+        }
         return;
     }
     if spec.labels.len() != classes {

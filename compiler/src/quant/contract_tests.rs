@@ -69,6 +69,44 @@ fn every_mismatch_has_its_code() {
 }
 
 #[test]
+fn two_labels_make_a_classifier_of_a_single_output() {
+    let mut single = model(6, 1, Head::Scores);
+    classify(&mut single, &spec());
+    assert_eq!(single.head, Head::Logistic);
+    assert_eq!(with_spec(&single, &spec()).expect("they fit").labels, ["benign", "attack"]);
+
+    let mut three = spec();
+    three.labels.push("else".to_owned());
+    let mut single = model(6, 1, Head::Scores);
+    classify(&mut single, &three);
+    assert_eq!(single.head, Head::Scores);
+    three.rules.clear();
+    let errors = with_spec(&single, &three).expect_err("three labels for one number");
+    assert_eq!(errors.iter().map(|error| error.code.id).collect::<Vec<_>>(), ["E0303"]);
+    three.labels.clear();
+    assert!(with_spec(&single, &three).is_ok(), "a regressor needs no labels");
+}
+
+#[test]
+fn a_specified_single_output_is_judged_by_its_sign_everywhere() {
+    use crate::ir::{Rule, interpret};
+    let mut single = model(6, 1, Head::Scores);
+    let contract = crate::compile::contract("m.onnx", &mut single, Some(&spec())).expect("they fit");
+    assert_eq!(contract.model, "m.onnx");
+    let options = crate::quant::Options::default();
+    let result = crate::quant::quantise(&single, &contract, None, &options).expect("precise enough");
+    assert_eq!(result.network.decision.rule, Rule::Positive);
+    assert_eq!(result.network.decision.labels, ["benign", "attack"]);
+    for (raw, label) in [(0, 0), (60_000, 1)] {
+        let real: Vec<f64> = vec![f64::from(raw); 6];
+        assert_eq!(single.head.label(&single.outputs_f64(&real)), Some(label as usize));
+        let row: Vec<i64> =
+            contract.inputs.iter().map(|input| i64::from(raw) << input.fraction_bits.0).collect();
+        assert_eq!(interpret::run(&result.network, &row).label, Some(label));
+    }
+}
+
+#[test]
 fn fraction_bits_follow_from_the_first_layer() {
     let mut model = model(3, 2, Head::Logits);
     model.normalise[1].scale = 2f64.powi(-30);

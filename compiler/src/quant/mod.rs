@@ -3,7 +3,7 @@
 //! Stages, one file each: the contract between model and specification ([`contract`]), rows to calibrate on
 //! (`sample`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! the search under the accuracy budget (`search`), and the report ([`report`]).
+//! the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
@@ -17,6 +17,7 @@ mod rounding;
 mod layer;
 mod build;
 mod cost;
+mod lanes;
 mod evaluate;
 mod blame;
 mod search;
@@ -125,3 +126,5 @@ pub fn quantise(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod committed_tests;

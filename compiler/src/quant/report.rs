@@ -61,6 +61,8 @@ pub struct LayerReport {
     pub coarsest_unit: f64,
     /// Sampled activations that the clamp cuts.
     pub saturated: u64,
+    /// Whether code clamps the activations of packed lanes: they are narrower than what a lane can hold.
+    pub clamped: bool,
     pub predicted_ns: f64,
 }
 
@@ -69,6 +71,8 @@ pub struct LayerReport {
 pub struct Attempt {
     /// Accumulators per register, layer by layer.
     pub lanes: Vec<usize>,
+    /// Whether code clamps the activations of packed lanes, layer by layer.
+    pub clamped: Vec<bool>,
     pub predicted_ns: f64,
     /// Share of rows, nearest to the boundary first, that ranges were taken from.
     pub clip: f64,

@@ -1,18 +1,20 @@
-//! The search: lane combinations from the cheapest on, the first within the budget wins.
+//! The search: lane combinations from the cheapest on, until none that is left can beat what was found.
 //!
-//! Each combination is tuned on a pilot, the rows nearest to the boundary, before all rows are judged.
+//! Each combination is tuned on a pilot, the rows nearest to the boundary, before all rows are judged. One within
+//! the budget is tried again with layers that need no clamp.
 //! Everything is deterministic; nothing depends on time.
 
 use super::blame::{self, Blame};
 use super::build::{Candidate, Plan, Setup, build};
-use super::cost::{inference_ns, layer_ns};
+use super::cost::{clamped, dense_ns, least_ns, network_ns};
+use super::lanes::{clampable, combinations};
 use super::report::{Attempt, InputReport, LayerReport, QuantReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
 use super::{Calibration, Contract, Options, Quantised, evaluate};
 use crate::diag::codes::quant::{BUDGET, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::{Interval, Lanes, Op, Post, interpret};
+use crate::ir::{Interval, Op, Post, interpret};
 use crate::model::{Body, Model};
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
@@ -29,8 +31,6 @@ const SLACKS: &[f64] = &[1.015, 1.03, 1.05, 1.08, 1.12, 1.17];
 const ALMOST: u64 = 4;
 /// Rows over which saturation is counted.
 const SATURATION_ROWS: usize = 1024;
-/// Lane combinations are enumerated completely up to this many layers.
-const ENUMERATED_LAYERS: usize = 5;
 
 pub(super) fn run(
     model: &Model,
@@ -38,44 +38,114 @@ pub(super) fn run(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
-    same_shape(model, options)?;
-    let mut sample = sample::prepare(model, contract, calibration)?;
+    same_shape(model, contract, options)?;
+    let sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
     let setup = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
     let posts = options.like.as_ref().map(|plan| plan.iter().map(|layer| layer.post).collect::<Vec<Post>>());
-    let mut log = Vec::new();
-    let mut closest: Option<(u64, Candidate)> = None;
+    let mut search = Search { setup, sample, allowed, log: Vec::new(), best: None, closest: None };
     for lanes in combinations(model, options) {
-        let Some((attempt, candidate)) = tune(setup, &mut sample, &lanes, &posts, allowed) else { continue };
-        let flips = attempt.flips;
-        log.push(attempt);
-        match flips {
-            Some(flips) if flips <= allowed => {
-                let report = report(setup, &sample, &candidate, flips, allowed, log);
-                return Ok(Quantised { network: candidate.network.into_inner(), report });
-            }
-            Some(_) | None => {
-                let count = flips.or(log.last().map(|attempt| attempt.pilot_flips)).unwrap_or(u64::MAX);
-                if closest.as_ref().is_none_or(|(best, _)| count < *best) {
-                    closest = Some((count, candidate));
-                }
-            }
+        if search.best.as_ref().is_some_and(|best| best.cost <= least_ns(model, &lanes)) {
+            break;
         }
+        let start = Plan {
+            lanes,
+            clip: 0,
+            input_step: 1.0,
+            more_bits: 0,
+            slack: 1.0,
+            unclamped: Vec::new(),
+            posts: posts.clone(),
+        };
+        if search.attempt(&start) && options.like.is_none() {
+            search.unclamp(&start);
+        }
+    }
+    let Search { sample, best, closest, log, .. } = search;
+    if let Some(Found { flips, candidate, .. }) = best {
+        let report = report(setup, &sample, &candidate, flips, allowed, log);
+        return Ok(Quantised { network: candidate.network.into_inner(), report });
     }
     Err(vec![match closest {
         Some((_, candidate)) => over_budget(setup, &sample, &candidate, allowed),
         None => Diagnostic::new(
             &NO_FIT,
-            Origin::File { file: "model".to_owned() },
+            whole(contract),
             "no choice of scales lets every accumulator fit",
             "normalise the inputs (for example with StandardScaler) and train again",
         ),
     }])
 }
 
+/// What the search has seen so far.
+struct Search<'a> {
+    setup: Setup<'a>,
+    sample: Sample,
+    allowed: u64,
+    log: Vec<Attempt>,
+    best: Option<Found>,
+    /// The candidate with fewest flips while none is within the budget.
+    closest: Option<(u64, Candidate)>,
+}
+
+/// A candidate within the budget.
+struct Found {
+    cost: f64,
+    flips: u64,
+    candidate: Candidate,
+}
+
+impl Search<'_> {
+    /// Tunes a plan; whether it is within the budget. The cheapest candidate is kept.
+    fn attempt(&mut self, start: &Plan) -> bool {
+        let Some((attempt, candidate)) = tune(self.setup, &mut self.sample, start, self.allowed) else {
+            return false;
+        };
+        let (cost, flips, pilot) = (attempt.predicted_ns, attempt.flips, attempt.pilot_flips);
+        self.log.push(attempt);
+        match flips {
+            Some(flips) if flips <= self.allowed => {
+                if self.best.as_ref().is_none_or(|best| cost < best.cost) {
+                    self.best = Some(Found { cost, flips, candidate });
+                }
+                true
+            }
+            Some(_) | None => {
+                let count = flips.unwrap_or(pilot);
+                if self.closest.as_ref().is_none_or(|(least, _)| count < *least) {
+                    self.closest = Some((count, candidate));
+                }
+                false
+            }
+        }
+    }
+
+    /// Tries a plan that is within the budget with activations so wide that no layer needs a clamp; failing
+    /// that, with as many such layers as the budget bears, the largest first.
+    fn unclamp(&mut self, start: &Plan) {
+        let model = self.setup.model;
+        let least = least_ns(model, &start.lanes);
+        let places = clampable(model, &start.lanes);
+        if self.best.as_ref().is_some_and(|best| best.cost <= least) || places.is_empty() {
+            return;
+        }
+        if self.attempt(&Plan { unclamped: places.clone(), ..start.clone() }) || work(model) > LARGE {
+            return;
+        }
+        let mut unclamped = Vec::new();
+        for &place in &places {
+            unclamped.push(place);
+            let all = unclamped.len() == places.len();
+            if all || !self.attempt(&Plan { unclamped: unclamped.clone(), ..start.clone() }) {
+                unclamped.pop();
+            }
+        }
+    }
+}
+
 /// Refuses a model whose layers are not those of the plan that it should fit.
-fn same_shape(model: &Model, options: &Options) -> Outcome<()> {
+fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<()> {
     let Some(plan) = &options.like else { return Ok(()) };
     let Body::Mlp(layers) = &model.body;
     let help = "compile the model anew; only a model of the same shape can replace another";
@@ -90,92 +160,29 @@ fn same_shape(model: &Model, options: &Options) -> Outcome<()> {
                 "layer {index} has {rows} x {columns} weights, and the object's {} x {}",
                 plan.rows, plan.columns
             );
-            Diagnostic::new(&SHAPE, layer_origin(model, index), message, help)
+            Diagnostic::new(&SHAPE, layer_origin(model, contract, index), message, help)
         })
         .collect();
     if layers.len() != plan.len() {
         let message = format!("the model has {} layers, and the object {}", layers.len(), plan.len());
-        errors.push(Diagnostic::new(&SHAPE, Origin::File { file: "model".to_owned() }, message, help));
+        errors.push(Diagnostic::new(&SHAPE, whole(contract), message, help));
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
-}
-
-/// Lane combinations by predicted cost, without those that another one beats in every layer at the same cost.
-fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
-    const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
-    let Body::Mlp(layers) = &model.body;
-    if let Some(plan) = &options.like {
-        return vec![plan.iter().map(|layer| layer.lanes).collect()];
-    }
-    if let Some(lanes) = &options.lanes {
-        return vec![lanes.clone()];
-    }
-    let useful: Vec<Vec<Lanes>> = layers
-        .iter()
-        .map(|layer| {
-            // Narrower lanes must save something.
-            let mut kept: Vec<Lanes> = Vec::new();
-            for lanes in ALL.into_iter().rev() {
-                let cost = layer_ns(layer, lanes);
-                if kept.iter().all(|&wider| cost < layer_ns(layer, wider)) {
-                    kept.push(lanes);
-                }
-            }
-            kept
-        })
-        .collect();
-    let mut combinations: Vec<Vec<Lanes>> = if layers.len() <= ENUMERATED_LAYERS {
-        useful.iter().fold(vec![Vec::new()], |prefixes, choices| {
-            prefixes
-                .iter()
-                .flat_map(|prefix| {
-                    choices.iter().map(move |&lanes| prefix.iter().copied().chain([lanes]).collect())
-                })
-                .collect()
-        })
-    } else {
-        // Deep models: uniform lanes, and all but the first layer uniform.
-        ALL.iter()
-            .flat_map(|&body| ALL.iter().map(move |&first| (first, body)))
-            .map(|(first, body)| {
-                useful
-                    .iter()
-                    .enumerate()
-                    .map(|(index, choices)| {
-                        let wanted = if index == 0 { first } else { body };
-                        if choices.contains(&wanted) {
-                            wanted
-                        } else {
-                            choices.first().copied().unwrap_or(Lanes::One)
-                        }
-                    })
-                    .collect()
-            })
-            .collect()
-    };
-    combinations.sort_by(|a, b| inference_ns(model, a).total_cmp(&inference_ns(model, b)).then(b.cmp(a)));
-    combinations.dedup();
-    combinations
 }
 
 /// The best candidate of a lane combination, judged on all rows when its pilot allows hope.
 ///
 /// Rows that flip although the pilot looked good join the pilot, for this combination and for later ones.
-fn tune(
-    setup: Setup<'_>,
-    sample: &mut Sample,
-    lanes: &[Lanes],
-    posts: &Option<Vec<Post>>,
-    allowed: u64,
-) -> Option<(Attempt, Candidate)> {
+fn tune(setup: Setup<'_>, sample: &mut Sample, start: &Plan, allowed: u64) -> Option<(Attempt, Candidate)> {
     let mut last = None;
     for _ in 0..ROUNDS {
-        let (pilot_flips, plan, candidate) = best_plan(setup, sample, lanes, posts, allowed)?;
+        let (pilot_flips, plan, candidate) = best_plan(setup, sample, start, allowed)?;
         let judged = (pilot_flips <= allowed)
             .then(|| evaluate::flipped_rows(&candidate.network, sample, sample.count(), allowed));
         let attempt = Attempt {
             lanes: plan.lanes.iter().map(|lanes| lanes.count()).collect(),
-            predicted_ns: inference_ns(setup.model, &plan.lanes),
+            clamped: candidate.network.get().ops.iter().filter_map(clamp_of).collect(),
+            predicted_ns: network_ns(candidate.network.get()),
             clip: CLIPS.get(plan.clip).copied().unwrap_or(1.0),
             input_step: plan.input_step,
             more_bits: plan.more_bits,
@@ -196,21 +203,12 @@ fn tune(
 fn best_plan(
     setup: Setup<'_>,
     sample: &Sample,
-    lanes: &[Lanes],
-    posts: &Option<Vec<Post>>,
+    start: &Plan,
     allowed: u64,
 ) -> Option<(u64, Plan, Candidate)> {
     let work = work(setup.model).max(1);
     let rows = ((PILOT_WORK / work).clamp(128, PILOT_ROWS) + sample.promoted).min(sample.count());
     let hopeless = allowed.saturating_mul(HOPELESS).saturating_add(64);
-    let start = Plan {
-        lanes: lanes.to_vec(),
-        clip: 0,
-        input_step: 1.0,
-        more_bits: 0,
-        slack: 1.0,
-        posts: posts.clone(),
-    };
     let mut best: Option<(u64, Plan, Candidate)> = None;
     for clip in 0..CLIPS.len() {
         consider(setup, sample, rows, hopeless, Plan { clip, ..start.clone() }, &mut best);
@@ -246,6 +244,14 @@ fn best_plan(
     best
 }
 
+/// Whether a layer's code clamps; `None` for the quantiser.
+fn clamp_of(op: &Op) -> Option<bool> {
+    match op {
+        Op::Quantise(_) => None,
+        Op::Dense(dense) => Some(clamped(dense)),
+    }
+}
+
 /// Measures a plan on the pilot and keeps it when it is better than the best so far.
 fn consider(
     setup: Setup<'_>,
@@ -268,8 +274,8 @@ fn over_budget(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, allowed
     let rows = sample.count();
     let blame = blame::costliest(setup, sample, candidate);
     let origin = match blame.as_ref().and_then(|blame| blame.part.checked_sub(1)) {
-        Some(layer) => layer_origin(setup.model, layer),
-        None => Origin::File { file: "model".to_owned() },
+        Some(layer) => layer_origin(setup.model, setup.contract, layer),
+        None => whole(setup.contract),
     };
     let mut diagnostic = Diagnostic::new(
         &BUDGET,
@@ -289,11 +295,15 @@ fn over_budget(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, allowed
     diagnostic
 }
 
-fn layer_origin(model: &Model, layer: usize) -> Origin {
+fn whole(contract: &Contract) -> Origin {
+    Origin::File { file: contract.model.clone() }
+}
+
+fn layer_origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
     let Body::Mlp(layers) = &model.body;
     match layers.get(layer) {
-        Some(layer) => Origin::Node { file: "model".to_owned(), node: layer.origin.clone() },
-        None => Origin::File { file: "model".to_owned() },
+        Some(layer) => Origin::Node { file: contract.model.clone(), node: layer.origin.clone() },
+        None => whole(contract),
     }
 }
 
@@ -336,7 +346,6 @@ fn report(
             Op::Dense(dense) => Some((dense, proof)),
             Op::Quantise(_) => None,
         });
-    let lanes: Vec<Lanes> = dense.clone().map(|(dense, _)| dense.lanes).collect();
     let layers = layers
         .iter()
         .zip(dense)
@@ -361,7 +370,8 @@ fn report(
                 finest_unit: units.iter().copied().fold(f64::INFINITY, f64::min),
                 coarsest_unit: units.iter().copied().fold(0.0, f64::max),
                 saturated,
-                predicted_ns: layer_ns(layer, dense.lanes),
+                clamped: clamped(dense),
+                predicted_ns: dense_ns(dense),
             }
         })
         .collect();
@@ -371,7 +381,7 @@ fn report(
         ties: sample.ties,
         flips,
         allowed,
-        predicted_ns: inference_ns(setup.model, &lanes),
+        predicted_ns: network_ns(network),
         inputs,
         layers,
         search,

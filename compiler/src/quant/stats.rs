@@ -8,6 +8,7 @@ use super::Contract;
 use super::float::{Column, Watch, walk};
 use super::linalg::inverse_upper;
 use super::sample::{Sample, trained_range, work};
+use crate::check::MOST_RAW;
 use crate::ir::Interval;
 use crate::model::{Activation, Body, Dense, Head, Model};
 
@@ -190,7 +191,7 @@ fn input_stats(
                     widened(values, input.range)
                 })
             } else {
-                REACHES.map(|reach| trained_range(normalise, input, reach))
+                REACHES.map(|reach| provable(trained_range(normalise, input, reach)))
             };
             InputStat { centre, ranges }
         })
@@ -201,14 +202,19 @@ fn input_stats(
 fn widened<'a>(values: impl Iterator<Item = &'a i64>, declared: Interval) -> Interval {
     let (low, high) = values.fold((i64::MAX, i64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
     if low > high {
-        return declared;
+        return provable(declared);
     }
     let extra = i64::try_from((i128::from(high) - i128::from(low)) / 8 + 1).unwrap_or(i64::MAX);
     // Rows outside the declared range do not arrive in the kernel; they saturate here as they would there.
-    Interval {
+    provable(Interval {
         low: low.saturating_sub(extra).clamp(declared.low, declared.high),
         high: high.saturating_add(extra).clamp(declared.low, declared.high),
-    }
+    })
+}
+
+/// The part of a range that the check admits for a quantiser.
+fn provable(range: Interval) -> Interval {
+    Interval { low: range.low.clamp(-MOST_RAW, MOST_RAW), high: range.high.clamp(-MOST_RAW, MOST_RAW) }
 }
 
 /// Spread of each column about zero, and the propagation factor of the columns and a constant.

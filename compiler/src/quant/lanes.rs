@@ -1,0 +1,84 @@
+//! Which lane combinations the search looks at, and in which order.
+
+use super::Options;
+use super::cost::{layer_ns, least_ns};
+use crate::ir::Lanes;
+use crate::model::{Activation, Body, Model};
+
+/// Lane combinations are enumerated completely up to this many layers.
+const ENUMERATED_LAYERS: usize = 5;
+
+/// Lane combinations by the least cost that they can have, without those that another one beats in every layer
+/// at the same cost.
+pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
+    const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
+    let Body::Mlp(layers) = &model.body;
+    if let Some(plan) = &options.like {
+        return vec![plan.iter().map(|layer| layer.lanes).collect()];
+    }
+    if let Some(lanes) = &options.lanes {
+        return vec![lanes.clone()];
+    }
+    let useful: Vec<Vec<Lanes>> = layers
+        .iter()
+        .map(|layer| {
+            let cost = |lanes| layer_ns(layer.weights.rows, layer.weights.columns, lanes, false);
+            // Narrower lanes must save something.
+            let mut kept: Vec<Lanes> = Vec::new();
+            for lanes in ALL.into_iter().rev() {
+                if kept.iter().all(|&wider| cost(lanes) < cost(wider)) {
+                    kept.push(lanes);
+                }
+            }
+            kept
+        })
+        .collect();
+    let mut combinations: Vec<Vec<Lanes>> = if layers.len() <= ENUMERATED_LAYERS {
+        useful.iter().fold(vec![Vec::new()], |prefixes, choices| {
+            prefixes
+                .iter()
+                .flat_map(|prefix| {
+                    choices.iter().map(move |&lanes| prefix.iter().copied().chain([lanes]).collect())
+                })
+                .collect()
+        })
+    } else {
+        // Deep models: uniform lanes, and all but the first layer uniform.
+        ALL.iter()
+            .flat_map(|&body| ALL.iter().map(move |&first| (first, body)))
+            .map(|(first, body)| {
+                useful
+                    .iter()
+                    .enumerate()
+                    .map(|(index, choices)| {
+                        let wanted = if index == 0 { first } else { body };
+                        if choices.contains(&wanted) {
+                            wanted
+                        } else {
+                            choices.first().copied().unwrap_or(Lanes::One)
+                        }
+                    })
+                    .collect()
+            })
+            .collect()
+    };
+    combinations.sort_by(|a, b| least_ns(model, a).total_cmp(&least_ns(model, b)).then(b.cmp(a)));
+    combinations.dedup();
+    combinations
+}
+
+/// The layers whose clamp costs something, the largest first.
+pub(super) fn clampable(model: &Model, lanes: &[Lanes]) -> Vec<usize> {
+    let Body::Mlp(layers) = &model.body;
+    let hidden = layers.len().saturating_sub(1);
+    let mut places: Vec<(usize, usize)> = layers
+        .iter()
+        .zip(lanes)
+        .take(hidden)
+        .enumerate()
+        .filter(|(_, (layer, lanes))| layer.activation == Activation::Relu && **lanes != Lanes::One)
+        .map(|(index, (layer, lanes))| (layer.weights.rows.div_ceil(lanes.count()), index))
+        .collect();
+    places.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    places.into_iter().map(|(_, index)| index).collect()
+}
