@@ -9,8 +9,7 @@ use crate::lower::{self, network, packet::Clock};
 use crate::metadata::{self, Metadata};
 use crate::model::Model;
 use crate::onnx::{self, Resolver};
-use crate::quant::contract::{Contract, classify, with_spec, without_spec};
-use crate::quant::{self, Calibration, QuantReport};
+use crate::quant::{self, Calibration, QuantReport, contract};
 use crate::rows::{self, Columns, Rows};
 use crate::spec::{self, typed::FeatureSpec};
 use crate::{elf, params};
@@ -61,7 +60,7 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let model = onnx::import(sources.model.name, sources.model.bytes, sources.resolver);
     let spec = sources.spec.map(spec::from_bytes).transpose();
     let (mut model, spec) = both(model, spec)?;
-    let contract = contract(sources.model.name, &mut model, spec.as_ref())?;
+    let contract = contract::between(sources.model.name, &mut model, spec.as_ref())?;
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
@@ -86,20 +85,6 @@ pub fn object(module: &Module) -> Outcome<Vec<u8>> {
 #[must_use]
 pub fn parameters(plan: &Plan) -> Vec<u8> {
     params::file::write(&params::file::ParamsFile::of(plan.network.get(), plan.model.hash))
-}
-
-/// What the model, called `name`, and the specification, if there is one, demand of each other.
-///
-/// A specification with two labels makes a classifier of a model with a single raw output.
-pub fn contract(name: &str, model: &mut Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> {
-    let contract = match spec {
-        None => without_spec(model),
-        Some(spec) => {
-            classify(model, spec);
-            with_spec(model, spec)?
-        }
-    };
-    Ok(Contract { model: name.to_owned(), ..contract })
 }
 
 /// The calibration rows, if there are any.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Calibration, Options, quantise};
+use super::{Calibration, Options, contract, quantise};
 use crate::check::{check, holds};
-use crate::compile::{self, Named};
+use crate::compile::Named;
 use crate::onnx::{NoFiles, import};
 use crate::rows::{Columns, parse};
 
@@ -21,7 +21,7 @@ fn prove(model: &Path, spec: Option<&Path>, calibration: Option<&Path>) {
         let bytes = std::fs::read(path).expect("a committed specification");
         crate::spec::from_bytes(Named { name: "spec", bytes: &bytes }).expect("it is sound")
     });
-    let contract = compile::contract(&name, &mut model, spec.as_ref()).expect("model and specification fit");
+    let contract = contract::between(&name, &mut model, spec.as_ref()).expect("model and specification fit");
     let rows = calibration.map(|path| {
         let bytes = std::fs::read(path).expect("committed rows");
         let columns = if spec.is_some() { Columns::ByName } else { Columns::ByPosition };

@@ -51,9 +51,25 @@ const ANY: Interval = Interval { low: -MOST_RAW, high: MOST_RAW };
 /// What diagnostics call a model that came without a name.
 const UNNAMED: &str = "model";
 
+/// What a model, called `name`, and the specification, if there is one, demand of each other.
+///
+/// # Errors
+///
+/// Those of [`with_spec`].
+pub fn between(name: &str, model: &mut Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> {
+    let contract = match spec {
+        None => without_spec(model),
+        Some(spec) => {
+            classify(model, spec);
+            with_spec(model, spec)?
+        }
+    };
+    Ok(Contract { model: name.to_owned(), ..contract })
+}
+
 /// Takes a single raw output for a binary classifier when a specification declares two labels: label 1 above
 /// zero, as with a logistic. Everything that comes later, the float reference included, then sees a classifier.
-pub fn classify(model: &mut Model, spec: &FeatureSpec) {
+fn classify(model: &mut Model, spec: &FeatureSpec) {
     if model.head == Head::Scores && model.output_count() == 1 && spec.labels.len() == 2 {
         model.head = Head::Logistic;
     }

@@ -91,7 +91,7 @@ fn two_labels_make_a_classifier_of_a_single_output() {
 fn a_specified_single_output_is_judged_by_its_sign_everywhere() {
     use crate::ir::{Rule, interpret};
     let mut single = model(6, 1, Head::Scores);
-    let contract = crate::compile::contract("m.onnx", &mut single, Some(&spec())).expect("they fit");
+    let contract = between("m.onnx", &mut single, Some(&spec())).expect("they fit");
     assert_eq!(contract.model, "m.onnx");
     let options = crate::quant::Options::default();
     let result = crate::quant::quantise(&single, &contract, None, &options).expect("precise enough");
