@@ -5,7 +5,7 @@ use super::float::{label, margin, real_rows};
 use super::{Calibration, Contract};
 use crate::diag::codes::quant::{NO_ROWS, WIDTH};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::Interval;
+use crate::ir::{Input, Interval};
 use crate::model::{Body, Head, Model, Normalise};
 
 /// Rows drawn when there is no calibration file: enough for a share of 0.1 % to mean something.
@@ -16,6 +16,8 @@ const LEAST_DRAWN: usize = 1024;
 const DRAWN_WORK: usize = 1 << 26;
 /// Standard deviations around the scaler's centre within which rows are drawn.
 const DRAWN_REACH: f64 = 4.0;
+/// Magnitude up to which a feature of unknown scale is kept apart: bytes and packets of most flows.
+const SCALELESS: f64 = (1 << 20) as f64;
 /// A regressor's row counts as flipped when its output is off by more than this share of the outputs' range.
 const REGRESSOR_TOLERANCE: f64 = 1.0 / 256.0;
 
@@ -173,16 +175,32 @@ pub(super) fn prepare(
     Ok(Sample { width, rows: sorted, expected, ties, calibrated: calibration.is_some(), promoted: 0 })
 }
 
+/// Whether nothing tells the scale of a feature: neither a scaler (centring is none) nor a declared range.
+fn scaleless(normalise: &Normalise, input: &Input) -> bool {
+    !scales(normalise) && !stated(input)
+}
+
+/// Whether the model divides the feature by something.
+fn scales(normalise: &Normalise) -> bool {
+    normalise.scale != Normalise::IDENTITY.scale
+}
+
+/// Whether the declared range says something about the feature.
+fn stated(input: &Input) -> bool {
+    /// A declared range wider than this is no statement.
+    const STATEMENT: i128 = 1 << 53;
+    i128::from(input.range.high) - i128::from(input.range.low) < STATEMENT
+}
+
 /// The raw interval in which training values of a feature lay: `reach` standard deviations around the
 /// scaler's centre, or the whole declared range when the model has no scaler and the range is a real one.
-pub(super) fn trained_range(normalise: &Normalise, input: &crate::ir::Input, reach: f64) -> Interval {
-    /// A declared range wider than this is no statement about the feature.
-    const STATEMENT: i128 = 1 << 53;
+/// Where nothing tells the scale, the feature may be standardised or a count: everything up to [`SCALELESS`].
+pub(super) fn trained_range(normalise: &Normalise, input: &Input, reach: f64) -> Interval {
     let declared = input.range;
-    let width = i128::from(declared.high) - i128::from(declared.low);
-    if *normalise == Normalise::IDENTITY && width < STATEMENT {
+    if !scales(normalise) && stated(input) {
         return declared;
     }
+    let reach = if scaleless(normalise, input) { SCALELESS } else { reach };
     let unit = f64::from(input.fraction_bits.0).exp2();
     let scale = if normalise.scale == 0.0 { 1.0 } else { normalise.scale };
     let middle = normalise.centre - normalise.offset / scale;
@@ -202,7 +220,23 @@ fn draw(model: &Model, contract: &Contract) -> Vec<i64> {
         .zip(&contract.inputs)
         .map(|(normalise, input)| trained_range(normalise, input, DRAWN_REACH))
         .collect();
-    (0..count).flat_map(|_| ranges.iter().map(|range| random.within(*range)).collect::<Vec<i64>>()).collect()
+    let unknown: Vec<bool> = model
+        .normalise
+        .iter()
+        .zip(&contract.inputs)
+        .map(|(normalise, input)| scaleless(normalise, input))
+        .collect();
+    let mut rows = Vec::with_capacity(count * ranges.len());
+    for _ in 0..count {
+        // Features of unknown scale share one in a row: from standardised ones to the largest.
+        let halvings = random.next() % (f64::log2(SCALELESS / DRAWN_REACH) as u64 + 1);
+        for (range, unknown) in ranges.iter().zip(&unknown) {
+            let value = random.within(*range);
+            let middle = range.low.midpoint(range.high);
+            rows.push(if *unknown { middle + ((value - middle) >> halvings) } else { value });
+        }
+    }
+    rows
 }
 
 /// The generator of Steele, Lea and Flood (OOPSLA 2014): tiny, and the same everywhere.
