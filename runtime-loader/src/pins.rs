@@ -6,6 +6,7 @@
 //! | `maps/NAME` | every map and data section; a dot is written `_`, because bpffs refuses dots |
 //! | `metadata` | an array with one value: the payload of the object's metadata section |
 //! | `parameters` | an array with one value per slot: which model its parameters came from |
+//! | `place` | an array with one value: network namespace and interface |
 //! | `link` | the attachment; removing it detaches the program |
 
 use std::io;
@@ -77,6 +78,11 @@ impl PinDirectory {
     #[must_use]
     pub fn parameters(&self) -> PathBuf {
         self.path.join("parameters")
+    }
+
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        self.path.join("place")
     }
 
     /// Where a map or data section is pinned.

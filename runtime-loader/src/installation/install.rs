@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use super::config::{self, Config, Mode};
-use super::{Installation, InstallationError, parameters};
+use super::{Installation, InstallationError, parameters, place};
 use crate::load::Loaded;
 use crate::maps::Map;
 use crate::open::Opened;
@@ -118,6 +118,7 @@ fn fill(
     }
     pin_metadata(&opened.payload, pins)?;
     parameters::pin(loaded, &opened.metadata, pins)?;
+    place::pin(interface, pins)?;
     let entry = loaded.program(ENTRY)?;
     let link = sys::attach_xdp(entry.fd()?, index, attach.flags()).map_err(|source| {
         InstallationError::Attach { interface: interface.to_owned(), mode: attach, source }

@@ -8,6 +8,7 @@ mod error;
 mod install;
 mod lists;
 pub(crate) mod parameters;
+mod place;
 mod status;
 
 pub use config::{Config, Mode};

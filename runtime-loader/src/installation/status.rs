@@ -7,7 +7,7 @@ use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
 
 use super::lists::optional;
-use super::{Config, Installation, InstallationError, Provenance};
+use super::{Config, Installation, InstallationError, Provenance, place};
 use crate::hosts::{Host, Prefix};
 use crate::hot_update::{self, Active};
 use crate::maps::MapError;
@@ -16,7 +16,7 @@ use crate::sys;
 /// Where the program is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attachment {
-    /// To this interface; by its number when it lies in another network namespace.
+    /// To this interface; it says so when it lies in another network namespace.
     Interface(String),
     /// The interface is gone, or somebody detached the program.
     Detached,
@@ -54,7 +54,7 @@ impl Installation {
         let provenance = active.map(|active| self.provenance(active.generation)).transpose()?;
         Ok(Status {
             directory: self.pins.path().display().to_string(),
-            attachment: self.attachment(),
+            attachment: self.attachment()?,
             config: self.config()?,
             active,
             provenance: provenance.flatten(),
@@ -66,15 +66,13 @@ impl Installation {
         })
     }
 
-    fn attachment(&self) -> Attachment {
+    fn attachment(&self) -> Result<Attachment, MapError> {
         let info = sys::open_pin(&self.pins.link()).and_then(|link| sys::link_info(link.as_fd()));
         match info {
             Ok(info) if info.interface_index != 0 => {
-                let index = info.interface_index;
-                let name = sys::interface_name(index);
-                Attachment::Interface(name.unwrap_or_else(|| format!("interface {index}")))
+                Ok(Attachment::Interface(place::interface(info.interface_index, &self.pins)?))
             }
-            Ok(_) | Err(_) => Attachment::Detached,
+            Ok(_) | Err(_) => Ok(Attachment::Detached),
         }
     }
 

@@ -51,13 +51,17 @@ pub(crate) fn plan_of(model: &[u8], spec: &str) -> Plan {
 
 /// The module of a plan.
 pub(crate) fn module(plan: &Plan) -> Module {
-    let target = Target {
-        kernel: KernelVersion::DEFAULT,
-        network: network::Options::default(),
-        clock: Clock::Kernel,
-        fragments: false,
-    };
-    compile::module(plan, &target).unwrap()
+    compile::module(plan, &target(network::Options::default())).unwrap()
+}
+
+fn target(network: network::Options) -> Target {
+    Target { kernel: KernelVersion::DEFAULT, network, clock: Clock::Kernel, fragments: false }
+}
+
+/// The object of a plan, as a chain of programs.
+pub(crate) fn split_object(plan: &Plan) -> Vec<u8> {
+    let options = network::Options { split: network::Split::Layer, ..network::Options::default() };
+    compile::object(&compile::module(plan, &target(options)).unwrap()).unwrap()
 }
 
 /// The object of a plan.

@@ -53,6 +53,9 @@ fn status_tells_everything() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
+    // From outside, an interface of the same number would have another name.
+    let outside = format!("{:?}", setup.status().attachment);
+    assert!(outside.contains("veth0 (in another network namespace)"), "{outside}");
     let json: serde_json::Value = serde_json::from_str(&setup.done(&["status", "--json"])).unwrap();
     let status = &json[0];
     assert_eq!(status["interface"], "veth0");

@@ -89,6 +89,23 @@ fn a_rule_blocks_from_the_next_packet_on() {
     assert!(setup.status().blocked.is_empty());
 }
 
+/// A chain of programs outlives the command that loaded it, and so do updates of it.
+#[test]
+fn a_split_object_judges_as_well() {
+    if common::skip("a_split_object_judges_as_well") {
+        return;
+    }
+    let setup = Setup::new("split");
+    std::fs::write(setup.object(), built::split_object(&setup.plan)).unwrap();
+    setup.load(&["--enforce"]);
+    assert!(setup.status().programs.len() > 2, "{:?}", setup.status().programs);
+    let wire = setup.lab.wire("10.99.0.2", "10.99.0.1");
+    assert_eq!(setup.fate(&wire), Fate::Arrived);
+    setup.update(1);
+    assert_eq!(setup.fate(&wire), Fate::Dropped);
+    assert_eq!(setup.counter("dropped"), 1);
+}
+
 #[test]
 fn monitor_mode_drops_nothing() {
     if common::skip("monitor_mode_drops_nothing") {
