@@ -29,6 +29,11 @@ const ROUNDS: usize = 3;
 /// Coarser scales that are tried when a pilot is over the budget by no more than `ALMOST` flips.
 const SLACKS: &[f64] = &[1.015, 1.03, 1.05, 1.08, 1.12, 1.17];
 const ALMOST: u64 = 4;
+/// Clips and factors on the input steps under which they are tried as well, and up to how many
+/// multiply-accumulates.
+const ROUNDINGS: &[(usize, f64)] =
+    &[(0, 1.0), (1, 1.0), (2, 1.0), (0, 0.5), (1, 0.5), (2, 0.5), (0, 2.0), (1, 2.0), (2, 2.0)];
+const SMALL: usize = 4096;
 /// Rows over which saturation is counted.
 const SATURATION_ROWS: usize = 1024;
 
@@ -233,13 +238,18 @@ fn best_plan(
         consider(setup, sample, rows, hopeless, plan, &mut best);
     }
     // Close to the budget, another rounding may do: the same precision, other errors.
-    for &slack in SLACKS {
-        let Some((flips, plan, _)) = &best else { break };
-        if *flips <= allowed || *flips > allowed.saturating_add(ALMOST) || large {
-            break;
+    let almost = allowed.saturating_add(ALMOST);
+    let rounds: &[(usize, f64)] = if work > SMALL { &[] } else { ROUNDINGS };
+    for other in [None].into_iter().chain(rounds.iter().copied().map(Some)) {
+        for &slack in SLACKS {
+            let Some((flips, plan, _)) = &best else { break };
+            if *flips <= allowed || *flips > almost || large {
+                break;
+            }
+            let (clip, input_step) = other.unwrap_or((plan.clip, plan.input_step));
+            let plan = Plan { clip, input_step, slack, ..plan.clone() };
+            consider(setup, sample, rows, hopeless, plan, &mut best);
         }
-        let plan = Plan { slack, ..plan.clone() };
-        consider(setup, sample, rows, hopeless, plan, &mut best);
     }
     best
 }
