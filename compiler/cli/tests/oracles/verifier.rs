@@ -8,13 +8,15 @@ use nnbpf_compiler::compile;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::lower::evaluation::{self, BENCH};
 use nnbpf_compiler::lower::network::{Split, lower};
-use nnbpf_compiler::lower::packet::{Clock, ENTRY};
+use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_runtime_loader::{Kernel, Loaded};
 
 use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
 
-/// How often the verifier may walk an instruction, on average.
-const LIMIT: f64 = 20.0;
+/// How often the verifier may walk an instruction, on average: of the models that are shipped or measured, and
+/// of those that make it hard, with deviations of nanoseconds, two rules, or hardly a layer.
+const LIMIT: f64 = 1.3;
+const HARD_LIMIT: f64 = 1.45;
 
 /// Instructions of a function as the kernel counts them: a 64-bit constant is one instruction in two slots.
 fn emitted(function: &Function) -> u64 {
@@ -69,17 +71,18 @@ fn layers(case: &Case, split: Split) {
 fn whole(case: &Case, split: Split) {
     let module: Module = compile::module(&case.plan, &target(split, Clock::Kernel)).unwrap();
     let (time, loaded) = load_time(&elf::write(&module).unwrap());
-    let functions: u64 = module.functions.iter().map(emitted).sum();
-    let entry = functions + module.programs.iter().filter(|p| p.name == ENTRY).map(emitted).sum::<u64>();
-    let Some(walked) = walked(&loaded, ENTRY) else { return };
+    let entry: u64 = module.programs.iter().chain(&module.functions).map(emitted).sum();
+    let walked: Option<u64> = module.programs.iter().map(|program| walked(&loaded, &program.name)).sum();
+    let Some(walked) = walked else { return };
     let share = walked as f64 / entry as f64;
     println!(
-        "{} {split:?}: {entry} emitted in nn_entry and functions, {walked} walked ({share:.2}), loaded in {:.1} \
+        "{} {split:?}: {entry} emitted, {walked} walked ({share:.2}), loaded in {:.1} \
          ms",
         case.name,
         time.as_secs_f64() * 1e3
     );
-    assert!(share <= LIMIT, "{} {split:?}: {entry} emitted, {walked} walked", case.name);
+    let limit = if ["ids", "dsn24-6-32-32-2"].contains(&case.name.as_str()) { LIMIT } else { HARD_LIMIT };
+    assert!(share <= limit, "{} {split:?}: {entry} emitted, {walked} walked", case.name);
 }
 
 #[test]
@@ -95,8 +98,8 @@ fn layers_are_walked_once() {
 }
 
 #[test]
-fn whole_programs_are_walked_a_few_times() {
-    if skip("whole_programs_are_walked_a_few_times") {
+fn whole_programs_are_walked_hardly_more_than_once() {
+    if skip("whole_programs_are_walked_hardly_more_than_once") {
         return;
     }
     for case in cases_with_spec() {

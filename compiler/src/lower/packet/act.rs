@@ -30,6 +30,8 @@ struct Act<'a> {
     acts: VReg,
     /// Until when the forward sender is to be blocked; 0 for not at all.
     until: VReg,
+    /// 0, which the verifier does not know: added where paths meet, it makes them look alike.
+    unknown: VReg,
 }
 
 pub(super) fn function(
@@ -45,8 +47,11 @@ pub(super) fn function(
     let zero = b.stack_slot(8);
     let missing = b.label();
     let scratch = single_value(&mut b, scratch::MAP, zero, missing);
-    let (acts, until) = (b.constant(0), b.constant(0));
-    let mut act = Act { b, shared, zero, missing, context, scratch, retired, acts, until };
+    // The direction is 0 or 1.
+    let unknown = b.load(Size::DW, scratch, shared.backward);
+    b.rsh(unknown, 1);
+    let (acts, until) = (b.copy(unknown), b.constant(0));
+    let mut act = Act { b, shared, zero, missing, context, scratch, retired, acts, until, unknown };
     for (index, rule) in program.rules.iter().enumerate() {
         act.b.origin(line(spec, &rule.span));
         act.rule(index, rule);
@@ -86,6 +91,13 @@ impl Act<'_> {
             }
         }
         self.b.bind(skip);
+        self.b.add(self.acts, self.unknown);
+    }
+
+    /// Leaves for `own` when the verdict is on the packet's own record.
+    fn own(&mut self, own: crate::bpf::Label) {
+        let retired = self.b.compute(AluOp::Add, self.retired, self.unknown);
+        self.b.jump(Cond::Eq, retired, 0, own);
     }
 
     /// Allowed hosts are neither dropped nor blocked; a verdict on an old record drops nothing. Reports alone
@@ -99,14 +111,15 @@ impl Act<'_> {
         self.b.jump(Cond::Eq, exempt, 0, acting);
         self.b.and(self.acts, acts::REPORT);
         self.b.bind(acting);
-        self.b.jump(Cond::Eq, self.retired, 0, own);
+        self.own(own);
         self.b.and(self.acts, acts::REPORT | acts::BLOCK);
         self.b.bind(own);
+        self.b.add(self.acts, self.unknown);
     }
 
     fn store_acts(&mut self) {
         let (own, done) = (self.b.label(), self.b.label());
-        self.b.jump(Cond::Eq, self.retired, 0, own);
+        self.own(own);
         self.b.store(Size::W, self.scratch, self.shared.retired.acts, self.acts);
         self.b.goto(done);
         self.b.bind(own);
@@ -179,7 +192,7 @@ impl Act<'_> {
 
     fn trigger(&mut self, place: VReg) {
         let (own, done) = (self.b.label(), self.b.label());
-        self.b.jump(Cond::Eq, self.retired, 0, own);
+        self.own(own);
         let trigger = self.b.load(Size::W, self.scratch, self.shared.retired.trigger);
         self.b.store(Size::B, place, event::TRIGGER, trigger);
         self.b.goto(done);

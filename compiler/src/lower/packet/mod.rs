@@ -73,7 +73,7 @@ pub struct PacketPath {
     pub data: Vec<Data>,
 }
 
-/// Shares of the stack. The chains are entry, model; entry, root, division; entry, act, lists.
+/// Shares of the stack. The chains are entry, model; entry, root, division; entry, act, lists; entry, waiting.
 mod frame {
     pub(super) const ENTRY: u32 = 288;
     pub(super) const ROOT: u32 = 128;
@@ -107,7 +107,7 @@ pub fn lower(
     path.follow(&packet);
     path.exits();
     let mut entry = path.finish(limit)?;
-    let mut functions = vec![lists::function(&shared)?];
+    let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(act::function(program, spec, outputs, scratch, &shared)?);
     }

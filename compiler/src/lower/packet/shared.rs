@@ -4,6 +4,7 @@
 use super::maps::{event_type, host, member};
 use crate::bpf::module::{Struct, Type};
 use crate::ir::flow::FlowProgram;
+use crate::ir::flow::record::KEY_SIZE;
 use crate::lower::LowerError;
 use crate::lower::scratch::Scratch;
 
@@ -37,6 +38,8 @@ pub struct Shared {
     pub retired: VerdictAt,
     /// Label (u32), rules (u32), then the outputs of the retired record's verdict.
     pub retired_model: i16,
+    /// The flow's key, for the function that waits for another processor.
+    pub key: i16,
     /// A record before its first packet.
     pub image: i16,
     /// An event under construction.
@@ -90,6 +93,7 @@ impl Shared {
             own: at(scratch.append("verdict", verdict())?),
             retired: at(scratch.append("retired_verdict", verdict())?),
             retired_model: scratch.append("retired_model", retired_model)?,
+            key: scratch.append("key", words(KEY_SIZE / 8))?,
             image: scratch.append("image", words(program.record.size / 8))?,
             event: scratch.append("event", event_type(outputs))?,
         })

@@ -3,12 +3,17 @@
 
 use super::maps::FLOWS;
 use super::parse::Packet;
-use super::path::{Exit, Path, address};
+use super::path::{Exit, Path, address, copy_words, single_value};
+use super::shared::Shared;
+use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
-use crate::ir::flow::record::{Layout, NONE_64, flag};
+use crate::ir::flow::record::{KEY_SIZE, Layout, NONE_64, flag};
 use crate::ir::flow::{Counter, RETIRE_TRIES, Trigger};
 use crate::ir::packet::{Reason, tcp_flags};
-use crate::lower::code::VReg;
+use crate::lower::LowerError;
+use crate::lower::builder::Builder;
+use crate::lower::code::{FrameLimit, VReg};
+use crate::lower::scratch;
 use crate::spec::typed::{Directions, Field};
 
 /// `BPF_ANY` in `include/uapi/linux/bpf.h`.
@@ -320,13 +325,38 @@ impl Path<'_> {
     fn wait(&mut self, flow: &Flow) {
         self.b.bind(flow.wait);
         let contended = self.exit(Exit::Count(Counter::Contended));
-        let tries = self.b.constant(0);
-        let again = self.b.here();
-        self.b.add(tries, 1);
-        self.b.jump(Cond::Gt, tries, RETIRE_TRIES.cast_signed(), contended);
+        let scratch = self.scratch_value();
+        let key = self.key();
+        copy_words(&mut self.b, (key, 0), (scratch, self.shared.key), (KEY_SIZE / 8) as i16);
+        let replaced = self.b.call_function(WAIT, &[self.context]);
+        self.b.jump(Cond::Eq, replaced, 0, contended);
         self.find(flow, flow.absent);
-        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
-        self.b.jump(Cond::Set, flow.flags, RETIRED, again);
         self.b.goto(flow.join);
     }
+}
+
+/// `nn_wait(ctx)`: looks the key in scratch up until its record is not being replaced, or gone, and gives 1; 0
+/// after [`RETIRE_TRIES`]. A function of its own, so that the verifier walks its loop once.
+const WAIT: &str = "nn_wait";
+
+pub(super) fn waiting(shared: &Shared) -> Result<Function, LowerError> {
+    let mut b = Builder::new(WAIT, ".text", &[Parameter::Context]);
+    let zero = b.stack_slot(8);
+    let (failed, replaced) = (b.label(), b.label());
+    let scratch = single_value(&mut b, scratch::MAP, zero, failed);
+    let tries = b.constant(0);
+    let again = b.here();
+    b.add(tries, 1);
+    b.jump(Cond::Gt, tries, RETIRE_TRIES.cast_signed(), failed);
+    let table = b.map(FLOWS);
+    let key = address(&mut b, scratch, shared.key);
+    let record = b.call(Helper::MapLookup, &[table, key]);
+    b.jump(Cond::Eq, record, 0, replaced);
+    let flags = b.load(Size::W, record, FLAGS);
+    b.jump(Cond::Set, flags, RETIRED, again);
+    b.bind(replaced);
+    b.ret(1);
+    b.bind(failed);
+    b.ret(0);
+    b.finish(FrameLimit::Share(super::frame::LISTS))
 }
