@@ -64,7 +64,7 @@ pub fn blocked(status: &str, attacks: &Attacks) -> Result<(), String> {
     let hosts = hosts.iter().filter_map(|entry| entry.get("host")?.as_str()?.parse().ok());
     let (attackers, others): (Vec<IpAddr>, Vec<IpAddr>) = hosts.partition(|host| attacks.is_attacker(*host));
     let names: Vec<String> = others.iter().map(ToString::to_string).collect();
-    let mut text = format!("  blocked: {} attacking hosts, {} ordinary ones", attackers.len(), others.len());
+    let mut text = format!("  blocked hosts: {} that attack, {} that do not", attackers.len(), others.len());
     if !names.is_empty() {
         text += &format!(" ({})", names.join(" "));
     }
