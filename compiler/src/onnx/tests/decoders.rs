@@ -32,6 +32,7 @@ fn agree(name: &str, bytes: &[u8]) {
         assert_eq!((&our.input, &our.output), (&their.input, &their.output), "{name}");
         for (our, their) in our.attribute.iter().zip(&their.attribute) {
             assert_eq!(our.name(), their.name);
+            // Bits, because an attribute may be NaN.
             assert_eq!(
                 (our.i(), our.f().to_bits(), &our.ints),
                 (their.i, their.f.to_bits(), &their.ints),
