@@ -87,7 +87,7 @@ pub const GAP_LIMIT_NANOS: u64 = (1 << 41) - 1;
 pub const EXCHANGE_TRIES: u32 = 8;
 
 /// Lookups while another processor replaces a record.
-pub const RETIRE_TRIES: u32 = 16;
+pub const RETIRE_TRIES: u32 = 12;
 
 /// Position in [`FlowProgram::slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

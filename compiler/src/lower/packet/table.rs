@@ -336,7 +336,7 @@ impl Path<'_> {
 }
 
 /// `nn_wait(ctx)`: looks the key in scratch up until its record is not being replaced, or gone, and gives 1; 0
-/// after [`RETIRE_TRIES`]. A function of its own, so that the verifier walks its loop once.
+/// after [`RETIRE_TRIES`]. A function of its own and without a loop, so that the verifier walks it once.
 const WAIT: &str = "nn_wait";
 
 pub(super) fn waiting(shared: &Shared) -> Result<Function, LowerError> {
@@ -344,16 +344,18 @@ pub(super) fn waiting(shared: &Shared) -> Result<Function, LowerError> {
     let zero = b.stack_slot(8);
     let (failed, replaced) = (b.label(), b.label());
     let scratch = single_value(&mut b, scratch::MAP, zero, failed);
-    let tries = b.constant(0);
-    let again = b.here();
-    b.add(tries, 1);
-    b.jump(Cond::Gt, tries, RETIRE_TRIES.cast_signed(), failed);
-    let table = b.map(FLOWS);
-    let key = address(&mut b, scratch, shared.key);
-    let record = b.call(Helper::MapLookup, &[table, key]);
-    b.jump(Cond::Eq, record, 0, replaced);
-    let flags = b.load(Size::W, record, FLAGS);
-    b.jump(Cond::Set, flags, RETIRED, again);
+    for _ in 0..RETIRE_TRIES {
+        let again = b.label();
+        let table = b.map(FLOWS);
+        let key = address(&mut b, scratch, shared.key);
+        let record = b.call(Helper::MapLookup, &[table, key]);
+        b.jump(Cond::Eq, record, 0, replaced);
+        let flags = b.load(Size::W, record, FLAGS);
+        b.jump(Cond::Set, flags, RETIRED, again);
+        b.goto(replaced);
+        b.bind(again);
+    }
+    b.goto(failed);
     b.bind(replaced);
     b.ret(1);
     b.bind(failed);
