@@ -54,6 +54,17 @@ fn fd(fd: &OwnedFd) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
+/// Keeps this thread on its processor: a per-CPU value is another one elsewhere.
+fn stay_here() {
+    // SAFETY: the set is plain data, and the calls read and write nothing but it.
+    let moved = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu().cast_unsigned() as usize, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    assert_eq!(moved, 0, "{}", Error::last_os_error());
+}
+
 /// Whether this process may use BPF; says so when not, and fails where the kernel is required.
 pub(crate) fn permitted(test: &str) -> bool {
     match create_map(MapKind::Array, 4, 8, 1) {
@@ -81,6 +92,7 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Loads the module's first program with its functions.
     pub(super) fn load(module: &Module) -> Result<Self, String> {
+        stay_here();
         let mut maps = Vec::new();
         for map in &module.maps {
             let bytes = |ty: &Option<Type>| ty.as_ref().map_or(0, Type::size);
