@@ -8,10 +8,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::check::Certificate;
 use crate::compile::{Plan, Target};
-use crate::diag::codes::object::METADATA_CONTENT;
+use crate::diag::codes::object::{CONSTANT_WEIGHTS, METADATA_CONTENT};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::elf::metadata::read_metadata;
 use crate::ir::{Network, Op};
+use crate::lower::network::Weights;
 use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::params::slot;
@@ -37,9 +38,11 @@ pub struct Metadata {
     pub labels: Vec<String>,
     /// SHA-256 of the plan: parameter files carry the same number.
     pub layout_hash: String,
-    /// Size of one of the two parameter slots.
+    /// Where the parameters are.
+    pub weights: Weights,
+    /// Size of one of the two parameter slots; 0 when the parameters are constants in the code.
     pub slot_bytes: u32,
-    /// The network without its parameters, which are in `.data.nn_params`.
+    /// The network without its parameters, which are in `.data.nn_params` or in the code.
     pub plan: Network,
     /// The proved interval of every accumulator and value, for the compiled-in parameters.
     pub certificate: Certificate,
@@ -76,6 +79,22 @@ pub struct FeatureMetadata {
 }
 
 impl Metadata {
+    /// The refusal of what swaps in parameters when the object's are constants; `file` is how the user named
+    /// what says so.
+    #[must_use]
+    pub fn constant_weights(&self, file: &str) -> Option<Box<Diagnostic>> {
+        match self.weights {
+            Weights::Map => None,
+            Weights::Const => Some(Box::new(Diagnostic::new(
+                &CONSTANT_WEIGHTS,
+                Origin::File { file: file.to_owned() },
+                "the object's parameters are constants in its code, which cannot be updated",
+                "compile the retrained model to a new object with `nnbpfc MODEL SPEC -o OBJ`, then `nnbpf unload` \
+                 and `nnbpf load` it; objects without `--weights const` take updates",
+            ))),
+        }
+    }
+
     /// The metadata of a plan.
     #[must_use]
     pub fn of(plan: &Plan, target: &Target) -> Self {
@@ -114,7 +133,11 @@ impl Metadata {
                 .collect(),
             labels: network.decision.labels.clone(),
             layout_hash: hex(&layout.hash()),
-            slot_bytes: layout.bytes(),
+            weights: target.network.weights,
+            slot_bytes: match target.network.weights {
+                Weights::Map => layout.bytes(),
+                Weights::Const => 0,
+            },
             plan: without_parameters(network),
             certificate: plan.network.certificate().clone(),
             quantisation: plan.report.clone(),

@@ -9,6 +9,7 @@ use nnbpf_compiler::bpf::module::{Function, Module};
 use nnbpf_compiler::bpf::{Insn, Reg};
 use nnbpf_compiler::check;
 use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
+use nnbpf_compiler::diag::render;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::{Lanes, Network, Op, Post};
 use nnbpf_compiler::kernel::KernelVersion;
@@ -137,6 +138,35 @@ fn a_layer_that_no_map_value_can_hold_e0411() {
     assert!(lower::shipped(&plan, &target(Clock::Kernel)).is_ok());
     plan.network = check::check(widened(&narrow, 40_000)).unwrap();
     assert_eq!(code(lower::shipped(&plan, &target(Clock::Kernel))), "E0411");
+}
+
+#[test]
+fn constant_weights_that_pass_the_budget_e0411() {
+    let plan = plan("here");
+    let mut target = target(Clock::Kernel);
+    target.network.weights = network::Weights::Const;
+    assert!(lower::shipped(&plan, &target).is_ok());
+    target.network.budget = 500;
+    let refused = lower::shipped(&plan, &target).unwrap_err();
+    let text = render::all(&refused, &[]);
+    assert!(text.starts_with("error[E0411]") && text.contains("--> flag `--weights const`"), "{text}");
+    assert!(text.contains("help: write `--weights map`"), "{text}");
+}
+
+#[test]
+fn objects_with_constant_weights_say_so() {
+    let plan = plan("here");
+    let mut target = target(Clock::Kernel);
+    for (weights, slots) in [(network::Weights::Map, true), (network::Weights::Const, false)] {
+        target.network.weights = weights;
+        let module = compile::module(&plan, &target).unwrap();
+        let sections = |name: &str| module.data.iter().any(|data| data.section == name);
+        assert_eq!((sections(".data.nn_params"), sections(".data.nn_active")), (slots, slots));
+        assert!(sections(".data.nn_config"));
+        let metadata = metadata::decode(&compile::object(&module).unwrap(), "ids.o").unwrap();
+        assert_eq!((metadata.weights, metadata.slot_bytes > 0), (weights, slots));
+        assert_eq!(metadata.constant_weights("ids.o").is_none(), slots);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nnbpf_compiler::ir::interpret;
 use nnbpf_compiler::ir::{Lanes, Network, Post, Rule};
 // The shared generator names these modules as the compiler's own tests do.
 use nnbpf_compiler::lower::evaluation::{self, BENCH, ENTRY, INPUTS, JUDGED, OUTPUTS};
-use nnbpf_compiler::lower::network::{Options, Split, lower};
+use nnbpf_compiler::lower::network::{Options, Split, Weights, lower};
 use nnbpf_compiler::vm::Vm;
 use nnbpf_compiler::{diag, elf, ir};
 use nnbpf_runtime_loader::load::Kernel;
@@ -114,9 +114,10 @@ fn random_networks_agree_in_kernel_vm_and_interpreter() {
             _ => Rule::ArgMax,
         };
         let split = if seed % 3 == 0 { Split::Layer } else { Split::Auto };
+        let weights = if seed % 2 == 0 { Weights::Map } else { Weights::Const };
         let network = checked(network(seed, 1 + pick(10), &shapes, rule));
         let rows = rows(network.get(), seed ^ 1, 200);
-        agree(&network, &rows, Options { split, ..Options::default() });
+        agree(&network, &rows, Options { split, weights, ..Options::default() });
     }
 }
 
@@ -135,7 +136,9 @@ fn a_wide_and_deep_network_loads_whole_and_split() {
         let network = checked(network(11, 64, &shapes, Rule::ArgMax));
         let rows = rows(network.get(), 5, 20);
         for split in [Split::Auto, Split::Layer] {
-            agree(&network, &rows, Options { split, ..Options::default() });
+            for weights in [Weights::Map, Weights::Const] {
+                agree(&network, &rows, Options { split, weights, ..Options::default() });
+            }
         }
         agree(&network, &rows, Options { budget: 60_000, ..Options::default() });
     }

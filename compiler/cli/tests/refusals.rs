@@ -66,7 +66,6 @@ fn flags_that_make_no_sense() {
     refused(&[MODEL, CIC, "--kernel", "six", "-o", "x.o"], "E0903");
     refused(&[MODEL, CIC, "--kernel", "5.4", "-o", "x.o"], "E0410");
     refused(&[MODEL, CIC, "--max-flips", "many", "-o", "x.o"], "E0903");
-    refused(&[MODEL, CIC, "--weights", "const", "-o", "x.o"], "E0903");
 }
 
 #[test]

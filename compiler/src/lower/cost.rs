@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::bpf::module::Function;
-use crate::bpf::{Insn, Label};
+use crate::bpf::{Insn, Label, Reg};
 
 /// How often each loop runs, by the label at its top.
 pub type Trips = BTreeMap<Label, u64>;
@@ -40,4 +40,25 @@ pub fn processed(function: &Function, trips: &Trips) -> u64 {
         }
     }
     total
+}
+
+/// Places that a function takes in a program: a 64-bit immediate takes two.
+#[must_use]
+pub fn places(function: &Function) -> u64 {
+    let place = |insn: &Insn<Reg>| match insn {
+        Insn::Label(_) => 0,
+        Insn::LoadImm64 { .. } => 2,
+        Insn::Alu { .. }
+        | Insn::Neg { .. }
+        | Insn::ToBigEndian { .. }
+        | Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::Jump { .. }
+        | Insn::Goto { .. }
+        | Insn::Call { .. }
+        | Insn::CallFunction { .. }
+        | Insn::Exit => 1,
+    };
+    function.code.iter().map(place).sum()
 }

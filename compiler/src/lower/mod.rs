@@ -38,6 +38,8 @@ pub enum LowerError {
     WrongAllocation { function: String, reason: String },
     /// A part of the plan exceeds a fixed limit of the kernel or of the instruction set.
     TooLarge { what: String, value: u64, limit: u64 },
+    /// Straight-line code with constant weights exceeds the budget of a program.
+    TooManyConstants { upto: String, value: u64, limit: u64 },
 }
 
 impl fmt::Display for LowerError {
@@ -57,6 +59,11 @@ impl fmt::Display for LowerError {
             Self::TooLarge { what, value, limit } => {
                 write!(f, "{what} is {value}, over the limit of {limit}")
             }
+            Self::TooManyConstants { upto, value, limit } => write!(
+                f,
+                "with constant weights a program takes {value} instructions up to {upto}, over the limit of \
+                 {limit}"
+            ),
         }
     }
 }

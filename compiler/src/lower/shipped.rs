@@ -58,14 +58,17 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
 }
 
 fn refusal(plan: &Plan, error: &LowerError) -> Diagnostic {
+    let too_large = |origin: Origin, help: &str| {
+        Diagnostic::new(&TOO_LARGE, origin, format!("the program does not fit the kernel: {error}"), help)
+    };
     match error {
-        LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => Diagnostic::new(
-            &TOO_LARGE,
-            Origin::File {
-                file: plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str()).to_owned(),
-            },
-            format!("the program does not fit the kernel: {error}"),
-            "use fewer features, or a model with narrower layers",
+        LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => {
+            let file = plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str()).to_owned();
+            too_large(Origin::File { file }, "use fewer features, or a model with narrower layers")
+        }
+        LowerError::TooManyConstants { .. } => too_large(
+            Origin::Flag { flag: "--weights const".to_owned() },
+            "write `--weights map`: large layers are loops then; or use a model with narrower layers",
         ),
         LowerError::OutOfRegisters { .. }
         | LowerError::UseBeforeDefinition { .. }

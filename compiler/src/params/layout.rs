@@ -19,6 +19,8 @@ use crate::ir::{Dense, FractionBits, Interval, Lanes, Network, Op, Post, Rule, R
 pub const SECTION: &str = ".data.nn_params";
 /// Section that says which slot is active.
 pub const ACTIVE_SECTION: &str = ".data.nn_active";
+/// Generation of the parameters that an object is compiled with.
+pub const COMPILED_IN: u64 = 1;
 /// Number of slots.
 pub const SLOTS: u32 = 2;
 
@@ -160,15 +162,13 @@ impl Layout {
     }
 }
 
-/// `.data.nn_active`: slot 0, generation 1.
+/// `.data.nn_active`: slot 0, generation [`COMPILED_IN`].
 #[must_use]
 pub fn active_data() -> Data {
     let member =
         |name: &str, offset, bytes| Member { name: name.to_owned(), offset, ty: Type::Unsigned(bytes) };
-    let mut bytes = vec![0; 16];
-    if let Some(generation) = bytes.get_mut(8) {
-        *generation = 1;
-    }
+    let mut bytes = vec![0; 8];
+    bytes.extend(COMPILED_IN.to_le_bytes());
     Data {
         section: ACTIVE_SECTION.to_owned(),
         variable: "nn_active".to_owned(),

@@ -1,7 +1,7 @@
 //! The parameter slot: layout, bytes, and the file of a retrained model.
 //!
 //! Every number that depends on the trained model lives in a slot of `.data.nn_params`; code holds the plan
-//! only. [`layout`] says where each number stands, [`slot`] writes and reads the bytes, and [`mod@file`] is the
+//! only. With constant weights, code holds the words of a slot instead and there is nothing to update. [`layout`] says where each number stands, [`slot`] writes and reads the bytes, and [`mod@file`] is the
 //! format that carries new parameters to the loader. Code that consumes a slot is in `lower/network`.
 //!
 //! A loader that swaps in new parameters does this:

@@ -30,6 +30,11 @@ pub fn bytes(network: &Network) -> Vec<u8> {
     out
 }
 
+/// The words of a slot's bytes.
+pub(crate) fn words(slot: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    slot.chunks_exact(8).map(|bytes| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte)))
+}
+
 /// A network of `plan`'s plan with the parameters of a slot; `None` when the length is wrong.
 ///
 /// The result is as unproved as its bytes: check it.
@@ -39,9 +44,7 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
     if slot.len() != layout.bytes() as usize {
         return None;
     }
-    let mut words = slot
-        .chunks_exact(8)
-        .map(|bytes| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte)));
+    let mut words = words(slot);
     let mut network = plan.clone();
     for (op, part) in network.ops.iter_mut().zip(&layout.parts) {
         match (op, part) {

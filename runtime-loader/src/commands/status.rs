@@ -60,12 +60,17 @@ fn show(status: &Snapshot) {
     println!("{}", status.directory);
     println!("  interface   {interface}");
     println!("  mode        {}", mode(status));
-    if let Some(active) = status.active {
-        println!("  parameters  generation {}, slot {}", active.generation, active.index);
-        match status.provenance {
-            Some(provenance) => println!("  model       {}", hex(&provenance.model_hash)),
-            None => println!("  model       not known: the parameters were not written by nnbpf"),
+    match (status.active, status.provenance) {
+        (Some(active), _) => {
+            println!("  parameters  generation {}, slot {}", active.generation, active.index);
         }
+        (None, Some(_)) => println!("  parameters  constants in the code"),
+        (None, None) => {}
+    }
+    match (status.active, status.provenance) {
+        (_, Some(provenance)) => println!("  model       {}", hex(&provenance.model_hash)),
+        (Some(_), None) => println!("  model       not known: the parameters were not written by nnbpf"),
+        (None, None) => {}
     }
     println!("  programs    {}", status.programs.join(" "));
     if let Some((records, capacity)) = status.flows {
@@ -98,7 +103,11 @@ fn in_json(status: &Snapshot) -> Value {
             Attachment::Detached => None,
         },
         "mode": mode(status),
-        "generation": status.active.map(|active| active.generation),
+        "generation": match status.active {
+            Some(active) => Some(active.generation),
+            // Constants have the generation of what an object is compiled with.
+            None => status.provenance.map(|provenance| provenance.generation),
+        },
         "slot": status.active.map(|active| active.index),
         "model_hash": status.provenance.map(|provenance| hex(&provenance.model_hash)),
         "programs": status.programs,

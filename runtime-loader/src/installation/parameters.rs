@@ -9,8 +9,10 @@ use std::os::fd::AsFd;
 use nnbpf_compiler::check;
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
+use nnbpf_compiler::lower::network::Weights;
 use nnbpf_compiler::metadata::{self, Metadata, hex};
 use nnbpf_compiler::params::file::ParamsFile;
+use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use super::{Installation, InstallationError};
 use crate::hot_update::{self, Active};
@@ -55,14 +57,18 @@ impl Provenance {
     }
 }
 
-/// Makes and pins the array for a freshly loaded object. Objects without slots get none.
+/// Makes and pins the array for a freshly loaded object. Constants are in one place only; they stand where
+/// slot 0 would.
 pub(super) fn pin(
     loaded: &Loaded,
     metadata: &Metadata,
     pins: &PinDirectory,
 ) -> Result<(), InstallationError> {
-    let Ok(active) = loaded.map(hot_update::ACTIVE) else { return Ok(()) };
-    let Ok(active) = Active::read(active) else { return Ok(()) };
+    let active = match metadata.weights {
+        Weights::Map => loaded.map(hot_update::ACTIVE).ok().and_then(|map| Active::read(map).ok()),
+        Weights::Const => Some(Active { index: 0, generation: COMPILED_IN }),
+    };
+    let Some(active) = active else { return Ok(()) };
     let error = |source| InstallationError::Pin { path: pins.parameters(), source };
     let fd = sys::create_map(ARRAY, 4, BYTES as u32, SLOTS, None).map_err(error)?;
     let map = Map::from_fd(NAME, fd)?;
@@ -88,10 +94,14 @@ impl Installation {
     /// it the active one. `file` is how the user named them.
     ///
     /// # Errors
-    /// Parameters of another plan (`E0817`) or that the proof refuses (`E0818`); then nothing was touched. A
+    /// An object with constant weights (`E0708`), parameters of another plan (`E0817`) or that the proof refuses (`E0818`); then nothing was touched. A
     /// map that is not accessible, as [`hot_update::swap`] says.
     pub fn update(&self, params: &ParamsFile, file: &str) -> Outcome<Active> {
-        prove(&self.metadata()?, params, file)?;
+        let metadata = self.metadata()?;
+        if let Some(refusal) = metadata.constant_weights(&self.pins.metadata().display().to_string()) {
+            return Err(vec![*refusal]);
+        }
+        prove(&metadata, params, file)?;
         let (slots, active) = (self.map(hot_update::PARAMS), self.map(hot_update::ACTIVE));
         let (slots, active) = (slots.map_err(of_map)?, active.map_err(of_map)?);
         let before = Active::read(&active).map_err(|error| vec![error.diagnostic()])?;

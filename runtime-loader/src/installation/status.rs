@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
+use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use super::lists::optional;
 use super::{Config, Installation, InstallationError, Provenance, place};
@@ -51,7 +52,10 @@ impl Installation {
             return Err(InstallationError::Incomplete { directory: self.pins.path().to_owned() });
         }
         let active = self.active()?;
-        let provenance = active.map(|active| self.provenance(active.generation)).transpose()?;
+        // Without the section the parameters are constants.
+        let constants = !self.pins.map(hot_update::ACTIVE).exists() && self.pins.parameters().exists();
+        let generation = active.map(|active| active.generation).or(constants.then_some(COMPILED_IN));
+        let provenance = generation.map(|generation| self.provenance(generation)).transpose()?;
         Ok(Status {
             directory: self.pins.path().display().to_string(),
             attachment: self.attachment()?,

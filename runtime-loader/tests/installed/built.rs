@@ -64,6 +64,12 @@ pub(crate) fn split_object(plan: &Plan) -> Vec<u8> {
     compile::object(&compile::module(plan, &target(options)).unwrap()).unwrap()
 }
 
+/// The object of a plan, with its parameters in the code.
+pub(crate) fn constant_object(plan: &Plan) -> Vec<u8> {
+    let options = network::Options { weights: network::Weights::Const, ..network::Options::default() };
+    compile::object(&compile::module(plan, &target(options)).unwrap()).unwrap()
+}
+
 /// The object of a plan.
 pub(crate) fn object(plan: &Plan) -> Vec<u8> {
     compile::object(&module(plan)).unwrap()

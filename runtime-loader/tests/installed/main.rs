@@ -13,4 +13,5 @@ mod setup;
 mod commands;
 mod enforce;
 mod update;
+mod constants;
 mod by_hand;

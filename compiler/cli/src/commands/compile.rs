@@ -6,6 +6,7 @@ use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use serde_json::json;
 
@@ -19,9 +20,6 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         return Err(missing().into());
     };
     let kernel = KernelVersion::parse(&args.kernel)?;
-    if args.weights == Weights::Const {
-        return Err(constant_weights().into());
-    }
     let inputs = Files::read(model, Some(spec), &args.accuracy)?;
     if let Some(object) = &args.like {
         super::like::run(&inputs, &args.accuracy, object, output)?;
@@ -32,7 +30,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         ClockArg::Kernel => Clock::Kernel,
         ClockArg::Replay => Clock::Replay,
     };
-    let target = target(kernel, args.split, clock);
+    let mut target = target(kernel, args.split, clock);
+    target.network.weights = match args.weights {
+        Weights::Map => network::Weights::Map,
+        Weights::Const => network::Weights::Const,
+    };
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
     let object = compile::object(&module)?;
     files::write(output, &object)?;
@@ -79,14 +81,5 @@ fn missing() -> Diagnostic {
         Origin::Flag { flag: "MODEL SPEC -o OBJ".to_owned() },
         "model, specification and output are all needed",
         "write `nnbpfc model.onnx features.spec -o ids.o`",
-    )
-}
-
-fn constant_weights() -> Diagnostic {
-    Diagnostic::new(
-        &FLAG,
-        Origin::Flag { flag: "--weights const".to_owned() },
-        "weights cannot be baked into the code yet",
-        "leave the flag out: weights in a map cost the same up to about 16,000 multiply-accumulates",
     )
 }

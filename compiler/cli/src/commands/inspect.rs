@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use nnbpf_compiler::elf::read::{self, Inventory};
+use nnbpf_compiler::lower::network::Weights;
 use nnbpf_compiler::metadata::{self, Metadata};
 use serde_json::json;
 
@@ -63,8 +64,11 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
         let _ = writeln!(out, "spec         {} v{}, sha256 {}", spec.name, spec.version, spec.sha256);
     }
     let _ = writeln!(out, "labels       {}", metadata.labels.join(", "));
-    let _ =
-        writeln!(out, "parameters   2 slots of {} bytes, plan {}", metadata.slot_bytes, metadata.layout_hash);
+    let parameters = match metadata.weights {
+        Weights::Map => format!("2 slots of {} bytes", metadata.slot_bytes),
+        Weights::Const => "constants in the code".to_owned(),
+    };
+    let _ = writeln!(out, "parameters   {parameters}, plan {}", metadata.layout_hash);
     let quant = &metadata.quantisation;
     let basis = if quant.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
     let _ = writeln!(out, "accuracy     {} of {} {basis} change their label", quant.flips, quant.rows);

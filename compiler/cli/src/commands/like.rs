@@ -15,6 +15,9 @@ use crate::{Refusal, files};
 pub fn run(inputs: &Files, accuracy: &AccuracyArgs, object: &Path, output: &Path) -> Result<(), Refusal> {
     let object = Loaded::read(object)?;
     let metadata = metadata::decode(&object.bytes, &object.name)?;
+    if let Some(refusal) = metadata.constant_weights(&object.name) {
+        return Err(refusal.into());
+    }
     let plan = inputs.plan_like(accuracy, plan_of(&metadata.plan))?;
     let hash = metadata::hex(&Layout::new(plan.network.get()).hash());
     if hash != metadata.layout_hash {

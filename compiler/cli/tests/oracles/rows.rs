@@ -1,14 +1,15 @@
-//! Feature rows: every committed model, whole and split, on random and boundary rows.
+//! Feature rows: every committed model, whole and split, with weights in a map and in the code, on random and
+//! boundary rows.
 
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::{Input, Op, QuantiseOne, interpret};
 use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
-use nnbpf_compiler::lower::network::Split;
+use nnbpf_compiler::lower::network::{Options, Split, Weights};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::common::{Case, Random, cases, skip, target};
+use super::common::{Case, Random, SPLITS, cases, skip, target};
 
 /// Rows for one form of one model; all models together judge more than 100,000.
 const ROWS: u32 = 6_000;
@@ -54,10 +55,9 @@ fn little_endian(values: &[i64]) -> Vec<u8> {
 }
 
 /// Judges the rows by all engines.
-fn agree(case: &Case, split: Split, kernel: bool) {
+fn agree(case: &Case, options: Options, kernel: bool) {
     let network = case.plan.network.get();
-    let rows = rows(case, case.name.bytes().map(u64::from).sum::<u64>() + split as u64);
-    let options = target(split, Clock::Kernel).network;
+    let rows = rows(case, case.name.bytes().map(u64::from).sum::<u64>() + options.split as u64);
     let module = evaluation::module(&case.plan.network, options, ROWS).unwrap();
     let mut vm = Vm::new(&module).unwrap();
     let loaded = kernel.then(|| Kernel::load(&elf::write(&module).unwrap()).unwrap());
@@ -121,7 +121,7 @@ fn float_agreement(case: &Case) -> Option<(usize, usize)> {
 fn all(test: &str, split: Split) {
     let kernel = !skip(test);
     for case in cases() {
-        agree(case, split, kernel);
+        agree(case, target(split, Clock::Kernel).network, kernel);
         let float = float_agreement(case).map_or_else(
             || "no labels to compare".to_owned(),
             |(same, count)| format!("{same} of {count} labels near the centre are the float model's"),
@@ -139,4 +139,15 @@ fn rows_agree_in_one_program() {
 #[test]
 fn rows_agree_split_by_layer() {
     all("rows_agree_split_by_layer", Split::Layer);
+}
+
+#[test]
+fn rows_agree_with_constant_weights() {
+    let kernel = !skip("rows_agree_with_constant_weights");
+    for case in cases() {
+        for split in SPLITS {
+            let options = Options { weights: Weights::Const, ..target(split, Clock::Kernel).network };
+            agree(case, options, kernel);
+        }
+    }
 }

@@ -58,8 +58,10 @@ pub static KERNEL_TOO_OLD: Code = Code {
 pub static TOO_LARGE: Code = Code {
     id: "E0411",
     title: "the program does not fit the kernel",
-    explanation: "The kernel limits the stack to 512 bytes, a per-CPU map value to 32 KiB and a chain of tail \
-                  calls to 33 programs. The message names the limit that the plan passes.",
+    explanation: "The kernel limits the stack to 512 bytes, a per-CPU map value to 32 KiB a chain of tail \
+                  calls to 33 programs and a program to 1,000,000 instructions, some of which are kept for the \
+                  packet path. The message names the limit that the plan passes. `--weights const` unrolls every \
+                  layer, so it passes the last limit where `--weights map` does not.",
 };
 
 pub static INTERNAL: Code = Code {

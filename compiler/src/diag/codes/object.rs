@@ -71,6 +71,16 @@ pub static OTHER_PLAN: Code = Code {
                   the layers must be those that the object was compiled from.",
 };
 
+/// The object's parameters are constants.
+pub static CONSTANT_WEIGHTS: Code = Code {
+    id: "E0708",
+    title: "object with constant weights",
+    explanation: "The object was compiled with `--weights const`: the numbers of its model are part of the code, \
+                  so there is no slot that new parameters could go to. Compile the retrained model to a new \
+                  object and load that one. An object that was compiled without the flag takes updates while \
+                  packets flow.",
+};
+
 /// The parameter file comes from another release.
 pub static PARAMS_VERSION: Code = Code {
     id: "E0722",
@@ -96,6 +106,7 @@ pub static TABLE: &[&Code] = &[
     &UNKNOWN_METADATA_VERSION,
     &METADATA_CONTENT,
     &OTHER_PLAN,
+    &CONSTANT_WEIGHTS,
     &PARAMS_FORMAT,
     &PARAMS_VERSION,
     &PARAMS_CHECKSUM,

@@ -1,8 +1,9 @@
 //! Dense layers: blocks of registers that accumulate packed products, in straight line or in a loop over the
-//! inputs. What happens to the accumulators afterwards stands in `post`.
+//! inputs; with constant weights always in straight line. A product is written by `product`, what happens to
+//! the accumulators afterwards by `post`.
 
 use super::emit::Emitter;
-use super::post;
+use super::{post, product};
 use crate::ir::Dense;
 use crate::lower::code::VReg;
 use crate::lower::scratch::{Buffer, bytes_of};
@@ -22,14 +23,14 @@ pub(super) fn emit_block(
     let accumulators: Vec<VReg> =
         (0..width).map(|register| emitter.parameter(start + word_bytes(register))).collect();
     let weights = start + word_bytes(width);
-    let looped = part.unroll.map_or(0, |unroll| {
+    let straight = emitter.constant(start).is_some();
+    let looped = part.unroll.filter(|_| !straight).map_or(0, |unroll| {
         let trips = part.columns / unroll;
         if trips < 2 {
             return 0;
         }
-        emitter.seek(weights);
         let step = unroll * bytes_of(inputs.element) as usize;
-        emitter.repeat(trips, step, unroll * width * 8, |emitter| {
+        emitter.repeat(trips, weights, step, unroll * width * 8, |emitter| {
             for column in 0..unroll {
                 accumulate(emitter, &accumulators, inputs, column, weights + word_bytes(column * width));
             }
@@ -48,10 +49,12 @@ pub(super) fn emit_block(
 
 /// Adds one input's products to every accumulator of the block.
 fn accumulate(emitter: &mut Emitter, accumulators: &[VReg], inputs: Buffer, column: usize, weights: u32) {
+    let at = |register: usize| weights + word_bytes(register);
+    if (0..accumulators.len()).all(|register| emitter.constant(at(register)) == Some(0)) {
+        return;
+    }
     let x = emitter.b.load(inputs.element, emitter.scratch, inputs.at(column));
     for (register, &accumulator) in accumulators.iter().enumerate() {
-        let product = emitter.parameter(weights + word_bytes(register));
-        emitter.b.mul(product, x);
-        emitter.b.add(accumulator, product);
+        product::add(emitter, accumulator, x, at(register));
     }
 }

@@ -2,74 +2,98 @@
 //!
 //! What an operation computes stands in its own file.
 
-use crate::bpf::{AluOp, Cond, Operand, Size, Width};
+use super::parameters::Parameters;
+use crate::bpf::{AluOp, Cond, Operand, Width};
 use crate::lower::builder::Builder;
 use crate::lower::code::VReg;
 use crate::lower::cost::Trips;
 
-/// Code under construction, with pointers into scratch and parameters.
+/// Code under construction, with a pointer into scratch and the parameters.
 pub(super) struct Emitter {
     pub(super) b: Builder,
     /// Start of the scratch value.
     pub(super) scratch: VReg,
-    parameters: VReg,
-    /// Byte offset within the slot that `parameters` points to.
-    base: u32,
+    parameters: Parameters,
     trips: Trips,
 }
 
 impl Emitter {
-    pub(super) const fn new(b: Builder, scratch: VReg, parameters: VReg, base: u32) -> Self {
-        Self { b, scratch, parameters, base, trips: Trips::new() }
+    pub(super) const fn new(b: Builder, scratch: VReg, parameters: Parameters) -> Self {
+        Self { b, scratch, parameters, trips: Trips::new() }
     }
 
     pub(super) fn into_parts(self) -> (Builder, Trips) {
         (self.b, self.trips)
     }
 
-    /// Loads the parameter word at a byte offset within the slot.
+    /// The parameter word at a byte offset within the slot, when it is part of the code.
+    pub(super) fn constant(&self, at: u32) -> Option<u64> {
+        self.parameters.constant(at)
+    }
+
+    /// A register with the parameter word at a byte offset within the slot.
     pub(super) fn parameter(&mut self, at: u32) -> VReg {
-        let distance = i64::from(at) - i64::from(self.base);
-        let offset = match i16::try_from(distance) {
-            Ok(offset) => offset,
-            Err(_) => {
-                // Words are 8-aligned and slots far below 2^31, so that the distance is an immediate.
-                self.b.add(self.parameters, i32::try_from(distance).unwrap_or(0));
-                self.base = at;
-                0
+        match &mut self.parameters {
+            Parameters::Slot(slot) => slot.load(&mut self.b, at),
+            Parameters::Constants(_) => {
+                let word = self.constant(at).unwrap_or(0);
+                self.b.constant(word.cast_signed())
             }
-        };
-        self.b.load(Size::DW, self.parameters, offset)
+        }
+    }
+
+    /// `dst = dst op parameter`.
+    pub(super) fn with_parameter(&mut self, op: AluOp, dst: VReg, at: u32) {
+        match self.constant(at) {
+            Some(word) => self.with_constant(op, dst, word),
+            None => {
+                let parameter = self.parameter(at);
+                self.b.alu(Width::W64, op, dst, parameter);
+            }
+        }
+    }
+
+    /// `dst >>= parameter`, filling with the sign.
+    pub(super) fn arsh_by_parameter(&mut self, dst: VReg, at: u32) {
+        match self.constant(at) {
+            Some(word) => self.with_constant(AluOp::Arsh, dst, word & 63),
+            None => {
+                // Machine code takes shifts modulo 64; the mask makes that part of the program's meaning.
+                let shift = self.parameter(at);
+                self.b.and(shift, 63);
+                self.b.arsh(dst, shift);
+            }
+        }
     }
 
     /// Runs `body` `trips` times with the pointers moved on after each round by `scratch_step` and
-    /// `parameter_step` bytes. Afterwards scratch stands where it stood.
+    /// `parameter_step` bytes, the latter from `parameters` on. Afterwards scratch stands where it stood.
+    /// Constants do not move on: they are for straight-line code.
     pub(super) fn repeat(
         &mut self,
         trips: usize,
+        parameters: u32,
         scratch_step: usize,
         parameter_step: usize,
         body: impl FnOnce(&mut Self),
     ) {
         let immediate = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+        if let Parameters::Slot(slot) = &mut self.parameters {
+            slot.seek(&mut self.b, parameters);
+        }
         let counter = self.b.constant(0);
         let top = self.b.here();
         self.trips.insert(top, trips as u64);
         body(self);
         self.b.add(self.scratch, immediate(scratch_step));
-        self.b.add(self.parameters, immediate(parameter_step));
+        if let Parameters::Slot(slot) = self.parameters {
+            slot.step(&mut self.b, immediate(parameter_step));
+        }
         self.b.add(counter, 1);
         self.b.jump(Cond::Lt, counter, immediate(trips), top);
         self.b.sub(self.scratch, immediate(trips * scratch_step));
-        self.base += u32::try_from(trips * parameter_step).unwrap_or(0);
-    }
-
-    /// Points the parameter pointer exactly there, so that a loop can count from it.
-    pub(super) fn seek(&mut self, at: u32) {
-        let distance = i64::from(at) - i64::from(self.base);
-        if distance != 0 {
-            self.b.add(self.parameters, i32::try_from(distance).unwrap_or(0));
-            self.base = at;
+        if let Parameters::Slot(slot) = &mut self.parameters {
+            slot.moved(trips * parameter_step);
         }
     }
 

@@ -1,16 +1,22 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `post`), `decide`. The packet path calls `nn_infer` and is
-//! written elsewhere.
+//! file per operation: `quantise`, `dense` (with `product` and `post`), `decide`. The packet path calls
+//! `nn_infer` and is written elsewhere.
 
+mod parameters;
 mod emit;
 mod quantise;
 mod dense;
+mod product;
 mod post;
 mod decide;
 #[cfg(test)]
 mod tests;
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 
 use super::LowerError;
 use super::builder::Builder;
@@ -21,9 +27,10 @@ use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{Cond, Helper, Size};
 use crate::check::Checked;
 use crate::ir::{Network, Op, OpOrigin};
-use crate::params::layout::{ACTIVE_SECTION, Layout, Part, SECTION, active_data};
+use crate::params::layout::{ACTIVE_SECTION, COMPILED_IN, Layout, Part, SECTION, active_data};
 use crate::params::slot;
 use emit::Emitter;
+use parameters::{Parameters, SlotPointer};
 
 /// Name of the function that judges the features in scratch.
 pub const FUNCTION: &str = "nn_infer";
@@ -42,18 +49,34 @@ pub enum Split {
     Layer,
 }
 
+/// Where the numbers of the trained model live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// In a map with two slots, so that a retrained model can be swapped in.
+    #[default]
+    Map,
+    /// In the code, which is then straight-line and cannot be updated.
+    Const,
+}
+
 /// Choices that are not the plan's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub split: Split,
+    pub weights: Weights,
     /// Instructions that the verifier may process in one program.
     pub budget: u64,
 }
 
+impl Options {
+    /// `BPF_COMPLEXITY_LIMIT_INSNS` is 1,000,000 since 5.2; the packet path needs its part of it.
+    pub const BUDGET: u64 = 900_000;
+}
+
 impl Default for Options {
     fn default() -> Self {
-        // BPF_COMPLEXITY_LIMIT_INSNS is 1,000,000 since 5.2; the packet path needs its part of it.
-        Self { split: Split::Auto, budget: 900_000 }
+        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET }
     }
 }
 
@@ -66,7 +89,7 @@ pub struct NetworkCode {
     pub stages: Vec<Function>,
     /// `nn_progs` when split. `nn_scratch` is made from `scratch` when every part has been appended.
     pub maps: Vec<Map>,
-    /// `.data.nn_params` and `.data.nn_active`.
+    /// `.data.nn_params` and `.data.nn_active`; nothing when the weights are constants.
     pub data: Vec<Data>,
     pub scratch: Scratch,
     pub layout: Layout,
@@ -86,7 +109,8 @@ impl NetworkCode {
 ///
 /// # Errors
 ///
-/// [`LowerError::TooLarge`] when scratch or the chain of programs passes a limit of the kernel.
+/// [`LowerError::TooLarge`] when scratch or the chain of programs passes a limit of the kernel, or code with
+/// constant weights the budget.
 pub fn lower(network: &Checked<Network>, options: Options) -> Result<NetworkCode, LowerError> {
     lower_unchecked(network.get(), options)
 }
@@ -108,7 +132,12 @@ enum Piece {
 pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
     let layout = Layout::new(network);
     let scratch = Scratch::new(network)?;
-    let plan = Plan { network, layout: &layout, scratch: &scratch };
+    let slot = slot::bytes(network);
+    let constants = match options.weights {
+        Weights::Map => None,
+        Weights::Const => Some(slot::words(&slot).collect()),
+    };
+    let plan = Plan { network, layout: &layout, scratch: &scratch, constants };
     let stages = plan.stages(options)?;
     if stages.len() > MAX_STAGES {
         return Err(LowerError::TooLarge {
@@ -126,7 +155,10 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
     }
     let infer = functions.remove(0);
     let maps = if functions.is_empty() { Vec::new() } else { vec![program_array(&functions)] };
-    let data = vec![layout.params_data(&slot::bytes(network)), active_data()];
+    let data = match options.weights {
+        Weights::Map => vec![layout.params_data(&slot), active_data()],
+        Weights::Const => Vec::new(),
+    };
     Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, predicted })
 }
 
@@ -146,6 +178,8 @@ struct Plan<'a> {
     network: &'a Network,
     layout: &'a Layout,
     scratch: &'a Scratch,
+    /// The words of a slot, when they become part of the code.
+    constants: Option<Rc<[u64]>>,
 }
 
 impl Plan<'_> {
@@ -153,19 +187,19 @@ impl Plan<'_> {
     fn stages(&self, options: Options) -> Result<Vec<Vec<Piece>>, LowerError> {
         let mut stages = vec![Vec::new()];
         let mut spent = 0;
-        let all = self.pieces();
-        let mut costs = Vec::with_capacity(all.len());
-        for piece in &all {
-            costs.push(self.cost(*piece)?);
-        }
-        for (&piece, &cost) in all.iter().zip(&costs) {
+        for piece in self.pieces() {
+            let cost = self.cost(piece)?;
             let starts_layer = matches!(piece, Piece::Block { block: 0, .. });
-            let full = spent + cost > options.budget && spent > 0;
+            // Straight-line code that needs a chain where a loop needs none is no gain.
+            let full = self.constants.is_none() && spent + cost > options.budget && spent > 0;
             if full || (options.split == Split::Layer && starts_layer) {
                 stages.push(Vec::new());
                 spent = 0;
             }
             spent += cost;
+            if self.constants.is_some() && spent > options.budget {
+                return Err(self.too_many_constants(piece, spent, options.budget));
+            }
             if let Some(stage) = stages.last_mut() {
                 stage.push(piece);
             }
@@ -184,10 +218,19 @@ impl Plan<'_> {
             .collect()
     }
 
-    /// What the verifier processes for a piece, the ends of a program left out.
+    /// What the verifier processes for a piece, and the ends of a program. Wide constants take two places of a
+    /// program, whose length has the same limit.
     fn cost(&self, piece: Piece) -> Result<u64, LowerError> {
         let (function, trips) = self.function(1, &[piece], true)?;
-        Ok(cost::processed(&function, &trips))
+        Ok(cost::processed(&function, &trips).max(cost::places(&function)))
+    }
+
+    fn too_many_constants(&self, piece: Piece, spent: u64, budget: u64) -> LowerError {
+        let upto = match piece {
+            Piece::Quantise { op } | Piece::Block { op, .. } => self.line(op).text,
+            Piece::Decide => "the decision".to_owned(),
+        };
+        LowerError::TooManyConstants { upto, value: spent, limit: budget }
     }
 
     fn function(&self, number: usize, pieces: &[Piece], last: bool) -> Result<(Function, Trips), LowerError> {
@@ -209,12 +252,25 @@ impl Plan<'_> {
         b.bind(found);
 
         let base = pieces.iter().find_map(|piece| self.parameters_of(*piece)).unwrap_or(0);
-        let parameters = b.map_value(SECTION, base);
-        let slot =
-            if number == 0 { self.choose_slot(&mut b, scratch) } else { self.chosen_slot(&mut b, scratch) };
-        b.add(parameters, slot);
+        let parameters = if let Some(words) = &self.constants {
+            if number == 0 {
+                // Verdicts carry a generation, whatever they come from.
+                let generation = i32::try_from(COMPILED_IN).unwrap_or(0);
+                b.store(Size::DW, scratch, scratch::GENERATION, generation);
+            }
+            Parameters::Constants(Rc::clone(words))
+        } else {
+            let pointer = b.map_value(SECTION, base);
+            let slot = if number == 0 {
+                self.choose_slot(&mut b, scratch)
+            } else {
+                self.chosen_slot(&mut b, scratch)
+            };
+            b.add(pointer, slot);
+            Parameters::Slot(SlotPointer::new(pointer, base))
+        };
 
-        let mut emitter = Emitter::new(b, scratch, parameters, base);
+        let mut emitter = Emitter::new(b, scratch, parameters);
         for &piece in pieces {
             self.piece(&mut emitter, piece);
         }

@@ -27,14 +27,14 @@ pub(super) fn emit(emitter: &mut Emitter, quantise: &Quantise, inputs: &[Input],
             -NARROW < range.low && range.high < NARROW
         });
         let x = emitter.b.load(Size::DW, emitter.scratch, place.scratch.feature(index));
-        let low = emitter.parameter(at(0));
-        let span = emitter.parameter(at(1));
         if narrow {
-            emitter.b.sub(x, low);
+            emitter.with_parameter(AluOp::Sub, x, at(0));
             emitter.max_zero(x);
-            emitter.b.sub(x, span);
+            emitter.with_parameter(AluOp::Sub, x, at(1));
             emitter.min_zero(x);
         } else {
+            let low = emitter.parameter(at(0));
+            let span = emitter.parameter(at(1));
             let high = emitter.b.compute(AluOp::Add, low, span);
             let below = emitter.less(x, low);
             emitter.b.arsh(below, 63);
@@ -44,14 +44,9 @@ pub(super) fn emit(emitter: &mut Emitter, quantise: &Quantise, inputs: &[Input],
             emitter.select(x, high, above);
             emitter.b.sub(x, high);
         }
-        let multiplier = emitter.parameter(at(2));
-        emitter.b.mul(x, multiplier);
-        let offset = emitter.parameter(at(3));
-        emitter.b.add(x, offset);
-        // Machine code takes shifts modulo 64; the mask makes that part of the program's meaning.
-        let shift = emitter.parameter(at(4));
-        emitter.b.and(shift, 63);
-        emitter.b.arsh(x, shift);
+        emitter.with_parameter(AluOp::Mul, x, at(2));
+        emitter.with_parameter(AluOp::Add, x, at(3));
+        emitter.arsh_by_parameter(x, at(4));
         emitter.b.store(Size::DW, emitter.scratch, place.results.at(index), x);
     }
 }

@@ -74,6 +74,7 @@ proptest! {
         mut shapes in prop::collection::vec(shape(), 0..3),
         last in last(),
         split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+        weights in prop_oneof![Just(Weights::Map), Just(Weights::Const)],
     ) {
         shapes.push(last);
         let rule = match last.rows {
@@ -83,9 +84,11 @@ proptest! {
         };
         let network = network(seed, inputs, &shapes, rule);
         let rows = rows(&network, seed ^ 1, 12);
-        agree(&network, &rows, Options { split, ..Options::default() })?;
+        agree(&network, &rows, Options { split, weights, ..Options::default() })?;
     }
 }
+
+const CONST: Options = Options { split: Split::Auto, weights: Weights::Const, budget: Options::BUDGET };
 
 const RELU8: Post = Post::Relu { shift: 12, bits: 8 };
 
@@ -113,6 +116,10 @@ fn large_layers_loop_and_agree() {
         let module = agree(&network, &rows, Options::default()).unwrap();
         let infer = &module.functions[0];
         assert!(infer.code.len() < 40_000, "{} instructions", infer.code.len());
+        // Constants are never in a loop.
+        let module = agree(&network, &rows, CONST).unwrap();
+        let trips = cost::processed(&module.functions[0], &Trips::new());
+        assert_eq!(lower_unchecked(&network, CONST).unwrap().predicted, [trips]);
     }
 }
 
@@ -134,6 +141,7 @@ fn inputs_of_any_size_are_clamped_exactly() {
     let rows: Vec<Vec<i64>> =
         (0..6).map(|shift| (0..6).map(|i| extremes[(i + shift) % 6]).collect()).collect();
     agree(&network, &rows, Options::default()).unwrap();
+    agree(&network, &rows, CONST).unwrap();
 }
 
 #[test]
@@ -145,13 +153,15 @@ fn prediction_is_what_the_vm_executes() {
             Shape { rows: 2, lanes: Lanes::Two, post: Post::Raw },
         ];
         let network = network(3, 40, &shapes, Rule::ArgMax);
-        let code = lower_unchecked(&network, Options::default()).unwrap();
-        let module = unchecked_module(&network, Options::default(), 1).unwrap();
-        let mut vm = Vm::new(&module).unwrap();
-        let run = vm.run(evaluation::BENCH, &mut vec![0; 64], 0).unwrap();
-        let bench = module.programs.iter().find(|p| p.name == evaluation::BENCH).unwrap();
-        let failing_path = 2;
-        assert_eq!(code.predicted[0] + bench.code.len() as u64, run.executed + failing_path);
+        for options in [Options::default(), CONST] {
+            let code = lower_unchecked(&network, options).unwrap();
+            let module = unchecked_module(&network, options, 1).unwrap();
+            let mut vm = Vm::new(&module).unwrap();
+            let run = vm.run(evaluation::BENCH, &mut vec![0; 64], 0).unwrap();
+            let bench = module.programs.iter().find(|p| p.name == evaluation::BENCH).unwrap();
+            let failing_path = 2;
+            assert_eq!(code.predicted[0] + bench.code.len() as u64, run.executed + failing_path);
+        }
     }
 }
 
@@ -161,4 +171,56 @@ fn lowering_is_deterministic_and_the_same_in_every_module() {
     let one = unchecked_module(&network, Options::default(), 1).unwrap();
     let other = lower_unchecked(&network, Options::default()).unwrap();
     assert_eq!(one.functions, vec![other.infer]);
+}
+
+/// The products of a layer with one output for each of these weights, as lines of code.
+fn products(lanes: Lanes, weights: &[i64]) -> Vec<String> {
+    let shapes = [Shape { rows: 1, lanes, post: Post::Raw }];
+    let mut network = network(1, weights.len(), &shapes, Rule::None);
+    let Some(Op::Dense(dense)) = network.ops.last_mut() else { unreachable!() };
+    dense.weights = weights.to_vec();
+    dense.bias = vec![0];
+    agree(&network, &rows(&network, 3, 6), CONST).unwrap();
+    let code = lower_unchecked(&network, CONST).unwrap();
+    let layer = code.infer.lines.iter().position(|line| line.text.starts_with("layer 0")).unwrap();
+    let layer = u32::try_from(layer).unwrap();
+    let lines = code.infer.code.iter().zip(&code.infer.line_of);
+    lines.filter(|(_, line)| **line == layer).map(|(insn, _)| insn.to_string()).collect()
+}
+
+#[test]
+fn products_by_constants_cost_what_they_must() {
+    let weights = [0, 1, -1, 4, -8, 3, i64::from(i32::MIN) - 1];
+    let code = products(Lanes::One, &weights);
+    let count = |part: &str| code.iter().filter(|line| line.contains(part)).count();
+    let text = code.join("\n");
+    // No load for a weight of zero, one for each of the others.
+    assert_eq!(count("*(u64 *)("), weights.len() - 1 + 1, "loads and the store of the output: {text}");
+    assert_eq!(count("*= "), 2, "{text}");
+    assert_eq!(count("*= 3"), 1, "{text}");
+    assert_eq!(count("<<= "), 2, "{text}");
+    assert_eq!((count("<<= 2"), count("<<= 3")), (1, 1), "{text}");
+    assert_eq!((count("+= "), count("-= ")), (4, 2), "{text}");
+}
+
+#[test]
+fn constants_need_no_parameters_in_maps() {
+    let network = reference([Lanes::Two, Lanes::Three, Lanes::Three]);
+    for split in [Split::Auto, Split::Layer] {
+        let code = lower_unchecked(&network, Options { split, ..CONST }).unwrap();
+        assert_eq!(code.data, Vec::new());
+        let functions = std::iter::once(&code.infer).chain(&code.stages);
+        let lines: Vec<String> =
+            functions.flat_map(|function| &function.code).map(ToString::to_string).collect();
+        assert!(!lines.iter().any(|line| line.contains(SECTION) || line.contains(ACTIVE_SECTION)));
+    }
+}
+
+#[test]
+fn constants_are_not_split_over_programs() {
+    let network = reference([Lanes::One; 3]);
+    let options = Options { budget: 1500, ..CONST };
+    let error = lower_unchecked(&network, options).unwrap_err();
+    assert!(matches!(error, LowerError::TooManyConstants { limit: 1500, .. }), "{error}");
+    assert!(error.to_string().contains("layer 1: Gemm 'fc1', 32 -> 32, lanes 1"), "{error}");
 }
