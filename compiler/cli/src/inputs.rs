@@ -1,5 +1,6 @@
 //! What most commands start with: files and flags to a plan.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::compile::{self, Named, Plan, Sources};
@@ -17,19 +18,30 @@ use crate::{Refusal, files};
 /// Reads files beside the model.
 pub struct Beside {
     directory: PathBuf,
+    /// What was read, each file once, in the order of the first time.
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Beside {
     /// Resolves relative to the directory of this file.
     #[must_use]
     pub fn of(model: &Path) -> Self {
-        Self { directory: model.parent().map(Path::to_path_buf).unwrap_or_default() }
+        Self {
+            directory: model.parent().map(Path::to_path_buf).unwrap_or_default(),
+            files: RefCell::default(),
+        }
     }
 }
 
 impl Resolver for Beside {
     fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
-        std::fs::read(self.directory.join(relative)).map_err(|error| error.to_string())
+        let path = self.directory.join(relative);
+        let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+        let mut files = self.files.borrow_mut();
+        if !files.contains(&path) {
+            files.push(path);
+        }
+        Ok(bytes)
     }
 }
 
@@ -103,6 +115,11 @@ impl Files {
         };
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
         compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
+    }
+
+    /// Files that the model referred to, once it was imported.
+    pub fn beside(&self) -> Vec<PathBuf> {
+        self.resolver.files.borrow().clone()
     }
 
     /// Diagnostics with the specification's text.

@@ -1,10 +1,11 @@
 //! `nnbpfc MODEL SPEC -o OBJ`: the compiler proper.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
+use nnbpf_compiler::elf::read;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
@@ -23,7 +24,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     let inputs = Files::read(model, Some(spec), &args.accuracy)?;
     if let Some(object) = &args.like {
         super::like::run(&inputs, &args.accuracy, object, output)?;
-        return depfile(args, output, &[model, spec, object]);
+        return depfile(args, &inputs, output, &[model, spec, object]);
     }
     let plan = inputs.plan(&args.accuracy)?;
     let clock = match args.clock {
@@ -39,35 +40,32 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     let object = compile::object(&module)?;
     files::write(output, &object)?;
     if let Some(path) = &args.report {
-        files::write(path, report(&plan, &module, object.len()).as_bytes())?;
+        files::write(path, report(&plan, &object, output)?.as_bytes())?;
     }
-    depfile(args, output, &[model, spec])
+    depfile(args, &inputs, output, &[model, spec])
 }
 
 /// The report: what was decided and measured.
-fn report(plan: &Plan, module: &nnbpf_compiler::bpf::module::Module, bytes: usize) -> String {
-    let functions = |functions: &[nnbpf_compiler::bpf::module::Function]| -> Vec<serde_json::Value> {
-        functions
-            .iter()
-            .map(|function| json!({ "name": function.name, "instructions": function.code.len() }))
-            .collect()
-    };
+fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> {
+    let inventory = read::read(object, &files::name(output))?;
     let report = json!({
         "quantisation": plan.report,
         "certificate": plan.network.certificate(),
-        "programs": functions(&module.programs),
-        "functions": functions(&module.functions),
-        "object_bytes": bytes,
+        "programs": super::functions(&inventory.programs),
+        "functions": super::functions(&inventory.functions),
+        "object_bytes": object.len(),
     });
-    format!("{report:#}\n")
+    Ok(format!("{report:#}\n"))
 }
 
-/// A Makefile rule: the output depends on every input.
-fn depfile(args: &CompileArgs, output: &Path, inputs: &[&Path]) -> Result<(), Refusal> {
+/// A Makefile rule: the output depends on every input, those that the model refers to included.
+fn depfile(args: &CompileArgs, loaded: &Files, output: &Path, inputs: &[&Path]) -> Result<(), Refusal> {
     let Some(path) = &args.depfile else { return Ok(()) };
     let escape = |path: &Path| path.display().to_string().replace(' ', "\\ ").replace('$', "$$");
     let mut rule = format!("{}:", escape(output));
-    for input in inputs.iter().copied().chain(args.accuracy.calibrate.as_deref()) {
+    let beside = loaded.beside();
+    let named = inputs.iter().copied().chain(args.accuracy.calibrate.as_deref());
+    for input in named.chain(beside.iter().map(PathBuf::as_path)) {
         rule.push(' ');
         rule.push_str(&escape(input));
     }

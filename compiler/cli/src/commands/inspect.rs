@@ -24,11 +24,6 @@ pub fn run(args: &InspectArgs) -> Result<(), Refusal> {
 }
 
 fn as_json(inventory: &Inventory, metadata: &Metadata) -> serde_json::Value {
-    let functions = |list: &[read::FunctionEntry]| -> Vec<serde_json::Value> {
-        list.iter()
-            .map(|f| json!({ "name": f.name, "section": f.section, "instructions": f.slots }))
-            .collect()
-    };
     let maps: Vec<_> = inventory
         .maps
         .iter()
@@ -46,8 +41,8 @@ fn as_json(inventory: &Inventory, metadata: &Metadata) -> serde_json::Value {
         inventory.data.iter().map(|data| json!({ "section": data.section, "bytes": data.size })).collect();
     json!({
         "license": inventory.license,
-        "programs": functions(&inventory.programs),
-        "functions": functions(&inventory.functions),
+        "programs": super::functions(&inventory.programs),
+        "functions": super::functions(&inventory.functions),
         "maps": maps,
         "data": data,
         "metadata": metadata,

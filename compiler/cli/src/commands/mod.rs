@@ -10,8 +10,10 @@ pub mod inspect;
 
 use nnbpf_compiler::capture::Capture;
 use nnbpf_compiler::diag::render;
+use nnbpf_compiler::elf::read::FunctionEntry;
 use nnbpf_compiler::ir::Network;
 use nnbpf_compiler::ir::interpret;
+use serde_json::json;
 
 /// Tells what a capture holds that cannot be used.
 pub fn warn_about(capture: &Capture<'_>) {
@@ -38,6 +40,12 @@ pub fn label_and_score(network: &Network, outputs: &[i64]) -> String {
         }
         (Some(_) | None, _) => ",".to_owned(),
     }
+}
+
+/// Programs or functions of an object for JSON, with their length as the verifier counts it.
+#[must_use]
+pub fn functions(list: &[FunctionEntry]) -> Vec<serde_json::Value> {
+    list.iter().map(|f| json!({ "name": f.name, "section": f.section, "instructions": f.slots })).collect()
 }
 
 /// A CSV cell, in quotes where it needs them.

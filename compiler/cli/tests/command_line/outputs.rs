@@ -34,6 +34,33 @@ fn the_rule_for_make_names_every_input() {
 }
 
 #[test]
+fn the_rule_for_make_names_external_data() {
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/onnx-exports");
+    let folder = Folder::new();
+    for name in ["torch_dyn_default.onnx", "torch_dyn_default.onnx.data"] {
+        let Ok(bytes) = std::fs::read(shared.join(name)) else {
+            eprintln!("SKIP the_rule_for_make_names_external_data: ../shared is missing");
+            return;
+        };
+        folder.write(name, &bytes);
+    }
+    folder.succeeds("torch_dyn_default.onnx cic6.spec -o out.o --depfile out.d");
+    let rule = "out.o: torch_dyn_default.onnx cic6.spec torch_dyn_default.onnx.data\n";
+    assert_eq!(folder.text("out.d"), rule);
+}
+
+#[test]
+fn the_report_counts_instructions_as_inspect_does() {
+    let folder = Folder::new();
+    folder.succeeds("model.onnx cic6.spec -o out.o --report r.json");
+    let report: serde_json::Value = serde_json::from_slice(&folder.read("r.json")).unwrap();
+    let inspected: serde_json::Value =
+        serde_json::from_slice(&folder.succeeds("inspect out.o --json").stdout).unwrap();
+    assert_eq!(report["programs"], inspected["programs"]);
+    assert_eq!(report["functions"], inspected["functions"]);
+}
+
+#[test]
 fn two_folders_give_the_same_bytes() {
     let (one, other) = (Folder::new(), Folder::new());
     for split in ["auto", "layer"] {

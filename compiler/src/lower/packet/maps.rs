@@ -163,7 +163,7 @@ pub fn event_type(outputs: usize) -> Type {
 }
 
 /// The maps of the packet path.
-pub(super) fn maps(program: &FlowProgram, _outputs: usize) -> Vec<Map> {
+pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
     let map = |name: &str, kind, key, value, max_entries, flags| Map {
         name: name.to_owned(),
         kind,

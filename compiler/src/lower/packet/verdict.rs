@@ -8,11 +8,9 @@ use crate::ir::flow::record::flag;
 use crate::ir::flow::{Counter, Trigger};
 use crate::ir::packet::tcp_flags;
 use crate::lower::code::VReg;
+use crate::lower::network;
 use crate::lower::scratch::{LABEL, RULES};
 use crate::spec::typed::{Directions, End, Field};
-
-/// Name of the model's function.
-const MODEL: &str = "nn_infer";
 
 impl Path<'_> {
     /// Closes the record where the packet ends the flow, judges where a verdict is due, and leaves.
@@ -142,7 +140,7 @@ impl Path<'_> {
         self.b.store(Size::W, scratch, at.acts, 0);
         self.features(flow.record, scratch);
         self.step("judge");
-        self.b.call_function(MODEL, &[self.context]);
+        self.b.call_function(network::FUNCTION, &[self.context]);
         self.count(Counter::Verdicts);
         self.b.mov(action, XDP_PASS);
         if self.program.rules.iter().any(|rule| !rule.actions.is_empty()) {
