@@ -114,7 +114,8 @@ impl Events {
         if !self.units.contains_key(&event.generation) {
             // The array forgets generations; what was seen once is kept here.
             let known = provenances(&self.pins).unwrap_or_default();
-            self.units.extend(known.iter().map(|provenance| (provenance.generation, provenance.unit)));
+            self.units
+                .extend(known.iter().map(|provenance| (u64::from(provenance.generation), provenance.unit)));
         }
         if let Some(unit) = self.units.get(&event.generation) {
             self.decision.unit = *unit;

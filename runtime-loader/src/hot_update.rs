@@ -22,8 +22,8 @@ pub const ACTIVE: &str = ".data.nn_active";
 pub struct Active {
     /// 0 or 1.
     pub index: u32,
-    /// Number of updates since the object was loaded; every verdict carries it.
-    pub generation: u64,
+    /// Number of the parameters, one up with every update; every verdict carries it.
+    pub generation: u32,
 }
 
 /// An update that did not take place; the parameters that were active still are.
@@ -65,19 +65,21 @@ impl Active {
     /// The map is not readable or holds something else.
     pub fn read(active: &Map) -> Result<Self, UpdateError> {
         let value = active.read_value()?;
-        let (index, rest) = value.split_first_chunk().ok_or(UpdateError::Active)?;
-        let generation = rest.get(4..).and_then(<[u8]>::first_chunk).ok_or(UpdateError::Active)?;
+        let [index, generation] = value.as_chunks().0 else { return Err(UpdateError::Active) };
         let index = u32::from_ne_bytes(*index);
         if index > 1 {
             return Err(UpdateError::Active);
         }
-        Ok(Self { index, generation: u64::from_ne_bytes(*generation) })
+        Ok(Self { index, generation: u32::from_ne_bytes(*generation) })
     }
 
-    fn bytes(self) -> Vec<u8> {
-        let mut bytes = self.index.to_ne_bytes().to_vec();
-        bytes.extend([0; 4]);
-        bytes.extend(self.generation.to_ne_bytes());
+    /// The value of the section.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        let (index, generation) = bytes.split_at_mut(4);
+        index.copy_from_slice(&self.index.to_ne_bytes());
+        generation.copy_from_slice(&self.generation.to_ne_bytes());
         bytes
     }
 }

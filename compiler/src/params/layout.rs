@@ -20,7 +20,7 @@ pub const SECTION: &str = ".data.nn_params";
 /// Section that says which slot is active.
 pub const ACTIVE_SECTION: &str = ".data.nn_active";
 /// Generation of the parameters that an object is compiled with.
-pub const COMPILED_IN: u64 = 1;
+pub const COMPILED_IN: u32 = 1;
 /// Number of slots.
 pub const SLOTS: u32 = 2;
 
@@ -163,19 +163,21 @@ impl Layout {
 }
 
 /// `.data.nn_active`: slot 0, generation [`COMPILED_IN`].
+///
+/// Eight aligned bytes, so that one load sees index and generation of the same update.
 #[must_use]
 pub fn active_data() -> Data {
     let member =
         |name: &str, offset, bytes| Member { name: name.to_owned(), offset, ty: Type::Unsigned(bytes) };
-    let mut bytes = vec![0; 8];
+    let mut bytes = vec![0; 4];
     bytes.extend(COMPILED_IN.to_le_bytes());
     Data {
         section: ACTIVE_SECTION.to_owned(),
         variable: "nn_active".to_owned(),
         ty: Type::Struct(Struct {
             name: "nn_active".to_owned(),
-            size: 16,
-            members: vec![member("index", 0, 4), member("reserved", 4, 4), member("generation", 8, 8)],
+            size: 8,
+            members: vec![member("index", 0, 4), member("generation", 4, 4)],
         }),
         bytes,
         writable: true,

@@ -31,7 +31,7 @@ const NAME: &str = "parameters";
 /// Where parameters came from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Provenance {
-    pub generation: u64,
+    pub generation: u32,
     /// Real value of an output: `raw * unit`.
     pub unit: f64,
     /// SHA-256 of the ONNX file.
@@ -40,7 +40,7 @@ pub struct Provenance {
 
 impl Provenance {
     fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.generation.to_ne_bytes().to_vec();
+        let mut bytes = u64::from(self.generation).to_ne_bytes().to_vec();
         bytes.extend(self.unit.to_ne_bytes());
         bytes.extend(self.model_hash);
         bytes
@@ -50,7 +50,7 @@ impl Provenance {
         let (generation, rest) = value.split_first_chunk()?;
         let (unit, rest) = rest.split_first_chunk()?;
         Some(Self {
-            generation: u64::from_ne_bytes(*generation),
+            generation: u32::try_from(u64::from_ne_bytes(*generation)).ok()?,
             unit: f64::from_ne_bytes(*unit),
             model_hash: *rest.first_chunk()?,
         })
@@ -86,7 +86,7 @@ impl Installation {
     ///
     /// # Errors
     /// The pin is gone or not readable.
-    pub fn provenance(&self, generation: u64) -> Result<Option<Provenance>, MapError> {
+    pub fn provenance(&self, generation: u32) -> Result<Option<Provenance>, MapError> {
         Ok(provenances(&self.pins)?.into_iter().find(|provenance| provenance.generation == generation))
     }
 

@@ -9,7 +9,7 @@ use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::ir::{Dense, Network, Op, interpret};
 use nnbpf_compiler::lower::scratch;
 use nnbpf_compiler::params::slot;
-use nnbpf_runtime_loader::hot_update::{self, ACTIVE, PARAMS};
+use nnbpf_runtime_loader::hot_update::{self, ACTIVE, Active, PARAMS};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 
 use crate::{built, common};
@@ -237,4 +237,41 @@ fn no_inference_sees_mixed_parameters() {
     );
     eprintln!("without waiting: {wrong:?} of {inferences} mixed");
     assert!(wrong.into_inner() > 0, "the comparison cannot find mixed parameters");
+}
+
+/// Index and generation, flipped without any pause and without touching the slots, are seen as one.
+#[test]
+fn a_verdict_names_the_generation_that_gave_it() {
+    if common::skip("a_verdict_names_the_generation_that_gave_it") {
+        return;
+    }
+    let bench = Bench::new();
+    let first = std::thread::scope(|scope| {
+        let first = || {
+            pin_to_cpu(0).unwrap();
+            bench.infer(&packet(), 0)
+        };
+        scope.spawn(first).join().unwrap()
+    });
+    let pair = Pair::new(&bench.plan, &first.1);
+    let (params, active) = (bench.loaded.map(PARAMS).unwrap(), bench.loaded.map(ACTIVE).unwrap());
+    params.update(&[0; 4], &pair.slots.concat(), Update::Any).unwrap();
+    let (wrong, begin) = (AtomicU64::new(0), Instant::now());
+    let mut flips = 0;
+    let inferences = bench.under_traffic(
+        // Odd generations have the first slot.
+        |generation, outputs| {
+            let slot = usize::from(generation % 2 == 0);
+            wrong.fetch_add(u64::from(outputs != pair.outputs[slot]), Ordering::Relaxed);
+        },
+        || {
+            flips += 1;
+            let next = Active { index: flips % 2, generation: flips + 1 };
+            active.write_value(&next.bytes()).unwrap();
+        },
+        |count| count >= INFERENCES && begin.elapsed() >= TIME,
+    );
+    eprintln!("{inferences} inferences, {flips} flips, {wrong:?} with another generation's number");
+    assert_eq!(wrong.into_inner(), 0);
+    assert!(flips > 1000, "{flips}");
 }

@@ -290,10 +290,13 @@ impl Plan<'_> {
     }
 
     /// Reads which slot is active, once per inference, and writes it down for stages and verdicts.
+    /// Index and generation come from one load: an update between two would give the verdict the number of
+    /// parameters that it was not made with.
     fn choose_slot(&self, b: &mut Builder, scratch: super::code::VReg) -> super::code::VReg {
         let active = b.map_value(ACTIVE_SECTION, 0);
-        let slot = b.load(Size::W, active, 0);
-        let generation = b.load(Size::DW, active, 8);
+        let slot = b.load(Size::DW, active, 0);
+        let generation = b.copy(slot);
+        b.rsh(generation, 32);
         b.store(Size::DW, scratch, scratch::GENERATION, generation);
         b.and(slot, 1);
         let bytes = i32::try_from(self.layout.bytes()).unwrap_or(i32::MAX);
