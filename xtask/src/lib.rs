@@ -5,5 +5,6 @@ pub mod source;
 pub mod errors;
 pub mod modules;
 pub mod send;
+pub mod stress;
 pub mod verdicts;
 mod packet_socket;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{errors, modules, send, tree, verdicts};
+use xtask::{errors, modules, send, stress, tree, verdicts};
 
 /// Chores of the repository.
 #[derive(Parser)]
@@ -14,6 +14,7 @@ enum Chore {
     /// Write the list of modules in docs/architecture.md.
     Modules,
     Send(send::Send),
+    StressUpdate(stress::Stress),
     Verdicts(verdicts::Verdicts),
 }
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Chore::Errors => write(errors::PAGE, Ok(errors::page())),
         Chore::Modules => write(modules::PAGE, modules::page()),
         Chore::Send(chore) => chore.run(),
+        Chore::StressUpdate(chore) => chore.run(),
         Chore::Verdicts(chore) => chore.run(),
     };
     match result {
