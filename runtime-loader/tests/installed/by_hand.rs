@@ -1,16 +1,15 @@
-//! The commands of `docs/object-format.md` that do with bpftool what `nnbpf` does.
+//! The book's chapter that does with bpftool what `nnbpf` does.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::{built, common, net};
 
-const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/object-format.md"));
+const CHAPTER: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../book/src/by-hand.md"));
 
 /// The blocks of the chapter, in order.
 fn blocks() -> Vec<&'static str> {
-    let (_, chapter) = DOCUMENT.split_once("## By hand, with bpftool").unwrap();
-    let blocks = chapter.split("```bash\n").skip(1);
+    let blocks = CHAPTER.split("```bash\n").skip(1);
     blocks.map(|block| block.split_once("\n```").unwrap().0).collect()
 }
 
@@ -61,13 +60,22 @@ fn an_object_is_loaded_updated_and_removed_with_bpftool() {
         received.is_some()
     };
     let blocks = blocks();
-    let [load, watch, update, remove] = blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let [load, look, enforce, block, release, update, remove] = blocks[..] else {
+        panic!("{} blocks", blocks.len())
+    };
 
     run(load);
     assert!(arrives(b"1", None));
-    let seen = run(watch);
-    assert!(seen.contains("\"parsed\": 1") && seen.contains("\"verdicts\": 1"), "{seen}");
+    let seen = run(look);
+    for field in ["\"parsed\": 1", "\"verdicts\": 1", "\"longest\"", "\"mode\": 0", "\"epoch\": 0"] {
+        assert!(seen.contains(field), "{field}: {seen}");
+    }
+    run(enforce);
     assert!(arrives(b"2", None));
+    run(block);
+    assert!(!arrives(b"blocked", Some(Duration::from_millis(500))));
+    run(release);
+    assert!(arrives(b"released", None));
     // Parameters that find every packet to be an attack; the rule drops it.
     params(attack.get());
     run(update);
