@@ -17,10 +17,10 @@ use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::params::slot;
 use crate::quant::QuantReport;
-use crate::spec::typed::{TimeUnit, Unit};
+use crate::spec::typed::{Hook, TimeUnit, Unit};
 
 /// Version of the payload's structure.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything an object says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Metadata {
     /// SHA-256 of the model file, in hexadecimal.
     pub model_hash: String,
     pub spec: Option<SpecMetadata>,
+    /// Where the program belongs; none without a specification.
+    pub hook: Option<Hook>,
     /// One entry per input of the model.
     pub features: Vec<FeatureMetadata>,
     pub labels: Vec<String>,
@@ -119,6 +121,7 @@ impl Metadata {
                     })
                     .collect(),
             }),
+            hook: spec.map(|spec| spec.hook),
             features: network
                 .inputs
                 .iter()

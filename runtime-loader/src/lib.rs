@@ -14,11 +14,13 @@ pub mod maps;
 pub mod grace;
 pub mod hot_update;
 pub mod hosts;
+pub mod attach_tc;
 pub mod pins;
 pub mod installation;
 pub mod events;
 mod sys;
 
+pub use attach_tc::Hook;
 pub use load::{Kernel, LoadError, Loaded, Program};
 pub use log::VerifierLog;
 pub use maps::{Map, MapError, Update, possible_cpus};

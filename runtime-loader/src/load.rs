@@ -233,7 +233,11 @@ impl Program<'_> {
         sys::pin(fd, path)
     }
 
-    pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, RunError> {
+    /// The program's descriptor, for attaching it.
+    ///
+    /// # Errors
+    /// The program has none.
+    pub fn fd(&self) -> Result<BorrowedFd<'_>, RunError> {
         Ok(self.program.fd().map_err(|error| self.error(&error))?.as_fd())
     }
 

@@ -25,6 +25,7 @@ enum Command {
     ProgTestRun = 10,
     ObjGetInfo = 15,
     LinkCreate = 28,
+    LinkUpdate = 29,
     LinkDetach = 34,
 }
 
@@ -104,11 +105,18 @@ struct LinkCreateAttr {
 
 #[repr(C)]
 #[derive(Default)]
+struct LinkUpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct LinkDetachAttr {
     link_fd: u32,
 }
 
-/// Head of `struct bpf_link_info`, for XDP.
+/// Head of `struct bpf_link_info`, for XDP and tcx.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
 pub(crate) struct LinkInfo {
@@ -237,9 +245,25 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 pub(crate) fn attach_xdp(program: BorrowedFd<'_>, interface_index: u32, flags: u32) -> io::Result<OwnedFd> {
     /// `BPF_XDP` of `enum bpf_attach_type`.
     const BPF_XDP: u32 = 37;
+    create_link(program, interface_index, BPF_XDP, flags)
+}
+
+/// Attaches a program to an interface; `attach_type` is one of `enum bpf_attach_type`.
+pub(crate) fn create_link(
+    program: BorrowedFd<'_>,
+    interface_index: u32,
+    attach_type: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
     let prog_fd = raw(program);
-    let mut attr = LinkCreateAttr { prog_fd, target: interface_index, attach_type: BPF_XDP, flags };
+    let mut attr = LinkCreateAttr { prog_fd, target: interface_index, attach_type, flags };
     new_fd(Command::LinkCreate, &mut attr)
+}
+
+/// Puts another program of the same type behind a link; no packet meets none or both.
+pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr { link_fd: raw(link), new_prog_fd: raw(program) };
+    call(Command::LinkUpdate, &mut attr).map(|_| ())
 }
 
 /// Detaches a link at once, whoever else still holds it.

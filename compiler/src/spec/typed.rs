@@ -3,6 +3,8 @@
 //! Built by resolution only. Every part keeps its span, so that line info, diagnostics and reports can show
 //! the line it came from. The enums grow with the language; consumers match them exhaustively.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Span;
 use crate::ir::{FractionBits, Interval};
 
@@ -29,9 +31,27 @@ pub struct FeatureSpec {
 }
 
 /// Where the program is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hook {
+    /// Incoming packets, in the driver or right after it.
     Xdp,
+    /// Incoming packets, before the protocols see them.
+    TcIngress,
+    /// Outgoing packets, before the driver gets them.
+    TcEgress,
+}
+
+impl Hook {
+    /// As a specification writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::TcIngress => "tc ingress",
+            Self::TcEgress => "tc egress",
+        }
+    }
 }
 
 /// The flow table.

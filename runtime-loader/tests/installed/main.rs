@@ -15,3 +15,4 @@ mod enforce;
 mod update;
 mod constants;
 mod by_hand;
+mod tc_hooks;

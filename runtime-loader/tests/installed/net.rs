@@ -55,14 +55,23 @@ impl Lab {
 
     /// A sender outside and a receiver inside.
     pub(crate) fn wire(&self, from: &str, to: &str) -> Wire {
+        Self::between(&self.outside, from, &self.inside, to)
+    }
+
+    /// A sender inside and a receiver outside.
+    pub(crate) fn wire_out(&self, from: &str, to: &str) -> Wire {
+        Self::between(&self.inside, from, &self.outside, to)
+    }
+
+    fn between(sending: &str, from: &str, receiving: &str, to: &str) -> Wire {
         let address = |host: &str| SocketAddr::new(host.parse::<IpAddr>().unwrap(), PORT);
         let bind = |at: SocketAddr| {
             let socket = UdpSocket::bind(at).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         };
-        let receiver = within(&self.inside, || bind(address(to)));
-        let sender = within(&self.outside, || bind(address(from)));
+        let receiver = within(receiving, || bind(address(to)));
+        let sender = within(sending, || bind(address(from)));
         Wire { sender, receiver, to: address(to) }
     }
 
@@ -106,7 +115,7 @@ impl Wire {
 }
 
 /// Runs something on a thread of its own in a namespace; sockets that it makes stay there.
-fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     let file = File::open(format!("/run/netns/{namespace}")).unwrap();
     std::thread::scope(|scope| {
         scope
@@ -121,8 +130,10 @@ fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-fn ip(arguments: &[&str]) {
+/// Runs `ip` and gives what it prints.
+pub(crate) fn ip(arguments: &[&str]) -> String {
     let output = Command::new("ip").args(arguments).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
 }
