@@ -72,9 +72,9 @@ impl Events {
         let pins = installation.pins().clone();
         drop(installation);
         let refused = |error: InstallationError| vec![error.diagnostic()];
-        let unreadable = |source| InstallationError::Pin { path: pins.programs(), source };
+        let unreadable = |source| InstallationError::Pin { path: pins.readers(), source };
         // Pins cannot be locked, directories can; the installation's own stays free for other commands.
-        let reader = File::open(pins.programs()).map_err(|source| refused(unreadable(source)))?;
+        let reader = File::open(pins.readers()).map_err(|source| refused(unreadable(source)))?;
         reader
             .try_lock()
             .map_err(|_| refused(InstallationError::EventsInUse { directory: pins.path().to_owned() }))?;

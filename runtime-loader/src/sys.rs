@@ -128,6 +128,22 @@ pub(crate) struct LinkInfo {
     pub(crate) interface_index: u32,
 }
 
+/// Head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+pub(crate) struct ProgramInfo {
+    pub(crate) program_type: u32,
+    pub(crate) id: u32,
+    pub(crate) tag: [u8; 8],
+    /// Lengths, addresses and numbers that nobody here asks for.
+    passed_over: [u64; 6],
+    pub(crate) name: [u8; 16],
+    more: [u64; 14],
+    /// Zero while `kernel.bpf_stats_enabled` is off.
+    pub(crate) run_time_ns: u64,
+    pub(crate) run_count: u64,
+}
+
 /// Head of `struct bpf_map_info`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
@@ -270,6 +286,14 @@ pub(crate) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 pub(crate) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = LinkDetachAttr { link_fd: raw(link) };
     call(Command::LinkDetach, &mut attr).map(|_| ())
+}
+
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    let mut info = ProgramInfo::default();
+    let mut attr =
+        InfoAttr { fd: raw(program), length: size_of::<ProgramInfo>() as u32, info: &raw mut info as u64 };
+    call(Command::ObjGetInfo, &mut attr)?;
+    Ok(info)
 }
 
 pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {

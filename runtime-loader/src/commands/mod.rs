@@ -1,7 +1,9 @@
 //! The subcommands and what they share: which installation is meant, and how errors are reported.
 
 mod allow;
+mod attach;
 mod block;
+mod detach;
 mod events;
 mod load;
 mod status;
@@ -27,6 +29,8 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     Load(load::Load),
+    Attach(attach::Attach),
+    Detach(detach::Detach),
     Status(status::Status),
     Events(events::Events),
     Update(update::Update),
@@ -40,6 +44,8 @@ impl Command {
     pub(crate) fn run(&self) -> Outcome<()> {
         match self {
             Self::Load(command) => command.run(),
+            Self::Attach(command) => command.run(),
+            Self::Detach(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Events(command) => command.run(),
             Self::Update(command) => command.run(),

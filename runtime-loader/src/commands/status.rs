@@ -52,13 +52,24 @@ fn mode(status: &Snapshot) -> &'static str {
     }
 }
 
+/// Where and how it is attached, and since when.
+fn interface(attachment: &Attachment) -> String {
+    let Attachment { interface, hook, by, fallback, uptime, program } = attachment;
+    if program.is_none() {
+        return format!("{interface}, not attached: the interface is gone, or somebody detached the program");
+    }
+    let reason = fallback.as_ref().map(|reason| format!(" (native refused: {reason})")).unwrap_or_default();
+    format!("{interface}, {} {by}{reason}, for {} s", hook.name(), uptime.as_secs())
+}
+
 fn show(status: &Snapshot) {
-    let interface = match &status.attachment {
-        Attachment::Interface(name) => name.as_str(),
-        Attachment::Detached => "not attached",
-    };
     println!("{}", status.directory);
-    println!("  interface   {interface}");
+    if status.attachments.is_empty() {
+        println!("  interface   not attached");
+    }
+    for attachment in &status.attachments {
+        println!("  interface   {}", interface(attachment));
+    }
     println!("  mode        {}", mode(status));
     match (status.active, status.provenance) {
         (Some(active), _) => {
@@ -90,6 +101,18 @@ fn show(status: &Snapshot) {
     }
 }
 
+fn attachment(attachment: &Attachment) -> Value {
+    json!({
+        "interface": attachment.interface,
+        "hook": attachment.hook.name(),
+        "mode": attachment.by.name(),
+        "fallback": attachment.fallback,
+        "attached": attachment.program.is_some(),
+        "program_id": attachment.program,
+        "uptime_seconds": attachment.uptime.as_secs_f64(),
+    })
+}
+
 fn in_json(status: &Snapshot) -> Value {
     let counters = status.counters.iter().map(|(name, count)| ((*name).to_owned(), json!(count)));
     let blocked = status
@@ -98,10 +121,9 @@ fn in_json(status: &Snapshot) -> Value {
         .map(|(host, left)| json!({ "host": host.to_string(), "seconds": left.map(seconds) }));
     json!({
         "directory": status.directory,
-        "interface": match &status.attachment {
-            Attachment::Interface(name) => Some(name),
-            Attachment::Detached => None,
-        },
+        // The first one that packets come from.
+        "interface": status.attachments.iter().find(|one| one.program.is_some()).map(|one| &one.interface),
+        "interfaces": status.attachments.iter().map(attachment).collect::<Vec<_>>(),
         "mode": mode(status),
         "generation": match status.active {
             Some(active) => Some(active.generation),

@@ -60,7 +60,8 @@ impl InstallationError {
                 &codes::ALREADY_INSTALLED,
                 object(directory.display().to_string()),
                 format!(
-                    "remove it with `nnbpf unload --pin {}`, or choose another `--pin DIR`",
+                    "change it with `nnbpf update` and `nnbpf attach`, remove it with `nnbpf unload --pin {}`, or \
+                     choose another `--name NAME`",
                     directory.display()
                 ),
             ),
@@ -73,7 +74,10 @@ impl InstallationError {
             Self::Incomplete { directory } => (
                 &codes::INCOMPLETE,
                 object(directory.display().to_string()),
-                format!("remove it with `nnbpf unload --pin {}` and load again", directory.display()),
+                format!(
+                    "load again, which removes it, or remove it with `nnbpf unload --pin {}`",
+                    directory.display()
+                ),
             ),
             Self::EventsInUse { directory } => (
                 &codes::EVENTS_IN_USE,
@@ -107,7 +111,7 @@ fn attach_help(interface: &str, mode: AttachMode, source: &io::Error) -> String 
         Some(libc::EOPNOTSUPP) if mode == AttachMode::Native => {
             "the driver has no native XDP; use `--mode skb`".to_owned()
         }
-        Some(libc::EINVAL | libc::ERANGE) if mode != AttachMode::Skb => format!(
+        Some(libc::EINVAL | libc::ERANGE) if mode == AttachMode::Native => format!(
             "native XDP often wants a small MTU: `ip link set {interface} mtu 1500`, or use `--mode skb`"
         ),
         Some(libc::EPERM | libc::EACCES) => "run the command as root, or give it CAP_NET_ADMIN".to_owned(),

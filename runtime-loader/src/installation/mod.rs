@@ -5,24 +5,35 @@
 
 mod config;
 mod error;
+mod lock;
+mod place;
+mod attach;
+mod code;
+mod history;
 mod install;
 mod lists;
 pub(crate) mod parameters;
-mod place;
+mod repair;
 mod status;
 
+pub use attach::{AttachMode, AttachOutcome, Attachment, interface_exists, on};
+pub use code::{ObjectHash, object_hash};
 pub use config::{Config, Mode};
 pub use error::InstallationError;
-pub use install::{AttachMode, install, interface_exists};
+pub use history::{Change, Generation, KEPT};
+pub use install::{Request, install};
 pub use parameters::Provenance;
-pub use status::{Attachment, Status};
+pub use place::{AttachedBy, AttachedHook};
+pub use status::Status;
 
 use std::fs::File;
 
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_compiler::lower::packet::maps::CLOCK;
 use nnbpf_compiler::metadata::{self, Metadata};
+use nnbpf_compiler::params::layout::COMPILED_IN;
 
+use crate::hot_update::{self, Active};
 use crate::maps::{Map, MapError};
 use crate::pins::PinDirectory;
 use crate::sys;
@@ -36,27 +47,43 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Opens what is pinned and waits for other commands that change it.
+    /// Opens what is pinned: waits for other commands that change it, and undoes what a killed one has left.
     ///
     /// # Errors
-    /// Nothing is installed there, or the directory cannot be read.
+    /// Nothing is installed there, an installation that was never finished, or the directory cannot be read.
     pub fn open(pins: PinDirectory) -> Result<Self, InstallationError> {
-        let directory = File::open(pins.path()).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                InstallationError::NotInstalled { directory: pins.path().to_owned() }
-            } else {
-                InstallationError::Pin { path: pins.path().to_owned(), source: error }
+        let directory = pins.path().to_owned();
+        match Self::find(pins)? {
+            None => Err(InstallationError::NotInstalled { directory }),
+            Some(installation) if !installation.is_complete() => {
+                Err(InstallationError::Incomplete { directory })
             }
-        })?;
-        directory.lock().map_err(|source| InstallationError::Pin { path: pins.path().to_owned(), source })?;
-        Ok(Self { pins, _directory: directory })
+            Some(installation) => {
+                installation.repair()?;
+                Ok(installation)
+            }
+        }
+    }
+
+    /// Locks whatever is there, complete or not; `None` when nothing is.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn find(pins: PinDirectory) -> Result<Option<Self>, InstallationError> {
+        let directory = lock::installation(&pins)?;
+        Ok(directory.map(|directory| Self { pins, _directory: directory }))
+    }
+
+    /// Whether the load that made it came to its end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.pins.current_number().is_some() && self.pins.current().program(attach::ENTRY).exists()
     }
 
     #[must_use]
     pub fn pins(&self) -> &PinDirectory {
         &self.pins
     }
-
     /// A pinned map or data section by its name in the object.
     ///
     /// # Errors
@@ -100,17 +127,50 @@ impl Installation {
         self.pins.map(CLOCK).exists()
     }
 
-    /// Detaches the program and removes every pin. An interface that is gone is no hindrance.
+    /// Index and generation of the active slot; `None` when the parameters are constants.
+    ///
+    /// # Errors
+    /// The section is not readable.
+    pub fn active(&self) -> Result<Option<Active>, MapError> {
+        match self.map(hot_update::ACTIVE) {
+            Ok(map) => Ok(Active::read(&map).ok()),
+            Err(MapError::NoMap { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The generation at work. Where parameters are constants, verdicts carry another number: the one that was
+    /// compiled in.
+    ///
+    /// # Errors
+    /// The section of the active slot is not readable.
+    pub fn generation(&self) -> Result<u32, MapError> {
+        if let Some(active) = self.active()? {
+            return Ok(active.generation);
+        }
+        let current = self.pins.current_number();
+        let of_current = self.history().into_iter().filter(|generation| Some(generation.code) == current);
+        Ok(of_current.map(|generation| generation.number).max().unwrap_or(COMPILED_IN))
+    }
+
+    /// Hash of the object whose programs are at work.
+    ///
+    /// # Errors
+    /// The pin is gone or not readable.
+    pub fn object_hash(&self) -> Result<Option<ObjectHash>, MapError> {
+        code::read_object_hash(&self.pins.current())
+    }
+
+    /// Detaches the programs and removes every pin. An interface that is gone is no hindrance.
     ///
     /// # Errors
     /// A pin cannot be removed.
     pub fn remove(self) -> Result<(), InstallationError> {
-        if let Ok(link) = sys::open_pin(&self.pins.link()) {
-            // Kernels before 5.9 cannot detach a link; removing its last pin does the same a little later.
-            let _unsupported = sys::detach(std::os::fd::AsFd::as_fd(&link));
-        }
+        self.detach_all()?;
         self.pins
             .remove()
-            .map_err(|source| InstallationError::Pin { path: self.pins.path().to_owned(), source })
+            .map_err(|source| InstallationError::Pin { path: self.pins.path().to_owned(), source })?;
+        lock::remove_empty_root(&self.pins);
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! here, and nothing is said about it.
 
 use std::os::fd::AsFd;
+use std::time::SystemTime;
 
 use nnbpf_compiler::check;
 use nnbpf_compiler::diag::codes::kernel as codes;
@@ -14,11 +15,12 @@ use nnbpf_compiler::metadata::{self, Metadata, hex};
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
+use super::history::{Change, Generation};
 use super::{Installation, InstallationError};
 use crate::hot_update::{self, Active};
 use crate::load::Loaded;
 use crate::maps::{Map, MapError, Update};
-use crate::pins::PinDirectory;
+use crate::pins::{CodeDirectory, PinDirectory};
 use crate::sys;
 
 /// `BPF_MAP_TYPE_ARRAY`.
@@ -57,28 +59,54 @@ impl Provenance {
     }
 }
 
-/// Makes and pins the array for a freshly loaded object. Constants are in one place only; they stand where
-/// slot 0 would.
-pub(super) fn pin(
-    loaded: &Loaded,
-    metadata: &Metadata,
-    pins: &PinDirectory,
-) -> Result<(), InstallationError> {
+/// Parameters that an object was compiled with.
+pub(super) struct CompiledIn {
+    /// The slot that is active before anything else happens. Constants are in one place only; they stand where
+    /// slot 0 would.
+    index: u32,
+    pub(super) provenance: Provenance,
+    /// Empty for constants.
+    pub(super) slot: Vec<u8>,
+}
+
+/// What a loaded object's parameters are.
+pub(super) fn compiled_in(loaded: &Loaded, metadata: &Metadata) -> Result<CompiledIn, MapError> {
     let active = match metadata.weights {
         Weights::Map => loaded.map(hot_update::ACTIVE).ok().and_then(|map| Active::read(map).ok()),
-        Weights::Const => Some(Active { index: 0, generation: COMPILED_IN }),
+        Weights::Const => None,
     };
-    let Some(active) = active else { return Ok(()) };
-    let error = |source| InstallationError::Pin { path: pins.parameters(), source };
-    let fd = sys::create_map(ARRAY, 4, BYTES as u32, SLOTS, None).map_err(error)?;
-    let map = Map::from_fd(NAME, fd)?;
+    let slot = match active {
+        None => Vec::new(),
+        Some(active) => slot_of(loaded.map(hot_update::PARAMS)?, active)?,
+    };
+    let active = active.unwrap_or(Active { index: 0, generation: COMPILED_IN });
     let provenance = Provenance {
         generation: active.generation,
         unit: metadata.plan.decision.unit,
         model_hash: unhex(&metadata.model_hash),
     };
-    map.update(&active.index.to_ne_bytes(), &provenance.bytes(), Update::Any)?;
-    sys::pin(map.as_fd(), &pins.parameters()).map_err(error)
+    Ok(CompiledIn { index: active.index, provenance, slot })
+}
+
+/// The bytes of the active slot.
+fn slot_of(params: &Map, active: Active) -> Result<Vec<u8>, MapError> {
+    let value = params.read_value()?;
+    let (first, second) = value.split_at(value.len() / 2);
+    Ok(if active.index == 0 { first } else { second }.to_vec())
+}
+
+/// Makes and pins the array for a freshly loaded object.
+pub(super) fn pin(
+    loaded: &Loaded,
+    metadata: &Metadata,
+    code: &CodeDirectory,
+) -> Result<(), InstallationError> {
+    let error = |source| InstallationError::Pin { path: code.parameters(), source };
+    let fd = sys::create_map(ARRAY, 4, BYTES as u32, SLOTS, None).map_err(error)?;
+    let map = Map::from_fd(NAME, fd)?;
+    let compiled_in = compiled_in(loaded, metadata)?;
+    map.update(&compiled_in.index.to_ne_bytes(), &compiled_in.provenance.bytes(), Update::Any)?;
+    sys::pin(map.as_fd(), &code.parameters()).map_err(error)
 }
 
 impl Installation {
@@ -102,20 +130,53 @@ impl Installation {
             return Err(vec![*refusal]);
         }
         prove(&metadata, params, file)?;
+        self.put(&Parameters {
+            change: Change::Parameters,
+            restores: None,
+            unit: params.unit,
+            model_hash: params.model_hash,
+            slot: &params.slot,
+        })
+    }
+
+    /// Writes parameters that were proved into the idle slot and makes it the active one.
+    pub(super) fn put(&self, parameters: &Parameters<'_>) -> Outcome<Active> {
         let (slots, active) = (self.map(hot_update::PARAMS), self.map(hot_update::ACTIVE));
         let (slots, active) = (slots.map_err(of_map)?, active.map_err(of_map)?);
         let before = Active::read(&active).map_err(|error| vec![error.diagnostic()])?;
-        let provenance = Provenance {
-            generation: before.generation.wrapping_add(1),
-            unit: params.unit,
-            model_hash: params.model_hash,
+        let generation = before.generation.wrapping_add(1);
+        let Parameters { change, restores, unit, model_hash, slot } = *parameters;
+        let entry = Generation {
+            number: generation,
+            change,
+            code: self.pins.current_number().unwrap_or_default(),
+            restores,
+            time: SystemTime::now(),
+            unit,
+            model_hash,
+            slot: slot.to_vec(),
         };
+        let refused = |error: InstallationError| vec![error.diagnostic()];
+        entry.pin(&self.pins).map_err(refused)?;
+        let provenance = Provenance { generation, unit, model_hash };
         let idle = 1 - before.index;
-        Map::from_pin(NAME, &self.pins.parameters())
+        let swapped = Map::from_pin(NAME, &self.pins.parameters())
             .and_then(|map| map.update(&idle.to_ne_bytes(), &provenance.bytes(), Update::Any))
-            .map_err(of_map)?;
-        hot_update::swap(&slots, &active, &params.slot).map_err(|error| vec![error.diagnostic()])
+            .map_err(of_map)
+            .and_then(|()| hot_update::swap(&slots, &active, slot).map_err(|error| vec![error.diagnostic()]));
+        // An update that failed is no generation.
+        self.repair().map_err(refused)?;
+        swapped
     }
+}
+
+/// Parameters for the programs at work.
+pub(super) struct Parameters<'a> {
+    pub(super) change: Change,
+    pub(super) restores: Option<u32>,
+    pub(super) unit: f64,
+    pub(super) model_hash: [u8; HASH],
+    pub(super) slot: &'a [u8],
 }
 
 /// The provenance of both slots.

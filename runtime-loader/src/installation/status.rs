@@ -1,6 +1,5 @@
 //! What an installation is doing.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nnbpf_compiler::ir::flow::Counter;
@@ -8,26 +7,22 @@ use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use super::lists::optional;
-use super::{Config, Installation, InstallationError, Provenance, place};
+use super::{Attachment, Config, Generation, Installation, InstallationError, ObjectHash, Provenance};
 use crate::hosts::{Host, Prefix};
 use crate::hot_update::{self, Active};
-use crate::maps::MapError;
-use crate::sys;
-
-/// Where the program is attached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attachment {
-    /// To this interface; it says so when it lies in another network namespace.
-    Interface(String),
-    /// The interface is gone, or somebody detached the program.
-    Detached,
-}
+use crate::pins;
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub directory: String,
-    pub attachment: Attachment,
+    pub attachments: Vec<Attachment>,
+    /// Counts the parameters that were at work; it goes on over program updates.
+    pub generation: u32,
+    /// Number of the program generation.
+    pub code: u32,
+    pub object_hash: Option<ObjectHash>,
+    pub history: Vec<Generation>,
     pub config: Config,
     /// `None` when the object's parameters are constants.
     pub active: Option<Active>,
@@ -48,9 +43,6 @@ impl Installation {
     /// # Errors
     /// A pin is gone or a map is not readable.
     pub fn status(&self) -> Result<Status, InstallationError> {
-        if !self.pins.metadata().exists() || !self.pins.link().exists() {
-            return Err(InstallationError::Incomplete { directory: self.pins.path().to_owned() });
-        }
         let active = self.active()?;
         // Without the section the parameters are constants.
         let constants = !self.pins.map(hot_update::ACTIVE).exists() && self.pins.parameters().exists();
@@ -58,42 +50,20 @@ impl Installation {
         let provenance = generation.map(|generation| self.provenance(generation)).transpose()?;
         Ok(Status {
             directory: self.pins.path().display().to_string(),
-            attachment: self.attachment()?,
+            attachments: self.attachments()?,
+            generation: self.generation()?,
+            code: self.pins.current_number().unwrap_or_default(),
+            object_hash: self.object_hash()?,
+            history: self.history(),
             config: self.config()?,
             active,
             provenance: provenance.flatten(),
-            programs: self.programs(),
+            programs: pins::entries(&self.pins.programs()),
             flows: optional(self.flows())?,
             blocked: optional(self.blocked())?,
             allowed: optional(self.allowed())?,
             counters: optional(self.counters())?,
         })
-    }
-
-    fn attachment(&self) -> Result<Attachment, MapError> {
-        let info = sys::open_pin(&self.pins.link()).and_then(|link| sys::link_info(link.as_fd()));
-        match info {
-            Ok(info) if info.interface_index != 0 => {
-                Ok(Attachment::Interface(place::interface(info.interface_index, &self.pins)?))
-            }
-            Ok(_) | Err(_) => Ok(Attachment::Detached),
-        }
-    }
-
-    fn active(&self) -> Result<Option<Active>, InstallationError> {
-        match self.map(hot_update::ACTIVE) {
-            Ok(map) => Ok(Active::read(&map).ok()),
-            Err(MapError::NoMap { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn programs(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.pins.programs()).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
     }
 
     fn flows(&self) -> Result<Option<(usize, u32)>, InstallationError> {

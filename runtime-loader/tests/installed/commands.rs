@@ -8,7 +8,7 @@ use nnbpf_runtime_loader::installation::Installation;
 use nnbpf_runtime_loader::pins::PinDirectory;
 
 use crate::setup::{Fate, Setup, refusal};
-use crate::{common, net};
+use crate::{built, common, net};
 
 #[test]
 fn unload_leaves_nothing_behind() {
@@ -17,11 +17,15 @@ fn unload_leaves_nothing_behind() {
     }
     let setup = Setup::new("unload");
     setup.load(&[]);
-    assert!(setup.pins.join("link").exists() && setup.pins.join("maps/_data_nn_config").exists());
-    let second = refusal(&setup.run(&["load", &setup.object(), "--iface", net::INTERFACE]));
-    assert!(second.contains("E0812"), "{second}");
+    assert!(setup.pins.join("maps/_data_nn_config").exists());
+    // Another object is no repetition.
+    let other = setup.file("other.o");
+    std::fs::write(&other, built::object(&built::plan())).unwrap();
+    let error = refusal(&setup.run(&["load", &other, "--iface", net::INTERFACE]));
+    assert!(error.contains("E0812") && error.contains("nnbpf update"), "{error}");
     setup.done(&["unload"]);
     assert!(!setup.pins.exists());
+    assert!(setup.done(&["unload"]).contains("nothing is installed"));
     // The interface is free again.
     setup.load(&[]);
     setup.done(&["unload"]);
@@ -43,7 +47,7 @@ fn status_tells_everything() {
     setup.done(&["allow", "10.0.0.0/8"]);
     let text = setup.done(&["status"]);
     for line in [
-        "interface   veth0",
+        "interface   veth0, xdp generic, for 0 s",
         "mode        enforce",
         "parameters  generation 1, slot 0",
         "flows       1 of 1024",
@@ -54,11 +58,15 @@ fn status_tells_everything() {
         assert!(text.contains(line), "{line}: {text}");
     }
     // From outside, an interface of the same number would have another name.
-    let outside = format!("{:?}", setup.status().attachment);
+    let outside = &setup.status().attachments[0].interface;
     assert!(outside.contains("veth0 (in another network namespace)"), "{outside}");
     let json: serde_json::Value = serde_json::from_str(&setup.done(&["status", "--json"])).unwrap();
     let status = &json[0];
     assert_eq!(status["interface"], "veth0");
+    assert_eq!(
+        (&status["interfaces"][0]["mode"], &status["interfaces"][0]["hook"]),
+        (&"generic".into(), &"xdp".into())
+    );
     assert_eq!((&status["mode"], &status["generation"]), (&"enforce".into(), &1.into()));
     assert_eq!((&status["flows"], &status["flow_capacity"]), (&1.into(), &1024.into()));
     assert_eq!(status["blocked"][0]["host"], "192.0.2.7");
@@ -162,11 +170,11 @@ fn interfaces_whose_names_differ_in_a_dot_only() {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         };
         nnbpf(&["load", &object]);
-        assert!(PinDirectory::of_interface(&name(dot)).path().exists());
+        assert!(PinDirectory::named(&name(dot)).path().exists());
         if dot == '_' {
             // Both are in place.
             for dot in ['.', '_'] {
-                let pins = PinDirectory::of_interface(&name(dot));
+                let pins = PinDirectory::named(&name(dot));
                 Installation::open(pins).unwrap().remove().unwrap();
             }
         } else {

@@ -48,7 +48,7 @@ fn constants_take_no_update_e0708() {
     let path = setup.file("new.params");
     std::fs::write(&path, built::params_bytes(built::always(&setup.plan, 0).get(), 0)).unwrap();
     let error = refusal(&setup.run(&["update", &path]));
-    let place = format!("--> {}", setup.pins.join("metadata").display());
+    let place = format!("--> {}", setup.pins.join("current/metadata").display());
     assert!(error.starts_with("error[E0708]") && error.contains(&place), "{error}");
     assert!(error.contains("= help: compile the retrained model to a new object"), "{error}");
 }

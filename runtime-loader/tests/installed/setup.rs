@@ -112,8 +112,9 @@ impl Setup {
 
 impl Drop for Setup {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.pins.join("link"));
-        let _ = std::fs::remove_dir_all(&self.pins);
+        if let Ok(Some(installation)) = Installation::find(PinDirectory::at(&self.pins)) {
+            let _ = installation.remove();
+        }
     }
 }
 

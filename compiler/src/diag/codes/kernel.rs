@@ -100,8 +100,9 @@ pub static NO_BPFFS: Code = Code {
 pub static ALREADY_INSTALLED: Code = Code {
     id: "E0812",
     title: "already installed",
-    explanation: "The directory for the pins exists. One interface has one installation; `nnbpf update` \
-        changes its parameters while it runs, `nnbpf unload` removes it.",
+    explanation: "An installation of this name exists, and it is not what the command asked for; loading the same \
+        object in the same way again is no error. `nnbpf update` replaces parameters or object while packets flow, \
+        `nnbpf attach` adds interfaces, `nnbpf unload` removes it, and `--name` loads a second one beside it.",
 };
 
 /// Nothing is installed there.
@@ -133,7 +134,7 @@ pub static AMBIGUOUS: Code = Code {
     id: "E0816",
     title: "several installations",
     explanation: "More than one object is installed, so the command needs to know which one is meant. Name \
-        the interface with `--iface IF`.",
+        an interface with `--iface IF`, or the installation with `--name NAME`.",
 };
 
 /// Parameters that do not fit the installed object.
@@ -169,7 +170,8 @@ pub static INCOMPLETE: Code = Code {
     id: "E0820",
     title: "incomplete installation",
     explanation: "The directory for the pins exists, but parts of the installation are missing: `nnbpf load` was \
-        killed before it had finished, or somebody removed pins. `nnbpf unload` removes what is left.",
+        killed before it had finished, or somebody removed pins. The next `nnbpf load` or `nnbpf unload` removes \
+        what is left.",
 };
 
 /// This family, in order of its identifiers.
