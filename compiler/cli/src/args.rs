@@ -30,6 +30,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Show what is inside an object.
     Inspect(InspectArgs),
+    /// Check specifications, without a model.
+    Check(CheckArgs),
+    /// Bring specifications into the one layout.
+    Fmt(FmtArgs),
 }
 
 /// `nnbpfc MODEL SPEC -o OBJ`.
@@ -67,6 +71,9 @@ pub struct CompileArgs {
     /// Write a Makefile rule that names every input.
     #[arg(long, value_name = "FILE")]
     pub depfile: Option<PathBuf>,
+    /// Explain a diagnostic's code, such as E0201; alone on the line.
+    #[arg(long, value_name = "CODE", exclusive = true)]
+    pub explain: Option<String>,
 }
 
 /// What decides the accuracy of the fixed-point form.
@@ -165,6 +172,25 @@ pub struct InspectArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `nnbpfc check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The feature specifications.
+    #[arg(value_name = "SPEC", required = true)]
+    pub specs: Vec<PathBuf>,
+}
+
+/// `nnbpfc fmt`.
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// The feature specifications, rewritten in place; `-` reads standard input and writes standard output.
+    #[arg(value_name = "SPEC", required = true)]
+    pub specs: Vec<PathBuf>,
+    /// Change nothing; name the files that would change, and exit with 1 if there are any.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// When the model becomes a chain of programs.

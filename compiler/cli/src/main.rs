@@ -49,12 +49,17 @@ impl Refusal {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        None => commands::compile::run(&cli.compile),
+        None => match &cli.compile.explain {
+            Some(code) => commands::explain_code::run(code),
+            None => commands::compile::run(&cli.compile),
+        },
         Some(Command::Eval(args)) => commands::eval::run(&args),
         Some(Command::Replay(args)) => commands::replay::run(&args),
         Some(Command::Extract(args)) => commands::extract::run(&args),
         Some(Command::Bench(args)) => commands::bench::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
+        Some(Command::Check(args)) => commands::check::run(&args),
+        Some(Command::Fmt(args)) => commands::fmt::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub mod ast;
 mod parser;
 mod resolve;
 mod report;
+pub mod format;
 pub mod typed;
 #[cfg(test)]
 mod tests;
@@ -35,15 +36,23 @@ pub fn compile(file: &str, source: &str) -> Outcome<FeatureSpec> {
 ///
 /// # Errors
 ///
-/// `E0200` where the bytes are not UTF-8, and all of [`compile`]'s.
+/// Those of [`text`] and [`compile`].
 pub fn from_bytes(file: Named<'_>) -> Outcome<FeatureSpec> {
-    match std::str::from_utf8(file.bytes) {
-        Ok(source) => compile(file.name, source),
-        Err(error) => Err(vec![Diagnostic::new(
+    compile(file.name, text(file)?)
+}
+
+/// The text of a specification.
+///
+/// # Errors
+///
+/// `E0200` where the bytes are not UTF-8.
+pub fn text(file: Named<'_>) -> Outcome<&str> {
+    std::str::from_utf8(file.bytes).map_err(|error| {
+        vec![Diagnostic::new(
             &UNKNOWN_CHARACTER,
             Origin::File { file: file.name.to_owned() },
             format!("the specification is not UTF-8 text (byte {})", error.valid_up_to()),
             "save the file as UTF-8, and check that the arguments are in the order MODEL SPEC",
-        )]),
-    }
+        )]
+    })
 }

@@ -7,6 +7,9 @@ pub mod replay;
 pub mod extract;
 pub mod bench;
 pub mod inspect;
+pub mod check;
+pub mod fmt;
+pub mod explain_code;
 
 use nnbpf_compiler::capture::Capture;
 use nnbpf_compiler::diag::render;

@@ -10,3 +10,4 @@ mod usage;
 mod outputs;
 mod engines;
 mod privileges;
+mod tools;

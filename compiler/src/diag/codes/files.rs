@@ -24,5 +24,12 @@ pub static FLAG: Code = Code {
     explanation: "The value of a command-line flag is malformed or does not go with the other arguments.",
 };
 
+/// `nnbpfc fmt --check` found something to do.
+pub static UNFORMATTED: Code = Code {
+    id: "E0904",
+    title: "a specification is not in the one layout",
+    explanation: "`nnbpfc fmt --check` changes nothing and names the specifications that `nnbpfc fmt` would change.",
+};
+
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[&UNREADABLE, &UNWRITABLE, &FLAG];
+pub static TABLE: &[&Code] = &[&UNREADABLE, &UNWRITABLE, &FLAG, &UNFORMATTED];
