@@ -54,7 +54,8 @@ pub enum FrameLimit {
     /// Calls functions of the module, none of which reaches a tail call. Frames add up and are rounded to
     /// 32 bytes before 6.12, so a callee keeps 32.
     Calls,
-    /// Calls a function that reaches a tail call: the kernel allows less than 256 bytes before it.
+    /// Calls a function that reaches a tail call: the kernel allows less than 256 bytes before it, after
+    /// rounding to 32.
     ReachesTailCall,
     /// A function that is itself called, and takes what the caller's limit leaves.
     Callee,
@@ -70,7 +71,7 @@ impl FrameLimit {
         match self {
             Self::Leaf => 512,
             Self::Calls => 480,
-            Self::ReachesTailCall => 248,
+            Self::ReachesTailCall => 224,
             Self::Callee => 32,
             Self::Share(bytes) => bytes,
         }

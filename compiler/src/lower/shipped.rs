@@ -1,7 +1,8 @@
 //! The shipped module: packet path and model together, everything but the metadata.
 
-use super::network::{self, NetworkCode};
+use super::network::{self, MAX_STAGES, NetworkCode, Weights, shadow};
 use super::packet::{self, Options};
+use super::scratch::Scratch;
 use super::{LowerError, internal};
 use crate::bpf::module::Module;
 use crate::compile::{Plan, Target};
@@ -23,10 +24,42 @@ fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
     let (Some(flow), Some(spec)) = (&plan.flow, &plan.spec) else {
         return Ok(assemble(code, None));
     };
-    let options =
-        Options { clock: target.clock, fragments: target.fragments, chained: !code.stages.is_empty() };
-    let outputs = plan.network.get().output_count();
-    let path = packet::lower(flow, spec, outputs, &mut code.scratch, options)?;
+    let tail_calls = code.stages.len();
+    let verdicts = flow.verdicts_per_packet();
+    if tail_calls * verdicts > MAX_STAGES {
+        return Err(LowerError::TooLarge {
+            what: "the number of tail calls that a packet can need".to_owned(),
+            value: (tail_calls * verdicts) as u64,
+            limit: MAX_STAGES as u64,
+        });
+    }
+    let path = |scratch: &mut Scratch, with_shadow: bool| {
+        let shadow = if with_shadow { Some(shadow::lower(plan.network.get(), scratch)?) } else { None };
+        let options = Options {
+            clock: target.clock,
+            fragments: target.fragments,
+            chained: tail_calls > 0,
+            weights: code.weights,
+            shadow: with_shadow,
+        };
+        let outputs = plan.network.get().output_count();
+        let mut path = packet::lower(flow, spec, outputs, scratch, options)?;
+        if let Some((function, map)) = shadow {
+            path.functions.push(function);
+            path.maps.push(map);
+        }
+        Ok(path)
+    };
+    let before = code.scratch.clone();
+    let with_shadow = code.weights == Weights::Map && shadow::fits(tail_calls, verdicts);
+    let path = match path(&mut code.scratch, with_shadow) {
+        // A shadow is no reason to refuse what fits without one.
+        Err(LowerError::FrameTooLarge { .. } | LowerError::TooLarge { .. }) if with_shadow => {
+            code.scratch = before;
+            path(&mut code.scratch, false)?
+        }
+        result => result?,
+    };
     Ok(assemble(code, Some(path)))
 }
 

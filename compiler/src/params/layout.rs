@@ -19,6 +19,8 @@ use crate::ir::{Dense, FractionBits, Interval, Lanes, Network, Op, Post, Rule, R
 pub const SECTION: &str = ".data.nn_params";
 /// Section that says which slot is active.
 pub const ACTIVE_SECTION: &str = ".data.nn_active";
+/// Set in the index of [`ACTIVE_SECTION`] while the other slot holds a shadow.
+pub const SHADOW_BIT: u32 = 2;
 /// Generation of the parameters that an object is compiled with.
 pub const COMPILED_IN: u32 = 1;
 /// Number of slots.
@@ -164,7 +166,8 @@ impl Layout {
 
 /// `.data.nn_active`: slot 0, generation [`COMPILED_IN`].
 ///
-/// Eight aligned bytes, so that one load sees index and generation of the same update.
+/// Eight aligned bytes, so that one load sees index and generation of the same update. The index is 0 or 1,
+/// plus [`SHADOW_BIT`].
 #[must_use]
 pub fn active_data() -> Data {
     let member =

@@ -13,6 +13,7 @@ use nnbpf_compiler::ir::flow::interpret::{Fate, FlowInterpreter, Judgement, Mode
 use nnbpf_compiler::ir::flow::lists::HostLists;
 use nnbpf_compiler::ir::flow::{Counter, FlowProgram};
 use nnbpf_compiler::ir::{Network, interpret};
+use nnbpf_compiler::lower::network::shadow;
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_compiler::lower::packet::maps::{
     BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, event_type,
@@ -20,6 +21,7 @@ use nnbpf_compiler::lower::packet::maps::{
 use nnbpf_compiler::lower::packet::shared::acts;
 use nnbpf_compiler::lower::scratch;
 use nnbpf_compiler::vm::Vm;
+use nnbpf_runtime_loader::hot_update::{ACTIVE, PARAMS};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 
 use super::ring::Ring;
@@ -58,6 +60,8 @@ pub(crate) struct State {
     pub(crate) epoch: u64,
     /// Since the last look.
     pub(crate) events: Vec<Vec<u8>>,
+    /// What a shadow was compared with: the counts of `nn_shadow` that are not zero, by position.
+    pub(crate) pairs: BTreeMap<usize, u64>,
 }
 
 /// Something that executes the packet path.
@@ -76,13 +80,41 @@ pub(crate) struct Interpreted<'p> {
     network: &'p Network,
     flow: FlowInterpreter<'p>,
     events: Vec<Vec<u8>>,
+    shadow: Option<&'p Network>,
+    pairs: BTreeMap<usize, u64>,
 }
 
 impl<'p> Interpreted<'p> {
     pub(crate) fn new(program: &'p FlowProgram, plan: &'p Plan, mode: Mode) -> Self {
         let flow = FlowInterpreter::with(program, mode, HostLists::default());
-        Self { program, network: plan.network.get(), flow, events: Vec::new() }
+        let network = plan.network.get();
+        Self { program, network, flow, events: Vec::new(), shadow: None, pairs: BTreeMap::new() }
     }
+
+    /// Compares every verdict with this network's.
+    pub(crate) fn with_shadow(mut self, shadow: &'p Network) -> Self {
+        self.shadow = Some(shadow);
+        self
+    }
+}
+
+/// Where `nn_shadow` counts two verdicts on the same features, by its documentation.
+fn pair(network: &Network, verdict: &interpret::Verdict, other: &interpret::Verdict) -> usize {
+    match (verdict.label, other.label) {
+        (Some(row), Some(column)) => row as usize * network.output_count().max(2) + column as usize,
+        _ => usize::from(verdict.outputs != other.outputs),
+    }
+}
+
+fn nonzero(counts: impl Iterator<Item = u64>) -> BTreeMap<usize, u64> {
+    counts.enumerate().filter(|(_, count)| *count > 0).collect()
+}
+
+/// The sections while a shadow runs beside the slot of this index, which has the parameters that it had.
+fn shadow_sections(params: &mut [u8], active: &mut [u8], index: u8, shadow: &[u8]) {
+    let (first, second) = params.split_at_mut(shadow.len());
+    if index == 0 { second } else { first }.copy_from_slice(shadow);
+    active[0] = index | 2;
 }
 
 fn act_bits(verdict: &Verdict) -> i32 {
@@ -113,9 +145,13 @@ fn event(verdict: &Verdict, now: u64) -> Vec<u8> {
 
 impl Engine for Interpreted<'_> {
     fn packet(&mut self, frame: &[u8], now: u64) -> Answer {
-        let network = self.network;
+        let (network, shadow, pairs) = (self.network, self.shadow, &mut self.pairs);
         let mut judge = |features: &[i64]| {
             let verdict = interpret::run(network, features);
+            if let Some(shadow) = shadow {
+                let other = interpret::run(shadow, features);
+                *pairs.entry(pair(network, &verdict, &other)).or_default() += 1;
+            }
             Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
         };
         let result = self.flow.packet(frame, now, &mut judge);
@@ -140,7 +176,8 @@ impl Engine for Interpreted<'_> {
         let counters = named(Counter::all().map(|counter| self.flow.counter(counter)));
         let lists = self.flow.lists_mut();
         let blocked = lists.blocked().map(|(host, until)| (host.0.to_vec(), until)).collect();
-        State { flows, counters, blocked, epoch: lists.epoch(), events: std::mem::take(&mut self.events) }
+        let events = std::mem::take(&mut self.events);
+        State { flows, counters, blocked, epoch: lists.epoch(), events, pairs: self.pairs.clone() }
     }
 }
 
@@ -216,6 +253,16 @@ impl Virtual {
         vm.data_mut(CONFIG).unwrap().copy_from_slice(&config(mode));
         Self { vm, places: Places::of(module, plan.network.get().output_count()) }
     }
+
+    /// Runs a shadow beside the slot of this index.
+    pub(crate) fn with_shadow(mut self, index: u8, shadow: &[u8]) -> Self {
+        let mut params = self.vm.data(PARAMS).unwrap().to_vec();
+        let mut active = self.vm.data(ACTIVE).unwrap().to_vec();
+        shadow_sections(&mut params, &mut active, index, shadow);
+        self.vm.data_mut(PARAMS).unwrap().copy_from_slice(&params);
+        self.vm.data_mut(ACTIVE).unwrap().copy_from_slice(&active);
+        self
+    }
 }
 
 impl Engine for Virtual {
@@ -234,7 +281,11 @@ impl Engine for Virtual {
         let counters = named(words(self.vm.map(COUNTERS).unwrap().at(0).unwrap()));
         let epoch = words(&self.vm.data(CONFIG).unwrap()[CONFIG_EPOCH as usize..]).next().unwrap();
         let events = self.vm.map(EVENTS).unwrap().records();
-        State { flows, counters, blocked, epoch, events }
+        let pairs = nonzero(self.vm.map(shadow::MAP).into_iter().flat_map(|mut map| {
+            let counts: Vec<u64> = words(map.at(0).unwrap()).collect();
+            counts
+        }));
+        State { flows, counters, blocked, epoch, events, pairs }
     }
 }
 
@@ -275,7 +326,16 @@ impl Running {
         running
     }
 
-    /// Back to the state of a fresh object.
+    /// Runs a shadow beside the slot of this index.
+    pub(crate) fn shadow(&self, index: u8, shadow: &[u8]) {
+        let (params, active) = (self.loaded.map(PARAMS).unwrap(), self.loaded.map(ACTIVE).unwrap());
+        let (mut slots, mut which) = (params.read_value().unwrap(), active.read_value().unwrap());
+        shadow_sections(&mut slots, &mut which, index, shadow);
+        params.write_value(&slots).unwrap();
+        active.write_value(&which).unwrap();
+    }
+
+    /// Back to the state of a fresh object; a shadow stays.
     pub(crate) fn reset(&mut self) {
         for name in [FLOWS, BLOCKED] {
             let map = self.loaded.map(name).unwrap();
@@ -287,6 +347,11 @@ impl Running {
         let cleared = vec![vec![0; Counter::COUNT as usize * 8]; possible_cpus().unwrap()];
         self.loaded.map(COUNTERS).unwrap().update_per_cpu(&zero, &cleared, Update::Any).unwrap();
         self.loaded.map(CONFIG).unwrap().write_value(&config(self.mode)).unwrap();
+        if let Ok(map) = self.loaded.map(shadow::MAP) {
+            let mut copies = map.lookup_per_cpu(&zero).unwrap().unwrap();
+            copies.iter_mut().for_each(|copy| copy.fill(0));
+            map.update_per_cpu(&zero, &copies, Update::Any).unwrap();
+        }
         self.ring.records();
     }
 }
@@ -310,16 +375,21 @@ impl Engine for Running {
         };
         let flows = entries(FLOWS);
         let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
-        let copies = self.loaded.map(COUNTERS).unwrap().lookup_per_cpu(&0u32.to_le_bytes()).unwrap().unwrap();
-        let mut sums = vec![0; Counter::COUNT as usize];
-        for copy in &copies {
-            for (sum, value) in sums.iter_mut().zip(words(copy)) {
-                *sum += value;
+        let sums = |name: &str| {
+            let copies = self.loaded.map(name).ok()?.lookup_per_cpu(&0u32.to_le_bytes()).unwrap().unwrap();
+            let mut sums = vec![0; copies[0].len() / 8];
+            for copy in &copies {
+                for (sum, value) in sums.iter_mut().zip(words(copy)) {
+                    *sum += value;
+                }
             }
-        }
+            Some(sums)
+        };
+        let counters = sums(COUNTERS).unwrap();
+        let pairs = nonzero(sums(shadow::MAP).into_iter().flatten());
         let config = self.loaded.map(CONFIG).unwrap().read_value().unwrap();
         let epoch = words(&config[CONFIG_EPOCH as usize..]).next().unwrap();
         let events = self.ring.records();
-        State { flows, counters: named(sums.into_iter()), blocked, epoch, events }
+        State { flows, counters: named(counters.into_iter()), blocked, epoch, events, pairs }
     }
 }

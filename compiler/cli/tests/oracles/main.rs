@@ -13,6 +13,7 @@ mod rows;
 mod captures;
 mod mutations;
 mod eviction;
+mod shadow;
 mod two_cpus;
 mod verifier;
 mod builds;

@@ -397,6 +397,12 @@ impl FlowProgram {
         self.slots.get(id.0 as usize).expect("identifiers of a flow program name its slots")
     }
 
+    /// Most verdicts that one packet can lead to: on the record that it retires, and on its own.
+    #[must_use]
+    pub const fn verdicts_per_packet(&self) -> usize {
+        if self.triggers.end && self.idle.is_some() { 2 } else { 1 }
+    }
+
     /// Whether a packet's gap since the flow's previous packet is a sample: then the header's last time is
     /// exchanged instead of stored.
     #[must_use]

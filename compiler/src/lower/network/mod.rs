@@ -2,7 +2,7 @@
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
 //! file per operation: `quantise`, `dense` (with `product` and `post`), `decide`. The packet path calls
-//! `nn_infer` and is written elsewhere.
+//! `nn_infer`, as [`call`] says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
 mod emit;
@@ -11,6 +11,8 @@ mod dense;
 mod product;
 mod post;
 mod decide;
+pub mod call;
+pub mod shadow;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +26,10 @@ use super::code::FrameLimit;
 use super::cost::{self, Trips};
 use super::scratch::{self, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
-use crate::bpf::{Cond, Helper, Size};
+use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
 use crate::ir::{Network, Op, OpOrigin};
-use crate::params::layout::{ACTIVE_SECTION, COMPILED_IN, Layout, Part, SECTION, active_data};
+use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data};
 use crate::params::slot;
 use emit::Emitter;
 use parameters::{Parameters, SlotPointer};
@@ -93,6 +95,7 @@ pub struct NetworkCode {
     pub data: Vec<Data>,
     pub scratch: Scratch,
     pub layout: Layout,
+    pub weights: Weights,
     /// Instructions that the verifier processes: `nn_infer`, then the stages.
     pub predicted: Vec<u64>,
 }
@@ -159,7 +162,8 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
         Weights::Map => vec![layout.params_data(&slot), active_data()],
         Weights::Const => Vec::new(),
     };
-    Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, predicted })
+    let weights = options.weights;
+    Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, weights, predicted })
 }
 
 fn program_array(stages: &[Function]) -> Map {
@@ -238,8 +242,12 @@ impl Plan<'_> {
             None => (FUNCTION.to_owned(), ".text"),
             Some(stage) => (format!("nn_layer{stage}"), "xdp"),
         };
-        let mut b = Builder::new(&name, section, &[Parameter::Context]);
+        let starts = number == 0 && self.constants.is_none();
+        let parameters: &[Parameter] =
+            if starts { &[Parameter::Context, Parameter::Scalar] } else { &[Parameter::Context] };
+        let mut b = Builder::new(&name, section, parameters);
         let context = if last { None } else { Some(b.parameter(0)) };
+        let active = starts.then(|| b.parameter(1));
         let key = b.stack_slot(4);
         b.stack_store(Size::W, key, 0, 0);
         let map = b.map(scratch::MAP);
@@ -261,10 +269,9 @@ impl Plan<'_> {
             Parameters::Constants(Rc::clone(words))
         } else {
             let pointer = b.map_value(SECTION, base);
-            let slot = if number == 0 {
-                self.choose_slot(&mut b, scratch)
-            } else {
-                self.chosen_slot(&mut b, scratch)
+            let slot = match active {
+                Some(active) => self.choose_slot(&mut b, scratch, active),
+                None => self.chosen_slot(&mut b, scratch),
             };
             b.add(pointer, slot);
             Parameters::Slot(SlotPointer::new(pointer, base))
@@ -289,15 +296,16 @@ impl Plan<'_> {
         Ok((b.finish(limit)?, trips))
     }
 
-    /// Reads which slot is active, once per inference, and writes it down for stages and verdicts.
-    /// Index and generation come from one load: an update between two would give the verdict the number of
-    /// parameters that it was not made with.
-    fn choose_slot(&self, b: &mut Builder, scratch: super::code::VReg) -> super::code::VReg {
-        let active = b.map_value(ACTIVE_SECTION, 0);
-        let slot = b.load(Size::DW, active, 0);
-        let generation = b.copy(slot);
-        b.rsh(generation, 32);
+    /// Writes down which slot and generation the caller wants, for stages and verdicts.
+    fn choose_slot(
+        &self,
+        b: &mut Builder,
+        scratch: super::code::VReg,
+        active: super::code::VReg,
+    ) -> super::code::VReg {
+        let generation = b.compute(AluOp::Rsh, active, 32);
         b.store(Size::DW, scratch, scratch::GENERATION, generation);
+        let slot = active;
         b.and(slot, 1);
         let bytes = i32::try_from(self.layout.bytes()).unwrap_or(i32::MAX);
         b.mul(slot, bytes);

@@ -8,6 +8,7 @@ use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
 use crate::lower::testing::{Shape, expected, network, rows};
+use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
 /// Judges rows in the VM and compares every output, label and rule mask.

@@ -39,6 +39,7 @@ mod act;
 
 use super::LowerError;
 use super::code::FrameLimit;
+use super::network::{Weights, shadow};
 use super::scratch::Scratch;
 use crate::bpf::module::{Data, Function, Map};
 use crate::ir::flow::FlowProgram;
@@ -62,6 +63,9 @@ pub struct Options {
     pub fragments: bool,
     /// The model is a chain of tail calls.
     pub chained: bool,
+    pub weights: Weights,
+    /// A shadow can run.
+    pub shadow: bool,
 }
 
 /// The packet path's share of a module.
@@ -73,7 +77,8 @@ pub struct PacketPath {
     pub data: Vec<Data>,
 }
 
-/// Shares of the stack. The chains are entry, model; entry, root, division; entry, act, lists; entry, waiting.
+/// Shares of the stack. The chains are entry, comparison, model; entry,
+/// root, division; entry, act, lists; entry, waiting.
 mod frame {
     pub(super) const ENTRY: u32 = 288;
     pub(super) const ROOT: u32 = 128;
@@ -83,6 +88,7 @@ mod frame {
     /// `MAX_BPF_STACK` in `include/linux/filter.h`.
     const STACK: u32 = 512;
     const _: () = assert!(ENTRY + ROOT + DIVIDE <= STACK && ENTRY + ACT + LISTS <= STACK);
+    const _: () = assert!(ENTRY + super::shadow::FRAME + super::FrameLimit::Callee.bytes() <= STACK);
 }
 
 /// Name of the entry program.
@@ -101,7 +107,11 @@ pub fn lower(
     options: Options,
 ) -> Result<PacketPath, LowerError> {
     let shared = shared::Shared::append(scratch, program, outputs)?;
-    let limit = if options.chained { FrameLimit::ReachesTailCall } else { FrameLimit::Share(frame::ENTRY) };
+    let limit = match (options.chained, options.shadow) {
+        (false, _) => FrameLimit::Share(frame::ENTRY),
+        (true, false) => FrameLimit::ReachesTailCall,
+        (true, true) => FrameLimit::Share(FrameLimit::ReachesTailCall.bytes() - shadow::FRAME),
+    };
     let mut path = Path::new(program, spec, scratch, &shared, outputs, options);
     let packet = path.parse();
     path.follow(&packet);

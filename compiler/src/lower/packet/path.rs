@@ -37,6 +37,7 @@ pub(super) struct Path<'a> {
     pub(super) unknown: VReg,
     /// Code that runs seldom, emitted after everything else.
     pub(super) pending: Vec<Pending>,
+    pub(super) shadows: Vec<Shadow>,
     exits: Vec<(Exit, Label)>,
 }
 
@@ -56,6 +57,14 @@ pub(super) struct Pending {
     pub(super) entry: Label,
     pub(super) back: Label,
     pub(super) exchange: super::update::Exchange,
+}
+
+/// A verdict while a shadow runs.
+pub(super) struct Shadow {
+    pub(super) entry: Label,
+    pub(super) back: Label,
+    /// The word that says which slot is active.
+    pub(super) active: VReg,
 }
 
 /// Fixed places in the frame.
@@ -103,6 +112,7 @@ impl<'a> Path<'a> {
             context,
             unknown,
             pending: Vec::new(),
+            shadows: Vec::new(),
             exits: Vec::new(),
         }
     }
@@ -203,6 +213,7 @@ impl<'a> Path<'a> {
     /// Emits the code that runs seldom, then all exits.
     pub(super) fn exits(&mut self) {
         self.pending_updates();
+        self.shadows();
         self.step("packet is done");
         let pass = self.exit(Exit::Pass);
         let mut done = 0;

@@ -1,15 +1,17 @@
 //! Steps 8 and 9 of [`crate::ir::flow`]: the end of flows, what triggers a verdict, and the model's call.
 
 use super::act;
-use super::path::{Exit, Path, XDP_PASS, copy_words};
+use super::path::{Exit, Path, Shadow, XDP_PASS, copy_words};
 use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::{Counter, Trigger};
 use crate::ir::packet::tcp_flags;
 use crate::lower::code::VReg;
-use crate::lower::network;
+use crate::lower::network::call;
+use crate::lower::network::shadow::COMPARE;
 use crate::lower::scratch::{LABEL, RULES};
+use crate::params::layout::SHADOW_BIT;
 use crate::spec::typed::{Directions, End, Field};
 
 impl Path<'_> {
@@ -140,7 +142,7 @@ impl Path<'_> {
         self.b.store(Size::W, scratch, at.acts, 0);
         self.features(flow.record, scratch);
         self.step("judge");
-        self.b.call_function(network::FUNCTION, &[self.context]);
+        self.infer();
         self.count(Counter::Verdicts);
         self.b.mov(action, XDP_PASS);
         if self.program.rules.iter().any(|rule| !rule.actions.is_empty()) {
@@ -162,6 +164,29 @@ impl Path<'_> {
             copy_words(&mut self.b, (scratch, self.scratch.output(0)), (scratch, model + 8), outputs);
         }
         action
+    }
+
+    /// Calls the model, and the shadow where there is one.
+    fn infer(&mut self) {
+        let active = call::active(&mut self.b, self.options.weights);
+        let back = self.b.label();
+        if let (Some(active), true) = (active, self.options.shadow) {
+            let entry = self.b.label();
+            self.b.jump(Cond::Set, active, SHADOW_BIT.cast_signed(), entry);
+            self.shadows.push(Shadow { entry, back, active });
+        }
+        call::infer(&mut self.b, self.context, active);
+        self.b.bind(back);
+    }
+
+    /// The verdicts that a shadow is compared with.
+    pub(super) fn shadows(&mut self) {
+        self.step("shadow");
+        for Shadow { entry, back, active } in std::mem::take(&mut self.shadows) {
+            self.b.bind(entry);
+            self.b.call_function(COMPARE, &[self.context, active]);
+            self.b.goto(back);
+        }
     }
 
     /// What the actions need to know of packet and record.

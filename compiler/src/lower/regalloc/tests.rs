@@ -255,7 +255,7 @@ fn a_frame_over_the_limit_is_refused() {
     b.ret(0);
     assert_eq!(
         b.clone().finish(FrameLimit::ReachesTailCall),
-        Err(LowerError::FrameTooLarge { function: "f".to_owned(), bytes: 256, limit: 248 })
+        Err(LowerError::FrameTooLarge { function: "f".to_owned(), bytes: 256, limit: 224 })
     );
     assert!(b.finish(FrameLimit::Calls).is_ok());
 }
