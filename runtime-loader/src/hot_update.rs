@@ -9,8 +9,10 @@ use std::io;
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 
-use crate::grace;
+use nnbpf_compiler::params::layout::SHADOW_BIT;
+
 use crate::maps::{Map, MapError};
+use crate::{grace, shadow};
 
 /// Section of the two slots.
 pub const PARAMS: &str = ".data.nn_params";
@@ -59,7 +61,7 @@ impl UpdateError {
 }
 
 impl Active {
-    /// Reads the section.
+    /// Reads the section; whether a shadow runs is [`crate::shadow::runs`]'s to tell.
     ///
     /// # Errors
     /// The map is not readable or holds something else.
@@ -67,13 +69,13 @@ impl Active {
         let value = active.read_value()?;
         let [index, generation] = value.as_chunks().0 else { return Err(UpdateError::Active) };
         let index = u32::from_ne_bytes(*index);
-        if index > 1 {
+        if index > 1 + SHADOW_BIT {
             return Err(UpdateError::Active);
         }
-        Ok(Self { index, generation: u32::from_ne_bytes(*generation) })
+        Ok(Self { index: index & 1, generation: u32::from_ne_bytes(*generation) })
     }
 
-    /// The value of the section.
+    /// The value of the section, without a shadow.
     #[must_use]
     pub fn bytes(self) -> [u8; 8] {
         let mut bytes = [0; 8];
@@ -84,7 +86,7 @@ impl Active {
     }
 }
 
-/// Writes the idle slot, flips, and returns when every inference uses the new parameters.
+/// Writes the idle slot, flips, and returns when every inference uses the new parameters. A shadow ends.
 ///
 /// # Errors
 /// The slot has another size than the object's, or the kernel refuses a write. Nothing has changed then for
@@ -99,6 +101,7 @@ pub fn swap(params: &Map, active: &Map, slot: &[u8]) -> Result<Active, UpdateErr
     let (first, second) = value.split_at_mut(expected);
     let idle = if before.index == 0 { second } else { first };
     idle.copy_from_slice(slot);
+    shadow::stop(active)?;
     // An update before this one may have ended between its flip and its wait.
     grace::wait().map_err(UpdateError::Grace)?;
     params.write_value(&value)?;

@@ -13,6 +13,7 @@ pub mod log;
 pub mod maps;
 pub mod grace;
 pub mod hot_update;
+pub mod shadow;
 pub mod hosts;
 pub mod attach_tc;
 pub mod pins;

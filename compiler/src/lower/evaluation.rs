@@ -14,7 +14,7 @@
 
 use super::LowerError;
 use super::builder::Builder;
-use super::network::{NetworkCode, Options, call, lower};
+use super::network::{NetworkCode, Options, lower};
 use super::scratch::{self, MAP};
 use crate::bpf::module::{Data, Function, Map, MapKind, Member, Module, Parameter, Struct, Type};
 use crate::bpf::{Cond, Helper, Size};
@@ -131,8 +131,7 @@ fn entry(code: &NetworkCode, network: &Network, rows: u32) -> Result<Function, L
         let value = b.load(Size::DW, inputs, word(index));
         b.store(Size::DW, scratch, code.scratch.feature(index), value);
     }
-    let active = call::active(&mut b, code.weights);
-    let error = call::infer(&mut b, context, active);
+    let error = code.call(&mut b, context);
     b.jump(Cond::Ne, error, 0, failed);
 
     let map = b.map(OUTPUTS);
@@ -158,8 +157,7 @@ fn entry(code: &NetworkCode, network: &Network, rows: u32) -> Result<Function, L
 fn bench(code: &NetworkCode) -> Result<Function, LowerError> {
     let mut b = Builder::new(BENCH, "xdp", &[Parameter::Context]);
     let context = b.parameter(0);
-    let active = call::active(&mut b, code.weights);
-    let error = call::infer(&mut b, context, active);
+    let error = code.call(&mut b, context);
     b.ret(error);
     b.finish(code.caller_limit())
 }

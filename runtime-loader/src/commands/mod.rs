@@ -6,6 +6,8 @@ mod block;
 mod detach;
 mod events;
 mod load;
+mod promote;
+mod shadow;
 mod status;
 mod target;
 mod time;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Status(status::Status),
     Events(events::Events),
     Update(update::Update),
+    Shadow(shadow::Shadow),
+    Promote(promote::Promote),
     Allow(allow::Allow),
     Block(block::Block),
     Unblock(unblock::Unblock),
@@ -49,6 +53,8 @@ impl Command {
             Self::Status(command) => command.run(),
             Self::Events(command) => command.run(),
             Self::Update(command) => command.run(),
+            Self::Shadow(command) => command.run(),
+            Self::Promote(command) => command.run(),
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),
             Self::Unblock(command) => command.run(),

@@ -9,8 +9,8 @@ use nnbpf_runtime_loader::permission;
 use nnbpf_runtime_loader::pins::PinDirectory;
 use serde_json::{Value, json};
 
-use super::refused;
 use super::target::Target;
+use super::{refused, shadow};
 
 /// Show what is installed: mode, parameters, flows, host lists, counters.
 #[derive(clap::Args)]
@@ -83,6 +83,9 @@ fn show(status: &Snapshot) {
         (Some(_), None) => println!("  model       not known: the parameters were not written by nnbpf"),
         (None, None) => {}
     }
+    if let Some(one) = &status.shadow {
+        println!("  shadow      {}", shadow::line(one));
+    }
     println!("  programs    {}", status.programs.join(" "));
     if let Some((records, capacity)) = status.flows {
         println!("  flows       {records} of {capacity}");
@@ -132,6 +135,7 @@ fn in_json(status: &Snapshot) -> Value {
         },
         "slot": status.active.map(|active| active.index),
         "model_hash": status.provenance.map(|provenance| hex(&provenance.model_hash)),
+        "shadow": status.shadow.as_ref().map(|one| shadow::in_json(one, &[])),
         "programs": status.programs,
         "flows": status.flows.map(|(records, _)| records),
         "flow_capacity": status.flows.map(|(_, capacity)| capacity),

@@ -1,10 +1,10 @@
 //! `nnbpf update`: the parameters of a retrained model, while packets flow.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
-use nnbpf_compiler::params::file;
+use nnbpf_compiler::params::file::{self, ParamsFile};
 
 use super::target::Target;
 
@@ -14,25 +14,38 @@ pub(crate) struct Update {
     /// What nnbpfc MODEL SPEC --like OBJ -o NEW.params wrote.
     #[arg(value_name = "NEW.params")]
     params: PathBuf,
+    /// End a shadow, whose slot the update needs.
+    #[arg(long)]
+    replace_shadow: bool,
     #[command(flatten)]
     target: Target,
 }
 
 impl Update {
     pub(crate) fn run(&self) -> Outcome<()> {
-        let name = self.params.display().to_string();
-        let bytes = std::fs::read(&self.params).map_err(|error| {
-            vec![Diagnostic::new(
-                &codes::PARAMS_MISFIT,
-                Origin::File { file: name.clone() },
-                format!("cannot read {name}: {error}"),
-                "check the path; `nnbpfc MODEL SPEC --like OBJ -o NEW.params` writes such a file",
-            )]
-        })?;
-        let params = file::read(&name, &bytes).map_err(|diagnostic| vec![*diagnostic])?;
+        let (name, params) = read(&self.params)?;
         let installation = self.target.open()?;
-        let active = installation.update(&params, &name)?;
+        let active = if self.replace_shadow {
+            installation.update_over_shadow(&params, &name)?
+        } else {
+            installation.update(&params, &name)?
+        };
         println!("generation {}: slot {} is active", active.generation, active.index);
         Ok(())
     }
+}
+
+/// A parameter file, and its name for messages.
+pub(super) fn read(path: &Path) -> Outcome<(String, ParamsFile)> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| {
+        vec![Diagnostic::new(
+            &codes::PARAMS_MISFIT,
+            Origin::File { file: name.clone() },
+            format!("cannot read {name}: {error}"),
+            "check the path; `nnbpfc MODEL SPEC --like OBJ -o NEW.params` writes such a file",
+        )]
+    })?;
+    let params = file::read(&name, &bytes).map_err(|diagnostic| vec![*diagnostic])?;
+    Ok((name, params))
 }

@@ -4,7 +4,7 @@
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 4 | where they came from: 0 the object, 1 a parameter file, 2 a new object, 3 a rollback |
+//! | 0 | 4 | where they came from: 0 the object, 1 a parameter file, 2 a new object, 3 a rollback, 4 a shadow |
 //! | 4 | 4 | number of the program generation that they are for |
 //! | 8 | 4 | generation that they restore; 0 for none |
 //! | 12 | 4 | bytes of the slot; 0 when the parameters are constants |
@@ -38,6 +38,8 @@ pub enum Change {
     Program,
     /// What was at work before.
     Rollback,
+    /// What was the shadow before.
+    Promotion,
 }
 
 impl Change {
@@ -48,10 +50,11 @@ impl Change {
             Self::Parameters => "parameters",
             Self::Program => "program",
             Self::Rollback => "rollback",
+            Self::Promotion => "promotion",
         }
     }
 
-    const ALL: [Self; 4] = [Self::Load, Self::Parameters, Self::Program, Self::Rollback];
+    const ALL: [Self; 5] = [Self::Load, Self::Parameters, Self::Program, Self::Rollback, Self::Promotion];
 }
 
 /// A generation.

@@ -14,6 +14,7 @@ mod install;
 mod lists;
 pub(crate) mod parameters;
 mod repair;
+mod shadow;
 mod status;
 
 pub use attach::{AttachMode, AttachOutcome, Attachment, interface_exists, on};
@@ -24,6 +25,7 @@ pub use history::{Change, Generation, KEPT};
 pub use install::{Request, install};
 pub use parameters::Provenance;
 pub use place::{AttachedBy, AttachedHook};
+pub use shadow::Shadow;
 pub use status::Status;
 
 use std::fs::File;

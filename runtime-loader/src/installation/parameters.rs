@@ -89,7 +89,7 @@ pub(super) fn compiled_in(loaded: &Loaded, metadata: &Metadata) -> Result<Compil
 }
 
 /// The bytes of the active slot.
-fn slot_of(params: &Map, active: Active) -> Result<Vec<u8>, MapError> {
+pub(super) fn slot_of(params: &Map, active: Active) -> Result<Vec<u8>, MapError> {
     let value = params.read_value()?;
     let (first, second) = value.split_at(value.len() / 2);
     Ok(if active.index == 0 { first } else { second }.to_vec())
@@ -122,9 +122,21 @@ impl Installation {
     /// it the active one. `file` is how the user named them.
     ///
     /// # Errors
-    /// An object with constant weights (`E0708`), parameters of another plan (`E0817`) or that the proof refuses (`E0818`); then nothing was touched. A
-    /// map that is not accessible, as [`hot_update::swap`] says.
+    /// An object with constant weights (`E0708`), parameters of another plan (`E0817`) or that the proof refuses
+    /// (`E0818`), a shadow in the idle slot (`E0832`); then nothing was touched. A map that is not accessible, as
+    /// [`hot_update::swap`] says.
     pub fn update(&self, params: &ParamsFile, file: &str) -> Outcome<Active> {
+        if self.has_shadow().map_err(of_map)? {
+            return Err(vec![self.shadow_is_in_the_way()]);
+        }
+        self.update_over_shadow(params, file)
+    }
+
+    /// As [`Self::update`], but a shadow in the idle slot ends.
+    ///
+    /// # Errors
+    /// As [`Self::update`], without `E0832`.
+    pub fn update_over_shadow(&self, params: &ParamsFile, file: &str) -> Outcome<Active> {
         let metadata = self.metadata()?;
         if let Some(refusal) = metadata.constant_weights(&self.pins.metadata().display().to_string()) {
             return Err(vec![*refusal]);
@@ -144,6 +156,16 @@ impl Installation {
         let (slots, active) = (self.map(hot_update::PARAMS), self.map(hot_update::ACTIVE));
         let (slots, active) = (slots.map_err(of_map)?, active.map_err(of_map)?);
         let before = Active::read(&active).map_err(|error| vec![error.diagnostic()])?;
+        self.record(before, parameters)?;
+        let swapped =
+            hot_update::swap(&slots, &active, parameters.slot).map_err(|error| vec![error.diagnostic()]);
+        // An update that failed is no generation.
+        self.repair().map_err(|error| vec![error.diagnostic()])?;
+        swapped
+    }
+
+    /// Writes down what the next generation will be, in the history and for the idle slot.
+    pub(super) fn record(&self, before: Active, parameters: &Parameters<'_>) -> Outcome<()> {
         let generation = before.generation.wrapping_add(1);
         let Parameters { change, restores, unit, model_hash, slot } = *parameters;
         let entry = Generation {
@@ -156,18 +178,26 @@ impl Installation {
             model_hash,
             slot: slot.to_vec(),
         };
-        let refused = |error: InstallationError| vec![error.diagnostic()];
-        entry.pin(&self.pins).map_err(refused)?;
+        entry.pin(&self.pins).map_err(|error| vec![error.diagnostic()])?;
+        // A shadow in that slot ends before it is another's.
+        if change != Change::Promotion {
+            self.end_shadow()?;
+        }
         let provenance = Provenance { generation, unit, model_hash };
-        let idle = 1 - before.index;
-        let swapped = Map::from_pin(NAME, &self.pins.parameters())
-            .and_then(|map| map.update(&idle.to_ne_bytes(), &provenance.bytes(), Update::Any))
-            .map_err(of_map)
-            .and_then(|()| hot_update::swap(&slots, &active, slot).map_err(|error| vec![error.diagnostic()]));
-        // An update that failed is no generation.
-        self.repair().map_err(refused)?;
-        swapped
+        describe_slot(&self.pins, 1 - before.index, &provenance).map_err(of_map)
     }
+}
+
+/// Writes down where the parameters of a slot come from.
+pub(super) fn describe_slot(pins: &PinDirectory, slot: u32, provenance: &Provenance) -> Result<(), MapError> {
+    let map = Map::from_pin(NAME, &pins.parameters())?;
+    map.update(&slot.to_ne_bytes(), &provenance.bytes(), Update::Any)
+}
+
+/// Where the parameters of a slot come from.
+pub(super) fn provenance_of_slot(pins: &PinDirectory, slot: u32) -> Result<Option<Provenance>, MapError> {
+    let value = Map::from_pin(NAME, &pins.parameters())?.lookup(&slot.to_ne_bytes())?;
+    Ok(value.as_deref().and_then(Provenance::parse))
 }
 
 /// Parameters for the programs at work.
@@ -191,7 +221,7 @@ pub(crate) fn provenances(pins: &PinDirectory) -> Result<Vec<Provenance>, MapErr
 }
 
 /// Whether parameters are of the object's plan and cannot overflow.
-fn prove(metadata: &Metadata, params: &ParamsFile, file: &str) -> Outcome<()> {
+pub(super) fn prove(metadata: &Metadata, params: &ParamsFile, file: &str) -> Outcome<()> {
     let refuse = |code, message: String| {
         let help = "compile them with `nnbpfc MODEL SPEC --like OBJ -o NEW.params` for the object that is \
                     installed";
@@ -234,7 +264,7 @@ fn of_map(error: MapError) -> Vec<Diagnostic> {
 }
 
 /// A hash of the metadata, which writes it in hexadecimal; zeros for what is none.
-fn unhex(text: &str) -> [u8; HASH] {
+pub(super) fn unhex(text: &str) -> [u8; HASH] {
     let mut bytes = [0; HASH];
     for (index, byte) in bytes.iter_mut().enumerate() {
         let digits = text.get(2 * index..2 * index + 2).unwrap_or("0");

@@ -7,7 +7,9 @@ use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use super::lists::optional;
-use super::{Attachment, Config, Generation, Installation, InstallationError, ObjectHash, Provenance};
+use super::{
+    Attachment, Config, Generation, Installation, InstallationError, ObjectHash, Provenance, Shadow,
+};
 use crate::hosts::{Host, Prefix};
 use crate::hot_update::{self, Active};
 use crate::pins;
@@ -28,6 +30,8 @@ pub struct Status {
     pub active: Option<Active>,
     /// Where the active parameters came from; `None` when they were written by hand.
     pub provenance: Option<Provenance>,
+    /// The model that runs beside the active one and decides nothing.
+    pub shadow: Option<Shadow>,
     pub programs: Vec<String>,
     /// Records in the flow table and its size; `None` for objects without flows.
     pub flows: Option<(usize, u32)>,
@@ -58,6 +62,7 @@ impl Installation {
             config: self.config()?,
             active,
             provenance: provenance.flatten(),
+            shadow: self.shadow()?,
             programs: pins::entries(&self.pins.programs()),
             flows: optional(self.flows())?,
             blocked: optional(self.blocked())?,

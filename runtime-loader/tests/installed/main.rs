@@ -14,5 +14,6 @@ mod commands;
 mod enforce;
 mod update;
 mod constants;
+mod shadow;
 mod by_hand;
 mod tc_hooks;

@@ -10,6 +10,7 @@ use nnbpf_compiler::ir::{Dense, Network, Op, interpret};
 use nnbpf_compiler::lower::scratch;
 use nnbpf_compiler::params::slot;
 use nnbpf_runtime_loader::hot_update::{self, ACTIVE, Active, PARAMS};
+use nnbpf_runtime_loader::shadow::{self, Counts};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 
 use crate::{built, common};
@@ -274,4 +275,53 @@ fn a_verdict_names_the_generation_that_gave_it() {
     eprintln!("{inferences} inferences, {flips} flips, {wrong:?} with another generation's number");
     assert_eq!(wrong.into_inner(), 0);
     assert!(flips > 1000, "{flips}");
+}
+
+/// A shadow is begun and promoted again and again under traffic: every verdict is its generation's, and every
+/// pair is counted where it belongs.
+#[test]
+fn promotions_under_traffic_mix_nothing() {
+    if common::skip("promotions_under_traffic_mix_nothing") {
+        return;
+    }
+    let bench = Bench::new();
+    let first = std::thread::scope(|scope| {
+        let first = || {
+            pin_to_cpu(0).unwrap();
+            bench.infer(&packet(), 0)
+        };
+        scope.spawn(first).join().unwrap()
+    });
+    let pair = Pair::new(&bench.plan, &first.1);
+    let label = |outputs: &Vec<i64>| usize::from(outputs[1] > outputs[0]);
+    let labels = pair.outputs.each_ref().map(label);
+    assert_ne!(labels[0], labels[1]);
+    let [params, active, counts] =
+        [PARAMS, ACTIVE, shadow::COUNTS].map(|name| bench.loaded.map(name).unwrap());
+    let (wrong, begin) = (AtomicU64::new(0), Instant::now());
+    let (mut promotions, mut counted) = (0, 0);
+    let inferences = bench.under_traffic(
+        |generation, outputs| {
+            let right = usize::from(generation % 2 == 0);
+            wrong.fetch_add(u64::from(outputs != pair.outputs[right]), Ordering::Relaxed);
+        },
+        || {
+            let (now, next) = (promotions % 2, (promotions + 1) % 2);
+            shadow::start(params, active, counts, &pair.slots[next]).unwrap();
+            let enough = Instant::now() + Duration::from_millis(3);
+            while Instant::now() < enough {
+                std::thread::yield_now();
+            }
+            promotions += 1;
+            shadow::promote(active).unwrap().unwrap();
+            let Counts::Pairs(rows) = Counts::read(counts).unwrap() else { panic!("two classes") };
+            let right = rows[labels[now]][labels[next]];
+            assert_eq!(rows.iter().flatten().sum::<u64>(), right, "{rows:?}");
+            counted += right;
+        },
+        |count| count >= INFERENCES && begin.elapsed() >= TIME,
+    );
+    eprintln!("{inferences} inferences, {promotions} promotions, {counted} counted, {wrong:?} mixed");
+    assert_eq!(wrong.into_inner(), 0);
+    assert!(promotions > 10 && counted > 1000, "{promotions} {counted}");
 }

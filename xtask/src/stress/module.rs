@@ -5,7 +5,7 @@ use nnbpf_compiler::bpf::module::{Function, Map, MapKind, Member, Module, Parame
 use nnbpf_compiler::bpf::{Cond, Helper, Size};
 use nnbpf_compiler::lower::LowerError;
 use nnbpf_compiler::lower::builder::Builder;
-use nnbpf_compiler::lower::network::{FUNCTION, NetworkCode};
+use nnbpf_compiler::lower::network::NetworkCode;
 use nnbpf_compiler::lower::scratch;
 
 /// The program.
@@ -61,7 +61,7 @@ fn check(code: &NetworkCode, outputs: usize) -> Result<Function, LowerError> {
     let mut b = Builder::new(CHECK, "xdp", &[Parameter::Context]);
     let context = b.parameter(0);
     let failed = b.label();
-    let error = b.call_function(FUNCTION, &[context]);
+    let error = code.call(&mut b, context);
     b.jump(Cond::Ne, error, 0, failed);
 
     let zero = b.stack_slot(4);

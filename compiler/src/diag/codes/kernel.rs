@@ -174,6 +174,32 @@ pub static INCOMPLETE: Code = Code {
         what is left.",
 };
 
+/// A shadow that the object has no code for.
+pub static SHADOW_UNSUPPORTED: Code = Code {
+    id: "E0831",
+    title: "object without a shadow",
+    explanation: "A shadow runs by code that is part of the object. It is missing where the object was compiled \
+        by an older release, and in chains of tail calls that could not run twice for every verdict of a packet: \
+        the kernel follows 33 tail calls per packet.",
+};
+
+/// An update that would overwrite a shadow.
+pub static SHADOW_RUNS: Code = Code {
+    id: "E0832",
+    title: "a shadow is in the way of an update",
+    explanation: "An object has two slots for parameters. While a shadow runs, one is active and the other the \
+        shadow's, so an update has none to write to. Promote the shadow, end it, or say that the update may \
+        replace it.",
+};
+
+/// What needs a shadow, without one.
+pub static NO_SHADOW: Code = Code {
+    id: "E0833",
+    title: "no shadow",
+    explanation: "There is nothing to show, to end or to promote: no model runs in the shadow of the active one. \
+        An update, a rollback and a promotion end a shadow too.",
+};
+
 /// This family, in order of its identifiers.
 pub static TABLE: &[&Code] = &[
     &NO_PERMISSION,
@@ -196,4 +222,7 @@ pub static TABLE: &[&Code] = &[
     &PARAMS_UNPROVED,
     &EVENTS_IN_USE,
     &INCOMPLETE,
+    &SHADOW_UNSUPPORTED,
+    &SHADOW_RUNS,
+    &NO_SHADOW,
 ];

@@ -11,7 +11,7 @@ mod dense;
 mod product;
 mod post;
 mod decide;
-pub mod call;
+pub(super) mod call;
 pub mod shadow;
 #[cfg(test)]
 mod tests;
