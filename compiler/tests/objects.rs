@@ -140,6 +140,43 @@ fn a_layer_that_no_map_value_can_hold_e0411() {
     assert_eq!(code(lower::shipped(&plan, &target(Clock::Kernel))), "E0411");
 }
 
+/// The kernel follows 33 tail calls per packet, which may bring two verdicts; a shadow doubles them.
+#[test]
+fn chains_leave_room_for_every_verdict_e0411() {
+    let mut plan = plan("here");
+    plan.network = check::check(widened(plan.network.get(), 128)).unwrap();
+    assert_eq!(plan.flow.as_ref().unwrap().verdicts_per_packet(), 2);
+    let mut seen = [0; 3];
+    for budget in (0..60).map(|step| 150 + step * 50) {
+        let mut target = target(Clock::Kernel);
+        target.network.budget = budget;
+        let chain = network::lower(&plan.network, target.network).unwrap().stages.len();
+        let kind = match lower::shipped(&plan, &target) {
+            Ok(module) => {
+                let has = |name: &str| module.functions.iter().any(|function| function.name == name);
+                let map = module.maps.iter().any(|map| map.name == network::shadow::MAP);
+                assert_eq!(has(network::shadow::COMPARE), map);
+                usize::from(!map)
+            }
+            refused => {
+                assert_eq!(code(refused), "E0411");
+                2
+            }
+        };
+        let wanted = [0..=8, 9..=16, 17..=33].iter().position(|range| range.contains(&chain)).unwrap();
+        assert_eq!(kind, wanted, "a chain of {chain}");
+        seen[kind] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+    // One verdict per packet at most: twice as long a chain fits.
+    plan.flow.as_mut().unwrap().idle = None;
+    let mut target = target(Clock::Kernel);
+    target.network.budget = 150;
+    let chain = network::lower(&plan.network, target.network).unwrap().stages.len();
+    assert!((17..=33).contains(&chain), "{chain}");
+    assert!(lower::shipped(&plan, &target).is_ok());
+}
+
 #[test]
 fn constant_weights_that_pass_the_budget_e0411() {
     let plan = plan("here");

@@ -100,8 +100,10 @@ impl<'p> Interpreted<'p> {
 
 /// Where `nn_shadow` counts two verdicts on the same features, by its documentation.
 fn pair(network: &Network, verdict: &interpret::Verdict, other: &interpret::Verdict) -> usize {
+    let classes = network.output_count().max(2);
     match (verdict.label, other.label) {
-        (Some(row), Some(column)) => row as usize * network.output_count().max(2) + column as usize,
+        (Some(row), Some(column)) if classes <= 64 => row as usize * classes + column as usize,
+        (Some(label), Some(other)) => usize::from(label != other),
         _ => usize::from(verdict.outputs != other.outputs),
     }
 }

@@ -1,16 +1,20 @@
 //! A shadow beside the active model, on every packet of the committed capture: the three engines judge alike,
 //! and count the same pairs of labels.
 
-use nnbpf_compiler::check::check;
-use nnbpf_compiler::compile;
+use nnbpf_compiler::check::{Checked, check};
+use nnbpf_compiler::compile::{self, Named, Plan, Sources};
+use nnbpf_compiler::diag::render;
 use nnbpf_compiler::ir::flow::interpret::Mode;
-use nnbpf_compiler::ir::{Network, Op};
+use nnbpf_compiler::ir::{Lanes, Network, Op, Rule};
 use nnbpf_compiler::lower::network::Split;
+use nnbpf_compiler::lower::network::shadow::Tally;
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::slot;
+use nnbpf_compiler::quant::Options;
 
 use super::captures::{Seen, compare};
-use super::common::{Case, SPLITS, captures, cases_with_spec, skip, target};
+use super::common::{Case, SPLITS, captures, cases_with_spec, root, skip, target};
 use super::engines::{Engine, Interpreted, Running, SHORTEST, Virtual};
 
 /// Every other weight of the last layer is gone: labels are often those of the original, and often not.
@@ -49,11 +53,39 @@ fn counts_agree(case: &Case, split: Split, kernel: bool) {
         let pairs = reference.state().pairs;
         println!("{place}: {} verdicts, {pairs:?}", seen.verdicts);
         assert_eq!(pairs.values().sum::<u64>(), seen.verdicts as u64, "{place}");
-        let outputs = plan.network.get().output_count().max(2);
-        let apart: u64 =
-            pairs.iter().filter(|(at, _)| *at / outputs != *at % outputs).map(|(_, count)| count).sum();
+        let equal = |at: usize| match Tally::of(plan.network.get()) {
+            Tally::Pairs { classes } => at / classes == at % classes,
+            Tally::Labels | Tally::Outputs => at == 0,
+        };
+        let apart: u64 = pairs.iter().filter(|(at, _)| !equal(**at)).map(|(_, count)| count).sum();
         assert_eq!(apart > 0, differs, "{place}: {pairs:?}");
     }
+}
+
+/// A committed model without a specification, with one that has as many features.
+fn written(name: &'static str, features: &str, rest: &str) -> Case {
+    let model = std::fs::read(root().join("testdata/cases").join(name).join("model.onnx")).unwrap();
+    let spec = format!(
+        "spec other v1;
+        attach xdp;
+        flow conn on tcp, udp {{
+            key five_tuple bidirectional;
+            capacity 65536 evict lru;
+            idle 10 s;
+            end tcp.fin or tcp.rst;
+        }}
+        features of conn {{ {features} }}
+        {rest}"
+    );
+    let sources = Sources {
+        model: Named { name: "model.onnx", bytes: &model },
+        spec: Some(Named { name: "other.spec", bytes: spec.as_bytes() }),
+        calibration: None,
+        resolver: &NoFiles,
+    };
+    let plan = compile::plan(&sources, &Options::default())
+        .unwrap_or_else(|refused| panic!("{name}: {}", render::all(&refused, &[])));
+    Case { name: name.to_owned(), plan }
 }
 
 #[test]
@@ -64,4 +96,51 @@ fn shadows_are_counted_alike() {
             counts_agree(case, split, kernel);
         }
     }
+}
+
+/// A table of three classes; raw outputs where there are no classes; labels where there are too many.
+#[test]
+fn shadows_of_other_heads_are_counted_alike() {
+    let kernel = !skip("shadows_of_other_heads_are_counted_alike");
+    let five = "a = count() in 0..1000; b = count() where fwd in 0..1000; c = max(l4.payload_len);
+        d = sum(l4.payload_len) in 0..100000; e = sum(l4.payload_len) where fwd in 0..100000;";
+    let labels = "model { labels web, mail, other; } classify conn at every 3 packets, end;
+        on mail { report; }";
+    let three = written("three-classes-5-12-3", five, labels);
+    let mut regressor = three.plan.clone();
+    regressor.network = changed(&regressor, |network| {
+        network.decision.rule = Rule::None;
+        network.decision.labels.clear();
+        network.decision.tests.clear();
+    });
+    let mut wide = three.plan.clone();
+    wide.network = changed(&wide, |network| widen(network, 70));
+    for (name, plan) in [("no classes", regressor), ("70 classes", wide)] {
+        for split in SPLITS {
+            counts_agree(&Case { name: name.to_owned(), plan: plan.clone() }, split, kernel);
+        }
+    }
+    for split in SPLITS {
+        counts_agree(&three, split, kernel);
+    }
+}
+
+fn changed(plan: &Plan, change: impl FnOnce(&mut Network)) -> Checked<Network> {
+    let mut network = plan.network.get().clone();
+    change(&mut network);
+    check(network).unwrap()
+}
+
+/// So many outputs, each a little different from one of the first three.
+fn widen(network: &mut Network, outputs: usize) {
+    let Some(Op::Dense(last)) = network.ops.last_mut() else { panic!("the last layer is dense") };
+    let (weights, bias) = (last.weights.clone(), last.bias.clone());
+    let row = |row: usize| {
+        let columns = last.columns;
+        (0..columns).map(|column| weights[row % 3 * columns + column]).collect::<Vec<_>>()
+    };
+    last.weights = (0..outputs).flat_map(row).collect();
+    last.bias = (0..outputs).map(|row| bias[row % 3] - row as i64).collect();
+    (last.rows, last.lanes) = (outputs, Lanes::One);
+    network.decision.labels = (0..outputs).map(|class| format!("class{class}")).collect();
 }
