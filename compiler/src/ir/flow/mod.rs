@@ -56,6 +56,7 @@ pub mod record;
 pub mod ranges;
 mod build;
 pub mod eval;
+mod identity;
 pub mod table;
 pub mod lists;
 pub mod interpret;
