@@ -55,12 +55,12 @@ fn a_whole_specification_means_what_it_says() {
 #[test]
 fn filters_and_units_are_resolved() {
     let spec = compiled(SIX);
-    let Value::Aggregate(gap) = &spec.features[1].value;
+    let gap = spec.features[1].value.as_leaf().unwrap();
     assert_eq!(gap.function, Function::Max);
     assert_eq!(gap.operand, Some(Operand::Gap(TimeUnit::Micros)));
     assert_eq!(gap.filter.direction, Some(Direction::Forward));
     assert_eq!(spec.features[1].unit, Unit::Time(TimeUnit::Micros));
-    let Value::Aggregate(half_open) = &spec.features[3].value;
+    let half_open = spec.features[3].value.as_leaf().unwrap();
     assert_eq!(half_open.operand, None);
     assert_eq!((half_open.filter.flags_set, half_open.filter.flags_clear), (0x02, 0x10));
     assert_eq!(spec.features[3].unit, Unit::Packets);
@@ -74,7 +74,7 @@ fn ranges_follow_from_types() {
     // Filtered: packets of the other direction keep the record alive, so the idle time bounds nothing.
     assert_eq!(range(1), Interval { low: 0, high: (1 << 31) - 1 });
     assert_eq!(spec.features[2].fraction_bits, FractionBits(8));
-    let Value::Aggregate(std) = &spec.features[2].value;
+    let std = spec.features[2].value.as_leaf().unwrap();
     assert_eq!(range(2), ranges::of(std));
     assert_eq!(range(3).high, i64::try_from(SAMPLE_LIMIT).unwrap());
     assert_eq!(range(4), Interval { low: 0, high: 1_000_000 });
@@ -93,7 +93,7 @@ fn words_of_the_language_are_no_reserved_words() {
     assert_eq!(spec.triggers, Triggers { end: false, every: Some(1) });
     assert_eq!(spec.labels, ["on", "Do S"]);
     // Every packet of a directional flow is forward.
-    let Value::Aggregate(key) = &spec.features[1].value;
+    let key = spec.features[1].value.as_leaf().unwrap();
     assert_eq!(key.filter, Filter::default());
 }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Span;
+use crate::ir::flow::formula::Formula;
 use crate::ir::{FractionBits, Interval};
 
 /// Nanoseconds.
@@ -94,18 +95,12 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
     pub name: String,
-    pub value: Value,
+    pub value: Formula<Aggregate>,
     pub unit: Unit,
     pub fraction_bits: FractionBits,
     /// Raw values that can arise, from the types of the fields or narrowed by the author.
     pub range: Interval,
     pub span: Span,
-}
-
-/// How a feature is computed when a verdict is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    Aggregate(Aggregate),
 }
 
 /// A running value over the packets of a flow that pass the filter.

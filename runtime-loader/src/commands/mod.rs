@@ -8,7 +8,6 @@ mod events;
 mod load;
 mod promote;
 mod shadow;
-mod rollback;
 mod status;
 mod target;
 mod time;
@@ -39,7 +38,6 @@ pub(crate) enum Command {
     Update(update::Update),
     Shadow(shadow::Shadow),
     Promote(promote::Promote),
-    Rollback(rollback::Rollback),
     Allow(allow::Allow),
     Block(block::Block),
     Unblock(unblock::Unblock),
@@ -57,7 +55,6 @@ impl Command {
             Self::Update(command) => command.run(),
             Self::Shadow(command) => command.run(),
             Self::Promote(command) => command.run(),
-            Self::Rollback(command) => command.run(),
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),
             Self::Unblock(command) => command.run(),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::diag::{Outcome, Span};
 use crate::ir::Interval;
-use crate::spec::typed::{Aggregate, Feature, FeatureSpec, Filter, Function, Operand, TimeUnit, Value};
+use crate::spec::typed::{Aggregate, Feature, FeatureSpec, Filter, Function, Operand, TimeUnit};
 
 /// Names of the record's header, which slots must not take.
 const HEADER_NAMES: [&str; 9] = [
@@ -104,11 +104,12 @@ impl Builder {
     }
 
     fn feature(&mut self, feature: &Feature) -> FeatureExpr {
-        let Value::Aggregate(aggregate) = &feature.value;
-        let derived = ranges::of(aggregate);
+        let alone = feature.value.as_leaf();
+        let derived = alone.map_or(feature.value.range, ranges::of);
+        let mut leaf = |aggregate: &Aggregate| self.aggregate(&feature.name, aggregate, alone.is_some());
         FeatureExpr {
             name: feature.name.clone(),
-            expr: self.aggregate(&feature.name, aggregate),
+            value: feature.value.map(&mut leaf),
             unit: feature.unit,
             fraction_bits: feature.fraction_bits,
             range: Interval {
@@ -119,29 +120,30 @@ impl Builder {
         }
     }
 
-    fn aggregate(&mut self, name: &str, aggregate: &Aggregate) -> Expr {
-        let request =
-            |part| Request { feature: name, span: &aggregate.span, filter: &aggregate.filter, part };
+    /// `alone`: the aggregate is the whole feature, whose name its slot takes.
+    fn aggregate(&mut self, name: &str, aggregate: &Aggregate, alone: bool) -> Expr {
+        let part = |part| Request { feature: name, span: &aggregate.span, filter: &aggregate.filter, part };
+        let request = |own| part(if alone { "" } else { own });
         let sample = match aggregate.operand {
             None => Sample::Packet,
             Some(Operand::Field(field)) => Sample::Field(field),
             Some(Operand::Gap(unit)) => Sample::Gap(unit),
         };
         match aggregate.function {
-            Function::Count => Expr::Load(self.count(&request(""), sample)),
-            Function::Sum => Expr::Load(self.slot(&request(""), UpdateOp::Add, sample)),
-            Function::Min => Expr::Load(self.slot(&request(""), UpdateOp::Min, sample)),
-            Function::Max => Expr::Load(self.slot(&request(""), UpdateOp::Max, sample)),
-            Function::First => Expr::Load(self.slot(&request(""), UpdateOp::SetFirst, sample)),
-            Function::Last => Expr::Load(self.slot(&request(""), UpdateOp::SetLast, sample)),
+            Function::Count => Expr::Load(self.count(&request("count"), sample)),
+            Function::Sum => Expr::Load(self.slot(&request("sum"), UpdateOp::Add, sample)),
+            Function::Min => Expr::Load(self.slot(&request("min"), UpdateOp::Min, sample)),
+            Function::Max => Expr::Load(self.slot(&request("max"), UpdateOp::Max, sample)),
+            Function::First => Expr::Load(self.slot(&request("first"), UpdateOp::SetFirst, sample)),
+            Function::Last => Expr::Load(self.slot(&request("last"), UpdateOp::SetLast, sample)),
             Function::Mean => Expr::Mean {
-                sum: self.slot(&request("sum"), UpdateOp::Add, sample),
-                count: self.count(&request("count"), sample),
+                sum: self.slot(&part("sum"), UpdateOp::Add, sample),
+                count: self.count(&part("count"), sample),
             },
             Function::Std | Function::StdPop => Expr::Std {
-                sum: self.slot(&request("sum"), UpdateOp::Add, sample),
-                squares: self.slot(&request("squares"), UpdateOp::AddSquare, sample),
-                count: self.count(&request("count"), sample),
+                sum: self.slot(&part("sum"), UpdateOp::Add, sample),
+                squares: self.slot(&part("squares"), UpdateOp::AddSquare, sample),
+                count: self.count(&part("count"), sample),
                 population: aggregate.function == Function::StdPop,
             },
         }

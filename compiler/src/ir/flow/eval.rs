@@ -3,15 +3,21 @@
 //! Means and standard deviations have 8 fraction bits and round down. The formulas below are what the bytecode
 //! computes; 128 bits suffice at every step, by the sample limits in [`super`].
 
+use super::formula::Formula;
 use super::{Expr, FlowProgram, Slot, SlotKind, record};
 
 /// The content of one slot: a 32- or 64-bit slot in the low bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content(pub u128);
 
-/// The raw value of an expression over the slots of one record.
+/// The raw value of a feature over the slots of one record.
 #[must_use]
-pub fn expr(program: &FlowProgram, slots: &[Content], expr: Expr) -> i64 {
+pub fn value(program: &FlowProgram, slots: &[Content], formula: &Formula<Expr>) -> i64 {
+    formula.value(&|leaf| expr(program, slots, *leaf))
+}
+
+/// The raw value of one leaf.
+fn expr(program: &FlowProgram, slots: &[Content], expr: Expr) -> i64 {
     let load = |id: super::SlotId| {
         let content = slots.get(id.0 as usize).copied().unwrap_or(Content(0));
         load(program.slot(id), content, program.sample_limit)

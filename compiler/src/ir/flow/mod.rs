@@ -54,15 +54,17 @@
 
 pub mod record;
 pub mod ranges;
+pub mod formula;
 mod build;
 pub mod eval;
-mod identity;
 pub mod table;
 pub mod lists;
 pub mod interpret;
 pub mod extract;
 
 pub use build::build;
+
+use formula::Formula;
 
 use super::packet::Reason;
 use super::{FractionBits, Interval};
@@ -220,7 +222,7 @@ pub enum Sample {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureExpr {
     pub name: String,
-    pub expr: Expr,
+    pub value: Formula<Expr>,
     pub unit: Unit,
     pub fraction_bits: FractionBits,
     /// Contains every value that can arise, unless the author declared a narrower range; values beyond it are
@@ -229,7 +231,7 @@ pub struct FeatureExpr {
     pub span: Span,
 }
 
-/// How a feature is computed from slots; all results are raw values with the feature's fraction bits.
+/// How a running value is computed from slots: the leaves of formulas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expr {
     /// The slot's value; 0 for an empty minimum or first.

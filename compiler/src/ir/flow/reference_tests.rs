@@ -229,7 +229,7 @@ fn features_are_exactly_their_definitions() {
         for (flow, verdict) in flows.iter().zip(&verdicts) {
             assert_eq!((verdict.src, verdict.src_port), flow[0].src, "{name}");
             for (feature, raw) in spec.features.iter().zip(&verdict.features) {
-                let crate::spec::typed::Value::Aggregate(aggregate) = &feature.value;
+                let aggregate = feature.value.as_leaf().unwrap();
                 let chosen: Vec<&&Row> = flow
                     .iter()
                     .filter(|row| {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is compiled into the library.
 
+use crate::ir::flow::formula::Formula;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,7 +10,6 @@ use crate::capture;
 use crate::ir::Interval;
 use crate::spec::typed::{
     Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Triggers, Unit,
-    Value,
 };
 
 use super::ranges;
@@ -75,7 +75,11 @@ pub(crate) fn feature(name: &str, function: Function, operand: Option<Operand>, 
         unit: Unit::Plain,
         fraction_bits: ranges::fraction_bits(function),
         range: Interval { low: i64::MIN, high: i64::MAX },
-        value: Value::Aggregate(aggregate),
+        value: Formula::leaf(
+            aggregate,
+            ranges::fraction_bits(function),
+            Interval { low: i64::MIN, high: i64::MAX },
+        ),
         span: 0..0,
     }
 }

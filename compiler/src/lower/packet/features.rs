@@ -8,10 +8,15 @@ use crate::lower::code::VReg;
 
 /// Whether some feature is a standard deviation.
 pub(super) fn needs_root(program: &FlowProgram) -> bool {
-    program.features.iter().any(|feature| match feature.expr {
+    leaves(program).any(|leaf| match leaf {
         Expr::Std { .. } => true,
         Expr::Load(_) | Expr::Mean { .. } => false,
     })
+}
+
+/// The running values of all features.
+pub(super) fn leaves(program: &FlowProgram) -> impl Iterator<Item = Expr> {
+    program.features.iter().flat_map(|feature| feature.value.leaves()).copied()
 }
 
 impl Path<'_> {
@@ -20,14 +25,19 @@ impl Path<'_> {
         let program = self.program;
         for (index, feature) in program.features.iter().enumerate() {
             self.origin(&feature.span);
-            let value = match feature.expr {
-                Expr::Load(slot) => self.slot_value(record, slot),
-                Expr::Mean { sum, count } => self.mean(record, sum, count),
-                Expr::Std { sum, squares, count, population } => {
-                    self.deviation(record, sum, squares, count, population)
-                }
-            };
+            let value = self.formula(record, &feature.value);
             self.b.store(Size::DW, scratch, self.scratch.feature(index), value);
+        }
+    }
+
+    /// A running value.
+    pub(super) fn leaf(&mut self, record: VReg, leaf: Expr) -> VReg {
+        match leaf {
+            Expr::Load(slot) => self.slot_value(record, slot),
+            Expr::Mean { sum, count } => self.mean(record, sum, count),
+            Expr::Std { sum, squares, count, population } => {
+                self.deviation(record, sum, squares, count, population)
+            }
         }
     }
 

@@ -13,7 +13,8 @@
 //! | `table` | look up, create, retire |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
 //! | `update` | slots, by atomic operations |
-//! | `features` | slots to raw features |
+//! | `features` | slots to running values, those to raw features |
+//! | `formula` | arithmetic between running values |
 //! | `root` | standard deviations: 128-bit division and square root |
 //! | `verdict` | triggers, the model, counters |
 //! | `act` | what fired rules ask for |
@@ -33,6 +34,7 @@ mod table;
 mod lists;
 mod update;
 mod features;
+mod formula;
 mod root;
 mod verdict;
 mod act;

@@ -33,7 +33,7 @@ struct Wide {
 /// The function. Variances of 64-bit sums of squares (of lengths) stay below 2^48 when scaled, so their roots
 /// need 64 bits only.
 pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
-    let wide = program.features.iter().any(|feature| match feature.expr {
+    let wide = super::features::leaves(program).any(|leaf| match leaf {
         Expr::Std { squares, .. } => program.slot(squares).width == Width::W128,
         Expr::Load(_) | Expr::Mean { .. } => false,
     });

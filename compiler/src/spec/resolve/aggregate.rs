@@ -1,17 +1,20 @@
-//! Expressions of features: one aggregate over the packets of a flow.
+//! The parts of features: running values over the packets of a flow, and what is made of two of them.
 //!
-//! The rest of the expression language is parsed and refused here by name.
+//! What is no value of a flow is refused here by name.
 
 use super::FlowFacts;
 use super::condition;
 use super::fields::{FIELDS, PLANNED_FIELDS, field};
+use super::formula::Value;
 use super::structure::{unknown, unsupported};
 use super::units::time_unit;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
+use crate::ir::flow::formula::{Binary, FRACTION, Formula};
+use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit};
+use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit, Unit};
 
 /// Functions by name.
 pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
@@ -27,20 +30,18 @@ pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
 ];
 
 /// Functions that the language will have, with what can be written today.
-const PLANNED_FUNCTIONS: [(&str, &str); 12] = [
+const PLANNED_FUNCTIONS: [(&str, &str); 6] = [
     ("var", "use `std`"),
-    ("range", "use `min` and `max`"),
     ("ewma", "use `mean`"),
     ("distinct", "count the packets that matter with `count() where …`"),
     ("duration", "use `sum(gap)`"),
-    ("rate", "give the model `count()` and `sum(gap)`"),
-    ("share", "give the model both counts"),
-    ("any", "use `count() where …`"),
-    ("all", "use `count() where …` and `count()`"),
-    ("log2", "take the logarithm in the model"),
-    ("clip", "clamp in the model"),
-    ("abs", "take the absolute value in the model"),
+    ("rate", "divide `count()` by `sum(gap) as ms`"),
+    ("clip", "write `clip LOW..HIGH` behind the whole expression"),
 ];
+
+/// Functions of values and functions that stand for several aggregates: see [`derived`] and
+/// [`formula`](super::formula).
+const OTHER_FUNCTIONS: [&str; 6] = ["abs", "all", "any", "log2", "range", "share"];
 
 /// The aggregate that an expression stands for; `None` when something was reported.
 pub(super) fn aggregate(
@@ -49,6 +50,101 @@ pub(super) fn aggregate(
     reporter: &mut Reporter<'_>,
 ) -> Option<Aggregate> {
     resolve(expr, &[], &expr.span, flow, reporter)
+}
+
+/// `range(FIELD)`, `any(CONDITION)`, `all(CONDITION)`, `share(CONDITION)`: what stands for two aggregates.
+/// `None` when the expression is none of them; `Some(None)` after a report.
+///
+/// Over no packet each of them is 0.
+#[expect(clippy::option_option, reason = "no such function and no sound use of it are different answers")]
+pub(super) fn derived(
+    expr: &Expr,
+    qualifiers: &[Qualifier],
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Option<Value>> {
+    let ExprKind::Call(call) = &expr.kind else { return None };
+    let span = || {
+        let end = qualifiers.iter().fold(expr.span.end, |end, qualifier| end.max(end_of(qualifier)));
+        expr.span.start..end
+    };
+    match call.function.text.as_str() {
+        "range" => Some(extremes(call, qualifiers, &span(), flow, reporter)),
+        "any" | "all" | "share" => Some(counts(call, qualifiers, &span(), flow, reporter)),
+        _ => None,
+    }
+}
+
+fn end_of(qualifier: &Qualifier) -> usize {
+    match qualifier {
+        Qualifier::Where(condition) => condition.span.end,
+        Qualifier::As(name) => name.span.end,
+        Qualifier::Per(path) => path.span.end,
+        Qualifier::Over(time) => time.span.end,
+    }
+}
+
+/// `range(x)` is `max(x) - min(x)`.
+fn extremes(
+    call: &Call,
+    qualifiers: &[Qualifier],
+    whole: &Span,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    let named = |text: &str| {
+        let function = Name { text: text.to_owned(), span: call.function.span.clone() };
+        Call { function, arguments: call.arguments.clone() }
+    };
+    // Both take the same operand: one report is enough.
+    let high = called(&named("max"), qualifiers, whole, flow, reporter)?;
+    let low = Aggregate { function: Function::Min, ..high.clone() };
+    let [high, low] = [high, low].map(|aggregate| Value::leaf(aggregate, flow));
+    let formula = Formula::binary(Binary::Sub, high.formula, low.formula).ok()?;
+    // The smallest is never above the largest.
+    let range = Interval { low: 0, ..formula.range };
+    Some(Value { formula: Formula { range, ..formula }, unit: high.unit })
+}
+
+/// Of the packets that `where` admits, whether some or all fulfil the condition, or which share does.
+fn counts(
+    call: &Call,
+    qualifiers: &[Qualifier],
+    whole: &Span,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    let name = &call.function;
+    let [condition] = call.arguments.as_slice() else {
+        reporter.error(
+            &codes::ARGUMENTS,
+            name.span.clone(),
+            format!("`{}` takes one condition, {} are given", name.text, call.arguments.len()),
+            format!("write `{}(tcp.syn)`, or another condition", name.text),
+        );
+        return None;
+    };
+    let count =
+        Call { function: Name { text: "count".to_owned(), span: name.span.clone() }, arguments: Vec::new() };
+    let all = called(&count, qualifiers, whole, flow, reporter)?;
+    let mut filter = all.filter.clone();
+    condition::add(&mut filter, condition, flow, reporter);
+    let some = Aggregate { filter, ..all.clone() };
+    let [all, some] = [all, some].map(|aggregate| Value::leaf(aggregate, flow).formula);
+    let zero = || Formula::constant(0, FractionBits(0));
+    let formula = match name.text.as_str() {
+        "any" => Formula::binary(Binary::Less, zero(), some),
+        "share" => Formula::binary(Binary::Div, some, all).map(|formula| {
+            // A part is never more than the whole; two processors may leave the whole behind for a moment.
+            Formula::clip(formula, Interval { low: 0, high: 1 << FRACTION.0 })
+        }),
+        _ => {
+            let present = Formula::binary(Binary::Less, zero(), all.clone());
+            let equal = Formula::binary(Binary::Equal, all, some);
+            present.and_then(|present| Formula::binary(Binary::Mul, present, equal?))
+        }
+    };
+    Some(Value { formula: formula.ok()?, unit: Some(Unit::Plain) })
 }
 
 fn resolve(
@@ -69,13 +165,13 @@ fn resolve(
             return None;
         }
         ExprKind::Qualified { .. } => ("qualifiers behind a bracket are", "write them behind the function"),
-        ExprKind::Number(_) => ("a constant as a feature is", "leave it to the model's bias"),
+        ExprKind::Number(_) => ("a constant as a part of a feature is", "leave it to the model's bias"),
         ExprKind::Slice { .. } => ("payload bytes are", "use lengths, counts and flags"),
         ExprKind::Not(_) | ExprKind::Or(_) | ExprKind::And(_) | ExprKind::Compare { .. } => {
             ("a truth value as a feature is", "count the packets with `count() where …`")
         }
         ExprKind::Negate(_) | ExprKind::Sum(_) | ExprKind::Product(_) => {
-            ("arithmetic between features is", "give the model each part as a feature of its own")
+            ("a qualifier of arithmetic is", "write it behind each aggregate")
         }
     };
     unsupported(expr.span.clone(), format!("{what} not supported yet"), help, reporter);
@@ -184,7 +280,7 @@ fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {
         );
     } else {
         let mut known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
-        known.extend(PLANNED_FUNCTIONS.iter().map(|(name, _)| *name));
+        known.extend(OTHER_FUNCTIONS);
         let help = match text {
             "avg" | "average" => Some("did you mean `mean`?"),
             "stddev" | "stdev" | "std_dev" => Some("did you mean `std`?"),
@@ -202,14 +298,7 @@ fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {
                     )
                     .primary("not known");
             }
-            None => unknown(
-                &codes::UNKNOWN_FUNCTION,
-                "function",
-                text,
-                name.span.clone(),
-                known.get(..FUNCTIONS.len()).unwrap_or_default(),
-                reporter,
-            ),
+            None => unknown(&codes::UNKNOWN_FUNCTION, "function", text, name.span.clone(), &known, reporter),
         }
     }
     None

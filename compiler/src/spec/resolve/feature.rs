@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::FlowFacts;
-use super::aggregate::aggregate;
 use super::fields::FIELDS;
+use super::formula::{clipped, formula};
 use super::number;
 use super::structure::unsupported;
 use crate::diag::Span;
@@ -13,13 +13,16 @@ use crate::ir::flow::ranges;
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{self, Limit, Range};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{Aggregate, Feature, Filter, Function, Operand, Unit, Value};
+use crate::spec::typed::{Aggregate, Feature, Filter, Function, Operand, Unit};
 
 /// Most features of a specification.
 const MAX_FEATURES: usize = 1024;
 
 /// Longest name of a feature; the kernel's type information would take 127 bytes.
 const MAX_NAME: usize = 64;
+
+/// Raw values are smaller than this in magnitude.
+const LIMIT: i64 = 1 << 62;
 
 /// Columns that extracted rows have besides the features.
 const COLUMNS: [&str; 8] = ["first_ns", "last_ns", "src", "dst", "sport", "dport", "proto", "trigger"];
@@ -115,44 +118,53 @@ fn check_name<'a>(entry: &'a ast::Feature, names: &mut BTreeMap<&'a str, Span>, 
 }
 
 fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Feature> {
-    let aggregate = aggregate(&entry.value, flow, reporter);
-    let mut narrowed: Option<&Range> = None;
+    let value = formula(&entry.value, flow, reporter);
+    let (mut narrowed, mut clip): (Option<&Range>, Option<&Range>) = (None, None);
     for limit in &entry.limits {
-        match limit {
-            Limit::In(range) => match narrowed {
-                None => narrowed = Some(range),
-                Some(first) => {
-                    super::structure::repeated("in", first.span.clone(), range.span.clone(), reporter);
-                }
-            },
-            Limit::Clip(range) => {
-                unsupported(
-                    range.span.clone(),
-                    "`clip` is not supported yet",
-                    "clamp in the model; where only the expected range is meant, write `in LOW..HIGH`",
-                    reporter,
-                );
+        let (name, place, range) = match limit {
+            Limit::In(range) => ("in", &mut narrowed, range),
+            Limit::Clip(range) => ("clip", &mut clip, range),
+        };
+        match place {
+            None => *place = Some(range),
+            Some(first) => {
+                super::structure::repeated(name, first.span.clone(), range.span.clone(), reporter);
             }
         }
     }
-    let aggregate = aggregate?;
-    let fraction_bits = ranges::fraction_bits(aggregate.function);
-    let derived = range(&aggregate, flow);
+    let mut value = value?;
+    if value.formula.leaves().is_empty() {
+        unsupported(
+            entry.value.span.clone(),
+            "a constant as a feature is not supported yet",
+            "leave it to the model's bias",
+            reporter,
+        );
+        return None;
+    }
+    let bits = value.formula.bits;
+    if let Some(bounds) = clip {
+        let interval = interval(bounds, bits)
+            .map_err(|problem| misfit(bounds, problem, value.formula.range, bits, reporter));
+        value = clipped(value, interval.ok()?);
+    }
+    let derived = value.formula.range;
     let range = match narrowed {
         None => derived,
-        Some(bounds) => narrow(bounds, derived, fraction_bits, reporter)?,
+        Some(bounds) => narrow(bounds, derived, bits, reporter)?,
     };
     Some(Feature {
         name: entry.name.text.clone(),
-        unit: unit(&aggregate),
-        value: Value::Aggregate(aggregate),
-        fraction_bits,
+        unit: value.unit.unwrap_or(Unit::Plain),
+        value: value.formula,
+        fraction_bits: bits,
         range,
         span: entry.span.clone(),
     })
 }
 
-fn unit(aggregate: &Aggregate) -> Unit {
+/// What an aggregate counts.
+pub(super) fn unit(aggregate: &Aggregate) -> Unit {
     match &aggregate.operand {
         None => Unit::Packets,
         Some(Operand::Gap(unit)) => Unit::Time(*unit),
@@ -163,7 +175,7 @@ fn unit(aggregate: &Aggregate) -> Unit {
 }
 
 /// Raw values that can arise: those of the aggregate's type, bounded by the idle time where that is tighter.
-fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
+pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
     let by_type = ranges::of(aggregate);
     let (Some(Operand::Gap(unit)), Some(idle)) = (aggregate.operand, flow.and_then(|flow| flow.idle)) else {
         return by_type;
@@ -190,33 +202,42 @@ fn narrow(
     bits: FractionBits,
     reporter: &mut Reporter<'_>,
 ) -> Option<Interval> {
+    let inside = |range: Interval| {
+        let inside = range.low >= derived.low && range.high <= derived.high;
+        if inside { Ok(range) } else { Err("the range reaches beyond the values that can arise") }
+    };
+    interval(bounds, bits)
+        .and_then(inside)
+        .map_err(|problem| misfit(bounds, problem, derived, bits, reporter))
+        .ok()
+}
+
+/// A range as raw values, rounded outwards.
+fn interval(bounds: &Range, bits: FractionBits) -> Result<Interval, &'static str> {
     let scale = 1_u128 << bits.0;
-    let shown = |raw: i64| u128::from(raw.unsigned_abs()) / scale;
-    let low = number::floor(&bounds.low, scale);
-    let high = number::ceil(&bounds.high, scale);
-    let problem = match (low, high) {
-        (Ok(low), Ok(high)) if low < high => {
-            let inside = low >= i128::from(derived.low) && high <= i128::from(derived.high);
-            if inside {
-                return Some(Interval { low: i64::try_from(low).ok()?, high: i64::try_from(high).ok()? });
-            }
-            "the range reaches beyond the values that can arise"
-        }
-        (Ok(_), Ok(_)) => "the low end of the range is not below its high end",
-        (Err(number::Misfit::TooLarge), _) | (_, Err(number::Misfit::TooLarge)) => {
-            "the range reaches beyond the values that can arise"
+    let narrowed = |raw: i128| i64::try_from(raw).map_err(|_| number::Misfit::TooLarge);
+    let low = number::floor(&bounds.low, scale).and_then(narrowed);
+    let high = number::ceil(&bounds.high, scale).and_then(narrowed);
+    match (low, high) {
+        (Ok(low), Ok(high)) if low < high && low > -LIMIT && high < LIMIT => Ok(Interval { low, high }),
+        (Ok(low), Ok(high)) if low >= high => Err("the low end of the range is not below its high end"),
+        (Ok(_), Ok(_)) | (Err(number::Misfit::TooLarge), _) | (_, Err(number::Misfit::TooLarge)) => {
+            Err("the range reaches beyond the values that can arise")
         }
         (Err(number::Misfit::Fraction), _) | (_, Err(number::Misfit::Fraction)) => {
-            "the feature is a whole number, the range is not"
+            Err("the feature is a whole number, the range is not")
         }
-    };
+    }
+}
+
+fn misfit(bounds: &Range, problem: &str, derived: Interval, bits: FractionBits, reporter: &mut Reporter<'_>) {
+    let shown = |raw: i64| i128::from(raw) >> bits.0;
     reporter
         .error(
             &codes::RANGE,
             bounds.span.clone(),
             problem,
-            format!("write a range inside of `in {}..{}`", shown(derived.low), shown(derived.high)),
+            format!("write a range inside of `{}..{}`", shown(derived.low), shown(derived.high)),
         )
         .primary("expected range");
-    None
 }

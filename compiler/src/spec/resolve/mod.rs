@@ -6,6 +6,7 @@
 pub(super) mod aggregate;
 mod condition;
 mod feature;
+mod formula;
 pub(super) mod fields;
 mod flow;
 mod number;

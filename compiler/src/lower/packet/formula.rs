@@ -1,0 +1,155 @@
+//! Arithmetic between running values, as [`crate::ir::flow::formula`] says; no branches.
+
+use super::path::Path;
+use crate::bpf::{AluOp, Operand};
+use crate::ir::flow::Expr;
+use crate::ir::flow::formula::{Binary, FRACTION, Formula, Node, Shifts, Unary, shifts};
+use crate::ir::{FractionBits, Interval};
+use crate::lower::code::VReg;
+
+impl Path<'_> {
+    /// The raw value of a formula, in a register of its own.
+    pub(super) fn formula(&mut self, record: VReg, formula: &Formula<Expr>) -> VReg {
+        match &formula.node {
+            Node::Leaf(leaf) => self.leaf(record, *leaf),
+            Node::Constant(raw) => self.b.constant(*raw),
+            Node::Unary(op, inner) => {
+                let value = self.formula(record, inner);
+                match op {
+                    Unary::Abs => self.abs(value),
+                    Unary::Log2 => self.log2(value, inner.bits),
+                }
+            }
+            Node::Clip(inner, interval) => {
+                let value = self.formula(record, inner);
+                self.clip(value, *interval)
+            }
+            Node::Binary(op, sides) => {
+                let [left, right] = sides.as_ref();
+                let shifts = shifts(*op, left.bits, right.bits);
+                let left = self.formula(record, left);
+                let right = self.formula(record, right);
+                self.binary(*op, shifts, left, right)
+            }
+        }
+    }
+
+    fn binary(&mut self, op: Binary, shifts: Shifts, left: VReg, right: VReg) -> VReg {
+        for (value, shift) in [(left, shifts.left), (right, shifts.right)] {
+            if shift > 0 {
+                self.b.lsh(value, i32::from(shift));
+            }
+        }
+        match op {
+            Binary::Add => self.b.add(left, right),
+            Binary::Sub => self.b.sub(left, right),
+            Binary::Mul => {
+                self.b.mul(left, right);
+                if shifts.result > 0 {
+                    self.b.arsh(left, i32::from(shifts.result));
+                }
+            }
+            Binary::Div => return self.quotient(left, right),
+            Binary::Less => {
+                self.b.sub(left, right);
+                self.b.rsh(left, 63);
+            }
+            Binary::Equal => {
+                self.b.sub(left, right);
+                let same = self.zero(left);
+                self.b.mov(left, same);
+            }
+        }
+        left
+    }
+
+    /// Rounded down; 0 for a divisor of 0. The machine divides without signs and by 0 to 0.
+    fn quotient(&mut self, left: VReg, right: VReg) -> VReg {
+        let sign = self.b.compute(AluOp::Arsh, left, 63);
+        self.b.xor(left, sign);
+        self.b.div(left, right);
+        self.b.xor(left, sign);
+        // By 0, a negative dividend has become -1.
+        let nothing = self.zero(right);
+        self.b.sub(nothing, 1);
+        self.b.and(left, nothing);
+        left
+    }
+
+    /// 1 for 0, else 0.
+    fn zero(&mut self, value: VReg) -> VReg {
+        let negative = self.b.copy(value);
+        self.b.neg(negative);
+        self.b.or(negative, value);
+        self.b.rsh(negative, 63);
+        self.b.xor(negative, 1);
+        negative
+    }
+
+    fn abs(&mut self, value: VReg) -> VReg {
+        let sign = self.b.compute(AluOp::Arsh, value, 63);
+        self.b.xor(value, sign);
+        self.b.sub(value, sign);
+        value
+    }
+
+    /// Differences from the ends fit 64 bits: values have 62, the ends are no larger.
+    fn clip(&mut self, value: VReg, interval: Interval) -> VReg {
+        for (end, above) in [(interval.low, false), (interval.high, true)] {
+            let end = self.b.constant(end);
+            // All ones where the value is on the wrong side of the end.
+            let difference = if above {
+                self.b.compute(AluOp::Sub, end, value)
+            } else {
+                self.b.compute(AluOp::Sub, value, end)
+            };
+            let outside = self.b.compute(AluOp::Arsh, difference, 63);
+            self.b.and(difference, outside);
+            if above {
+                self.b.add(value, difference);
+            } else {
+                self.b.sub(value, difference);
+            }
+        }
+        value
+    }
+
+    /// Of what is below 1 everything but the last step is computed for nothing.
+    fn log2(&mut self, value: VReg, bits: FractionBits) -> VReg {
+        let one: Operand<VReg> = Operand::Imm(1 << bits.0);
+        let below = self.b.compute(AluOp::Sub, value, one);
+        self.b.arsh(below, 63);
+
+        let rest = self.b.copy(value);
+        let highest = self.b.constant(0);
+        for step in [5, 4, 3, 2, 1, 0] {
+            // 1 << step when anything stands above that many bits.
+            let above = self.b.compute(AluOp::Rsh, rest, 1 << step);
+            let empty = self.zero(above);
+            self.b.xor(empty, 1);
+            self.b.lsh(empty, step);
+            self.b.rsh(rest, empty);
+            self.b.add(highest, empty);
+        }
+        let missing = self.b.constant(63);
+        self.b.sub(missing, highest);
+        let mantissa = self.b.copy(value);
+        self.b.lsh(mantissa, missing);
+        self.b.rsh(mantissa, 32);
+
+        let result = highest;
+        self.b.sub(result, i32::from(bits.0));
+        for _ in 0..FRACTION.0 {
+            let factor = self.b.copy(mantissa);
+            self.b.mul(mantissa, factor);
+            self.b.rsh(mantissa, 31);
+            let bit = self.b.compute(AluOp::Rsh, mantissa, 32);
+            self.b.lsh(result, 1);
+            self.b.add(result, bit);
+            self.b.rsh(mantissa, bit);
+        }
+        self.b.xor(below, -1);
+        self.b.and(result, below);
+        result
+    }
+}

@@ -1,0 +1,263 @@
+//! Expressions of features: arithmetic over aggregates, with units and ranges.
+
+use super::aggregate::{aggregate, derived};
+use super::number;
+use super::structure::unsupported;
+use super::{FlowFacts, feature};
+use crate::diag::Span;
+use crate::diag::codes::spec as codes;
+use crate::ir::flow::formula::{Binary, FRACTION, Formula, Misfit, Unary};
+use crate::ir::flow::ranges;
+use crate::ir::{FractionBits, Interval};
+use crate::spec::ast::{Expr, ExprKind, Name, Number};
+use crate::spec::report::Reporter;
+use crate::spec::typed::{Aggregate, TimeUnit, Unit};
+
+/// An expression whose meaning is known.
+pub(super) struct Value {
+    pub(super) formula: Formula<Aggregate>,
+    /// What the number counts; `None` for constants, which go with everything.
+    pub(super) unit: Option<Unit>,
+}
+
+impl Value {
+    /// One aggregate.
+    pub(super) fn leaf(aggregate: Aggregate, flow: Option<&FlowFacts>) -> Self {
+        let unit = Some(feature::unit(&aggregate));
+        let bits = ranges::fraction_bits(aggregate.function);
+        let range = feature::range(&aggregate, flow);
+        Self { formula: Formula::leaf(aggregate, bits, range), unit }
+    }
+}
+
+/// The value that an expression stands for; `None` when something was reported.
+pub(super) fn formula(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
+    match &expr.kind {
+        ExprKind::Group(inner) => formula(inner, flow, reporter),
+        ExprKind::Number(number) => constant(number, reporter),
+        ExprKind::Negate(inner) => {
+            let zero = Value { formula: whole(0), unit: None };
+            let value = formula(inner, flow, reporter)?;
+            binary(Binary::Sub, zero, value, &expr.span, reporter)
+        }
+        ExprKind::Sum(members) | ExprKind::Product(members) => chain(members, flow, reporter),
+        ExprKind::Compare { left, operator, right } => {
+            // Both sides are looked at, so that mistakes in both are shown.
+            let (left, right) = (formula(left, flow, reporter), formula(right, flow, reporter));
+            comparison(operator, left?, right?, &expr.span, reporter)
+        }
+        ExprKind::Call(call) => match unary_function(&call.function.text) {
+            Some(op) => unary(op, &call.function, &call.arguments, flow, reporter),
+            None => derived(expr, &[], flow, reporter).unwrap_or_else(|| plain(expr, flow, reporter)),
+        },
+        ExprKind::Qualified { value, qualifiers } => {
+            derived(value, qualifiers, flow, reporter).unwrap_or_else(|| plain(expr, flow, reporter))
+        }
+        ExprKind::Path(_)
+        | ExprKind::Slice { .. }
+        | ExprKind::Not(_)
+        | ExprKind::Or(_)
+        | ExprKind::And(_) => plain(expr, flow, reporter),
+    }
+}
+
+/// An expression that is one aggregate or refused.
+fn plain(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
+    Some(Value::leaf(aggregate(expr, flow, reporter)?, flow))
+}
+
+const fn whole(raw: i64) -> Formula<Aggregate> {
+    Formula::constant(raw, FractionBits(0))
+}
+
+/// A number: whole, or in steps of 1/256.
+fn constant(number: &Number, reporter: &mut Reporter<'_>) -> Option<Value> {
+    let exact = |bits: FractionBits| {
+        let raw = number::scaled(number, 1 << bits.0);
+        raw.map(|raw| i64::try_from(raw).map(|raw| Formula::constant(raw, bits)))
+    };
+    let problem = match exact(FractionBits(0)) {
+        Ok(Ok(formula)) => return Some(Value { formula, unit: None }),
+        Err(number::Misfit::Fraction) => match exact(FRACTION) {
+            Ok(Ok(formula)) => return Some(Value { formula, unit: None }),
+            Err(number::Misfit::Fraction) => {
+                let below = number::floor(number, 256).unwrap_or(0);
+                let near = below as f64 / 256.0;
+                (
+                    "constants are whole numbers or multiples of 1/256",
+                    format!("write `{near}`, the next one below, or scale the feature by a whole number"),
+                )
+            }
+            Ok(Err(_)) | Err(number::Misfit::TooLarge) => too_large(),
+        },
+        Ok(Err(_)) | Err(number::Misfit::TooLarge) => too_large(),
+    };
+    reporter.error(&codes::RANGE, number.span.clone(), problem.0, problem.1).primary("a constant");
+    None
+}
+
+fn too_large() -> (&'static str, String) {
+    ("the constant does not fit 62 bits", "write a smaller number".to_owned())
+}
+
+/// `a + b - c`, `a * b / c`; the first operator belongs to no pair.
+fn chain(members: &[(Name, Expr)], flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
+    let resolved: Vec<(&Name, &Expr, Option<Value>)> =
+        members.iter().map(|(name, expr)| (name, expr, formula(expr, flow, reporter))).collect();
+    let start = members.first().map_or(0, |(_, expr)| expr.span.start);
+    let mut result: Option<Value> = None;
+    for (operator, expr, value) in resolved {
+        let value = value?;
+        let Some(left) = result else {
+            result = Some(value);
+            continue;
+        };
+        let op = match operator.text.as_str() {
+            "+" => Binary::Add,
+            "-" => Binary::Sub,
+            "*" => Binary::Mul,
+            "/" => Binary::Div,
+            _ => {
+                unsupported(
+                    operator.span.clone(),
+                    format!("the operator `{}` is not supported yet", operator.text),
+                    "use `+`, `-`, `*`, `/` and comparisons",
+                    reporter,
+                );
+                return None;
+            }
+        };
+        result = Some(binary(op, left, value, &(start..expr.span.end), reporter)?);
+    }
+    result
+}
+
+fn binary(op: Binary, left: Value, right: Value, span: &Span, reporter: &mut Reporter<'_>) -> Option<Value> {
+    let unit = match op {
+        Binary::Add | Binary::Sub => common_unit(&left, &right, span, reporter)?,
+        Binary::Less | Binary::Equal => {
+            common_unit(&left, &right, span, reporter).map(|_| Some(Unit::Plain))?
+        }
+        Binary::Mul | Binary::Div => match (left.unit, right.unit) {
+            // A multiple or a part of something is of the same kind.
+            (Some(unit), None) => Some(unit),
+            (None, Some(unit)) if op == Binary::Mul => Some(unit),
+            (None, None) => None,
+            (Some(_) | None, Some(_)) => Some(Unit::Plain),
+        },
+    };
+    match Formula::binary(op, left.formula, right.formula) {
+        Ok(formula) => Some(Value { formula, unit }),
+        Err(misfit) => {
+            let (problem, help) = match misfit {
+                Misfit::TooWide => (
+                    "the value, or a part of it scaled by 256 for a quotient, can pass 62 bits",
+                    "use a coarser unit (`as ms`), means instead of sums, or divide before multiplying",
+                ),
+                Misfit::NegativeDivisor => {
+                    ("the divisor can be negative", "write `abs( )` around it, or turn the difference around")
+                }
+            };
+            reporter.error(&codes::RANGE, span.clone(), problem, help).primary("for some flows");
+            None
+        }
+    }
+}
+
+/// The unit of a sum; `None` after a report.
+#[expect(clippy::option_option, reason = "no unit and no sum are different answers")]
+fn common_unit(
+    left: &Value,
+    right: &Value,
+    span: &Span,
+    reporter: &mut Reporter<'_>,
+) -> Option<Option<Unit>> {
+    match (left.unit, right.unit) {
+        (Some(one), Some(other)) if one != other && one != Unit::Plain && other != Unit::Plain => {
+            let help = match (one, other) {
+                (Unit::Time(_), Unit::Time(_)) => "give both the same unit with `as`",
+                (Unit::Packets | Unit::Bytes | Unit::Time(_) | Unit::Plain, _) => {
+                    "give the model each part as a feature of its own, or divide one by the other"
+                }
+            };
+            let problem = format!("{} and {} cannot be added or compared", name(one), name(other));
+            reporter.error(&codes::UNIT, span.clone(), problem, help).primary("different units");
+            None
+        }
+        (Some(Unit::Plain), Some(other)) => Some(Some(other)),
+        (Some(one), Some(_) | None) => Some(Some(one)),
+        (None, other) => Some(other),
+    }
+}
+
+const fn name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Packets => "packets",
+        Unit::Bytes => "bytes",
+        Unit::Time(TimeUnit::Nanos) => "nanoseconds",
+        Unit::Time(TimeUnit::Micros) => "microseconds",
+        Unit::Time(TimeUnit::Millis) => "milliseconds",
+        Unit::Time(TimeUnit::Seconds) => "seconds",
+        Unit::Plain => "plain numbers",
+    }
+}
+
+fn comparison(
+    operator: &Name,
+    left: Value,
+    right: Value,
+    span: &Span,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    let (op, left, right, negated) = match operator.text.as_str() {
+        "<" => (Binary::Less, left, right, false),
+        ">" => (Binary::Less, right, left, false),
+        ">=" => (Binary::Less, left, right, true),
+        "<=" => (Binary::Less, right, left, true),
+        "!=" => (Binary::Equal, left, right, true),
+        _ => (Binary::Equal, left, right, false),
+    };
+    let value = binary(op, left, right, span, reporter)?;
+    if !negated {
+        return Some(value);
+    }
+    binary(Binary::Sub, Value { formula: whole(1), unit: None }, value, span, reporter)
+}
+
+/// Functions of one value.
+fn unary_function(name: &str) -> Option<Unary> {
+    match name {
+        "abs" => Some(Unary::Abs),
+        "log2" => Some(Unary::Log2),
+        _ => None,
+    }
+}
+
+fn unary(
+    op: Unary,
+    name: &Name,
+    arguments: &[Expr],
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    let [argument] = arguments else {
+        reporter.error(
+            &codes::ARGUMENTS,
+            name.span.clone(),
+            format!("`{}` takes one argument, {} are given", name.text, arguments.len()),
+            format!("write `{}(1 + sum(ip.len))`, or another value", name.text),
+        );
+        return None;
+    };
+    let value = formula(argument, flow, reporter)?;
+    let unit = match op {
+        Unary::Abs => value.unit,
+        Unary::Log2 => Some(Unit::Plain),
+    };
+    Some(Value { formula: Formula::unary(op, value.formula), unit })
+}
+
+/// The value inside of what `clip` says.
+pub(super) fn clipped(value: Value, interval: Interval) -> Value {
+    Value { formula: Formula::clip(value.formula, interval), unit: value.unit }
+}
