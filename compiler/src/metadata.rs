@@ -57,6 +57,10 @@ pub struct SpecMetadata {
     pub name: String,
     pub version: u32,
     pub sha256: String,
+    /// Its text, so that a retrained model is compiled for the object without any other file.
+    pub source: String,
+    /// SHA-256 of what a flow record is: objects that agree on it can go on with each other's records.
+    pub records: String,
     /// What each rule does, in order.
     pub rules: Vec<RuleMetadata>,
 }
@@ -112,6 +116,8 @@ impl Metadata {
                 name: spec.name.clone(),
                 version: spec.version,
                 sha256: hex(&Sha256::digest(spec.source.as_bytes())),
+                source: spec.source.clone(),
+                records: plan.flow.as_ref().map(|flow| hex(&flow.identity())).unwrap_or_default(),
                 rules: spec
                     .rules
                     .iter()

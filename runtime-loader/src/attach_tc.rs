@@ -73,6 +73,25 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
 /// # Errors
 /// A program that cannot be opened, and what the kernel answers.
 pub fn attach_clsact(program: &Path, interface: &str, hook: Hook) -> io::Result<ClsactFilter> {
+    attach_filter(program, interface, hook, NlOptions::default())
+}
+
+/// As [`attach_clsact`], under a priority and handle that the caller has chosen, and noted, before.
+///
+/// # Errors
+/// As [`attach_clsact`]; `EEXIST` when the handle is taken.
+pub fn attach_clsact_at(program: &Path, filter: &ClsactFilter) -> io::Result<()> {
+    let handle = TcHandle::from(filter.handle);
+    let options = NlOptions { priority: filter.priority, handle, ..NlOptions::default() };
+    attach_filter(program, &filter.interface, filter.hook, options).map(|_| ())
+}
+
+fn attach_filter(
+    program: &Path,
+    interface: &str,
+    hook: Hook,
+    options: NlOptions,
+) -> io::Result<ClsactFilter> {
     let direction = direction(hook)?;
     if let Err(error) = tc::qdisc_add_clsact(interface) {
         match os_error(&error) {
@@ -82,7 +101,7 @@ pub fn attach_clsact(program: &Path, interface: &str, hook: Hook) -> io::Result<
         }
     }
     let mut program = open(program)?;
-    let options = TcAttachOptions::Netlink(NlOptions::default());
+    let options = TcAttachOptions::Netlink(options);
     let id = program.attach_with_options(interface, direction, options).map_err(plain)?;
     let link = program.take_link(id).map_err(plain)?;
     let priority = link.priority().map_err(plain)?;

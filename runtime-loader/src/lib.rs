@@ -16,13 +16,14 @@ pub mod hot_update;
 pub mod shadow;
 pub mod hosts;
 pub mod attach_tc;
+mod xdp_query;
 pub mod pins;
 pub mod installation;
 pub mod events;
 mod sys;
 
 pub use attach_tc::Hook;
-pub use load::{Kernel, LoadError, Loaded, Program};
+pub use load::{Kernel, LoadError, Loaded, Program, Shared};
 pub use log::VerifierLog;
 pub use maps::{Map, MapError, Update, possible_cpus};
 pub use open::OpenError;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 use aya::maps::MapError as AyaMapError;
 use aya::programs::{Program as AyaProgram, ProgramError};
@@ -20,6 +21,9 @@ use crate::permission::{self, PermissionError};
 use crate::sys;
 use crate::test_run::{self, RunError, RunInput, RunOutput};
 
+/// What stands before the name of the variable in the name of its section.
+const DATA_PREFIX: &str = ".data.";
+
 /// The running kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel;
@@ -29,6 +33,17 @@ pub struct Kernel;
 pub struct Loaded {
     ebpf: Ebpf,
     maps: BTreeMap<String, Map>,
+}
+
+/// A pinned map that a new object uses instead of one of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// Name of the map or data section in the object.
+    pub name: String,
+    /// Where it is pinned.
+    pub path: PathBuf,
+    /// What a data section holds, and is to hold after the load; `None` for other maps.
+    pub value: Option<Vec<u8>>,
 }
 
 /// A loaded program.
@@ -114,12 +129,29 @@ impl Kernel {
     /// # Errors
     /// A [`LoadError`] that says which part was refused; nothing stays in the kernel then.
     pub fn load(object: &[u8]) -> Result<Loaded, LoadError> {
+        Self::load_sharing(object, &[])
+    }
+
+    /// As [`Self::load`], with maps that exist already: their kinds and sizes must be those of the object's.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_sharing(object: &[u8], shared: &[Shared]) -> Result<Loaded, LoadError> {
         permission::check()?;
         sys::lift_memory_limit();
         let mut bytes = object.to_vec();
         let inventory = read::read(&bytes, "object").map_err(LoadError::Object)?;
         read::hide_program_arrays(&mut bytes, "object").map_err(LoadError::Object)?;
-        let mut ebpf = EbpfLoader::new().load(&bytes).map_err(refused_object)?;
+        let mut loader = EbpfLoader::new();
+        for map in shared {
+            loader.map_pin_path(&map.name, map.path.as_path());
+            if let Some(value) = &map.value {
+                // aya writes every data section after it has opened it, so it is given what is there.
+                let variable = map.name.strip_prefix(DATA_PREFIX).unwrap_or(&map.name);
+                loader.override_global(variable, value.as_slice(), true);
+            }
+        }
+        let mut ebpf = loader.load(&bytes).map_err(refused_object)?;
         for (name, program) in ebpf.programs_mut() {
             load_program(name, program)?;
         }

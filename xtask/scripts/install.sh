@@ -15,7 +15,10 @@ need ip iproute2
 need bpftool bpftool
 case "$want" in
 build) ;;
-test) need llvm-mc llvm ;; # an independent disassembler
+test)
+	need llvm-mc llvm     # an independent disassembler
+	need strace strace    # kills the loader at every step
+	;;
 bench)
 	need python3 python3
 	need clang clang # for the baseline, which is written in C

@@ -2,7 +2,7 @@
 
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_runtime_loader::installation::{
-    AttachMode, AttachOutcome, Attachment, Installation, interface_exists,
+    AttachMode, AttachOutcome, AttachedBy, Attachment, Installation, interface_exists,
 };
 use nnbpf_runtime_loader::permission;
 
@@ -15,29 +15,35 @@ pub(crate) struct Attach {
     /// An interface whose packets are judged; may be given several times.
     #[arg(long, value_name = "IF", required = true)]
     iface: Vec<String>,
-    /// How XDP is attached.
+    /// How the program is attached.
     #[arg(long, value_enum, default_value = "auto")]
-    mode: XdpMode,
+    mode: Way,
     #[command(flatten)]
     target: ByName,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub(super) enum XdpMode {
-    /// Native where driver and interface can, else generic.
+pub(super) enum Way {
+    /// XDP: native where driver and interface can, else generic. tc: tcx where the kernel has it, else clsact.
     Auto,
-    /// Generic: works on every interface.
+    /// Generic XDP: works on every interface.
     Skb,
-    /// In the driver: faster.
+    /// XDP in the driver: faster.
     Native,
+    /// A link of tcx, from Linux 6.6 on.
+    Tcx,
+    /// A filter of a clsact qdisc.
+    Clsact,
 }
 
-impl From<XdpMode> for AttachMode {
-    fn from(mode: XdpMode) -> Self {
-        match mode {
-            XdpMode::Auto => Self::Auto,
-            XdpMode::Skb => Self::Skb,
-            XdpMode::Native => Self::Native,
+impl From<Way> for AttachMode {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Auto => Self::Auto,
+            Way::Skb => Self::Skb,
+            Way::Native => Self::Native,
+            Way::Tcx => Self::Tcx,
+            Way::Clsact => Self::Clsact,
         }
     }
 }
@@ -61,7 +67,16 @@ impl Attach {
 
 /// Where and how, and why not in the better way.
 pub(super) fn show(attachment: &Attachment) -> String {
-    let Attachment { interface, hook, by, fallback, .. } = attachment;
-    let reason = fallback.as_ref().map(|reason| format!(" (native refused: {reason})"));
-    format!("{interface}: attached, {} {by}{}", hook.name(), reason.unwrap_or_default())
+    format!("{}: attached, {}", attachment.interface, way(attachment))
+}
+
+/// How, and why not in the better way.
+pub(super) fn way(attachment: &Attachment) -> String {
+    let Attachment { hook, by, fallback, .. } = attachment;
+    let better = match by {
+        AttachedBy::Native | AttachedBy::Generic => "native",
+        AttachedBy::Tcx | AttachedBy::Clsact => "tcx",
+    };
+    let reason = fallback.as_ref().map(|reason| format!(" ({better} refused: {reason})"));
+    format!("{} {by}{}", hook.name(), reason.unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use nnbpf_runtime_loader::open::Opened;
 use nnbpf_runtime_loader::pins::PinDirectory;
 use nnbpf_runtime_loader::{Kernel, open};
 
-use super::attach::{XdpMode, show};
+use super::attach::{Way, show};
 use super::refused;
 
 /// Load an object and attach it to interfaces, in monitor mode unless --enforce is given.
@@ -23,9 +23,9 @@ pub(crate) struct Load {
     /// An interface whose packets are judged; may be given several times.
     #[arg(long, value_name = "IF", required = true)]
     iface: Vec<String>,
-    /// How XDP is attached.
+    /// How the program is attached.
     #[arg(long, value_enum, default_value = "auto")]
-    mode: XdpMode,
+    mode: Way,
     /// Let verdicts act; otherwise they are only counted and reported.
     #[arg(long)]
     enforce: bool,
@@ -51,7 +51,16 @@ impl Load {
         }
         let loaded = Kernel::load(&opened.bytes).map_err(|error| error.diagnostics(&file))?;
         let request = Request { interfaces: &self.iface, attach: self.mode.into(), mode };
-        let (installation, attachments) = install(&loaded, &opened, request, pins).map_err(refused)?;
+        let (installation, attachments) = match install(&loaded, &opened, request, pins.clone()) {
+            // Another load was faster.
+            Err(InstallationError::Exists { directory }) => {
+                return match complete(&pins)? {
+                    Some(installation) => self.again(&installation, &opened, mode),
+                    None => Err(refused(InstallationError::Exists { directory })),
+                };
+            }
+            installed => installed.map_err(refused)?,
+        };
         let directory = installation.pins().path().display();
         let does = if self.enforce { "enforcing" } else { "monitoring" };
         for attachment in &attachments {

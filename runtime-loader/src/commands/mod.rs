@@ -8,6 +8,7 @@ mod events;
 mod load;
 mod promote;
 mod shadow;
+mod rollback;
 mod status;
 mod target;
 mod time;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Update(update::Update),
     Shadow(shadow::Shadow),
     Promote(promote::Promote),
+    Rollback(rollback::Rollback),
     Allow(allow::Allow),
     Block(block::Block),
     Unblock(unblock::Unblock),
@@ -55,6 +57,7 @@ impl Command {
             Self::Update(command) => command.run(),
             Self::Shadow(command) => command.run(),
             Self::Promote(command) => command.run(),
+            Self::Rollback(command) => command.run(),
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),
             Self::Unblock(command) => command.run(),

@@ -1,14 +1,18 @@
 //! `nnbpf status`: what is installed and what it does.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use nnbpf_compiler::diag::Outcome;
+use nnbpf_compiler::diag::{Outcome, render};
+use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::metadata::hex;
-use nnbpf_runtime_loader::installation::{Attachment, Installation, Mode, Status as Snapshot};
+use nnbpf_runtime_loader::installation::{
+    Attachment, Generation, Installation, InstallationError, Mode, Status as Snapshot,
+};
 use nnbpf_runtime_loader::permission;
 use nnbpf_runtime_loader::pins::PinDirectory;
 use serde_json::{Value, json};
 
+use super::attach::way;
 use super::target::Target;
 use super::{refused, shadow};
 
@@ -30,8 +34,16 @@ impl Status {
         } else {
             permission::check().map_err(|error| vec![error.diagnostic()])?;
             for pins in PinDirectory::all() {
-                let installation = Installation::open(pins).map_err(refused)?;
-                all.push(installation.status().map_err(refused)?);
+                match Installation::open(pins) {
+                    // It was removed since, or says nothing about itself; the others do.
+                    Err(InstallationError::NotInstalled { .. }) => {}
+                    Err(error @ InstallationError::Incomplete { .. }) => {
+                        eprint!("{}", render::plain(&error.diagnostic(), &[]));
+                    }
+                    installation => {
+                        all.push(installation.map_err(refused)?.status().map_err(refused)?);
+                    }
+                }
             }
         }
         if self.json {
@@ -54,12 +66,38 @@ fn mode(status: &Snapshot) -> &'static str {
 
 /// Where and how it is attached, and since when.
 fn interface(attachment: &Attachment) -> String {
-    let Attachment { interface, hook, by, fallback, uptime, program } = attachment;
-    if program.is_none() {
-        return format!("{interface}, not attached: the interface is gone, or somebody detached the program");
+    let name = &attachment.interface;
+    if attachment.program.is_none() {
+        return format!("{name}, not attached: the interface is gone, or somebody detached the program");
     }
-    let reason = fallback.as_ref().map(|reason| format!(" (native refused: {reason})")).unwrap_or_default();
-    format!("{interface}, {} {by}{reason}, for {} s", hook.name(), uptime.as_secs())
+    format!("{name}, {}, for {} s", way(attachment), attachment.uptime.as_secs())
+}
+
+/// Nanoseconds per packet, as the kernel has measured them.
+fn latency(status: &Snapshot) -> String {
+    match mean_ns(status) {
+        Some((mean, runs)) => format!("{mean} ns per packet, over {runs} packets"),
+        None if status.statistics => "no packet yet".to_owned(),
+        None => "off; `sysctl kernel.bpf_stats_enabled=1` turns it on".to_owned(),
+    }
+}
+
+/// Of the entry program, tail calls included: mean, and the number of runs.
+fn mean_ns(status: &Snapshot) -> Option<(u64, u64)> {
+    let entry = status.details.iter().find(|program| program.name == "nn_entry")?;
+    Some((entry.run_time_ns.checked_div(entry.runs)?, entry.runs))
+}
+
+fn past(generation: &Generation, active: u32) -> String {
+    let Generation { number, change, code, restores, model_hash, .. } = generation;
+    let restores = restores.map(|restores| format!(" of {restores}")).unwrap_or_default();
+    let model: String = hex(model_hash).chars().take(12).collect();
+    let active = if *number == active { ", active" } else { "" };
+    format!("{number}: {}{restores}, programs {code}, model {model}{active}", change.name())
+}
+
+fn count(status: &Snapshot, wanted: impl Fn(&str) -> bool) -> u64 {
+    status.counters.iter().filter(|(name, _)| wanted(name)).map(|(_, count)| count).sum()
 }
 
 fn show(status: &Snapshot) {
@@ -86,7 +124,17 @@ fn show(status: &Snapshot) {
     if let Some(one) = &status.shadow {
         println!("  shadow      {}", shadow::line(one));
     }
-    println!("  programs    {}", status.programs.join(" "));
+    if let Some(hash) = status.object_hash {
+        println!("  object      {}", hex(&hash));
+    }
+    for program in &status.details {
+        println!("  program     {:12} id {}, tag {}", program.name, program.id, program.tag);
+    }
+    println!("  latency     {}", latency(status));
+    println!("  memory      {} KiB", status.memory.div_ceil(1024));
+    for generation in &status.history {
+        println!("  history     {}", past(generation, status.generation));
+    }
     if let Some((records, capacity)) = status.flows {
         println!("  flows       {records} of {capacity}");
     }
@@ -122,21 +170,45 @@ fn in_json(status: &Snapshot) -> Value {
         .blocked
         .iter()
         .map(|(host, left)| json!({ "host": host.to_string(), "seconds": left.map(seconds) }));
+    let attached = status.attachments.iter().filter(|attachment| attachment.program.is_some());
+    let uptime = attached.map(|attachment| attachment.uptime).max();
+    let packets = Counter::all().filter(|counter| matches!(counter, Counter::Packet(_)));
+    let packets: Vec<&str> = packets.map(Counter::name).collect();
+    let packets = count(status, |name| packets.contains(&name));
     json!({
         "directory": status.directory,
         // The first one that packets come from.
         "interface": status.attachments.iter().find(|one| one.program.is_some()).map(|one| &one.interface),
         "interfaces": status.attachments.iter().map(attachment).collect::<Vec<_>>(),
         "mode": mode(status),
-        "generation": match status.active {
-            Some(active) => Some(active.generation),
-            // Constants have the generation of what an object is compiled with.
-            None => status.provenance.map(|provenance| provenance.generation),
-        },
+        "generation": status.generation,
         "slot": status.active.map(|active| active.index),
         "model_hash": status.provenance.map(|provenance| hex(&provenance.model_hash)),
         "shadow": status.shadow.as_ref().map(|one| shadow::in_json(one, &[])),
         "programs": status.programs,
+        "program_details": status.details.iter().map(|program| json!({
+            "name": program.name,
+            "id": program.id,
+            "tag": program.tag,
+            "runs": program.runs,
+            "run_time_ns": program.run_time_ns,
+        })).collect::<Vec<_>>(),
+        "program_generation": status.code,
+        "object_hash": status.object_hash.map(|hash| hex(&hash)),
+        "uptime_seconds": uptime.map(|uptime| uptime.as_secs_f64()),
+        "packets": packets,
+        "verdicts": count(status, |name| name == "verdicts"),
+        "latency_ns": mean_ns(status).map(|(mean, _)| mean),
+        "statistics": status.statistics,
+        "memory_bytes": status.memory,
+        "history": status.history.iter().map(|one| json!({
+            "generation": one.number,
+            "change": one.change.name(),
+            "restores": one.restores,
+            "program_generation": one.code,
+            "model_hash": hex(&one.model_hash),
+            "unix_seconds": one.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        })).collect::<Vec<_>>(),
         "flows": status.flows.map(|(records, _)| records),
         "flow_capacity": status.flows.map(|(_, capacity)| capacity),
         "allowed": status.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),

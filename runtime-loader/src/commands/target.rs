@@ -13,7 +13,7 @@ use super::refused;
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// An interface that the object is attached to; may be left out when only one object is loaded.
-    #[arg(long, value_name = "IF")]
+    #[arg(long, value_name = "IF", conflicts_with_all = ["name", "pin"])]
     iface: Option<String>,
     #[command(flatten)]
     by_name: ByName,
@@ -23,10 +23,10 @@ pub(crate) struct Target {
 #[derive(clap::Args)]
 pub(crate) struct ByName {
     /// The name that the object was loaded with, by default that of its first interface.
-    #[arg(long, value_name = "NAME", conflicts_with = "iface")]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The directory in bpffs that the object was loaded with.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["iface", "name"])]
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
     pin: Option<PathBuf>,
 }
 

@@ -1,31 +1,36 @@
 //! Attachments: the entry program on interfaces, each pinned so that it outlives the command.
 //!
-//! An attachment that is not pinned ends with the command that made it, so a command that is killed leaves
+//! An attachment by a link that is not pinned ends with the command that made it, so a command that is killed leaves
 //! either a whole attachment or a directory without a link, which the next command removes.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::place::{self, AttachedBy, AttachedHook, Place};
-use super::{Installation, InstallationError};
+use super::place::{self, AttachedBy, Place};
+use super::{Installation, InstallationError, way};
+use crate::attach_tc::{self, ClsactFilter, Hook};
 use crate::pins::{self, CodeDirectory, PinDirectory};
 use crate::sys;
 
 /// The program that packets enter.
 pub(super) const ENTRY: &str = "nn_entry";
 
-/// How XDP is to be attached.
+/// How a program is to be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Native where driver and interface can, else generic.
+    /// XDP: native where driver and interface can, else generic. tc: tcx where the kernel has it, else clsact.
     Auto,
-    /// Generic: every interface, slower.
+    /// Generic XDP: every interface, slower.
     Skb,
-    /// In the driver.
+    /// XDP in the driver.
     Native,
+    /// A link of tcx.
+    Tcx,
+    /// A filter of a clsact qdisc.
+    Clsact,
 }
 
 impl AttachMode {
@@ -36,6 +41,8 @@ impl AttachMode {
             Self::Auto => true,
             Self::Skb => by == AttachedBy::Generic,
             Self::Native => by == AttachedBy::Native,
+            Self::Tcx => by == AttachedBy::Tcx,
+            Self::Clsact => by == AttachedBy::Clsact,
         }
     }
 }
@@ -46,17 +53,9 @@ impl fmt::Display for AttachMode {
             Self::Auto => "auto",
             Self::Skb => "skb",
             Self::Native => "native",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         })
-    }
-}
-
-impl AttachedBy {
-    /// `XDP_FLAGS_*` of `include/uapi/linux/if_link.h`.
-    fn flags(self) -> u32 {
-        match self {
-            Self::Generic => 1 << 1,
-            Self::Native => 1 << 2,
-        }
     }
 }
 
@@ -65,7 +64,7 @@ impl AttachedBy {
 pub struct Attachment {
     /// Name of the interface; it says so when it lies in another network namespace.
     pub interface: String,
-    pub hook: AttachedHook,
+    pub hook: Hook,
     pub by: AttachedBy,
     /// Why it is not attached in the better way, when it was to be `auto`.
     pub fallback: Option<String>,
@@ -122,7 +121,7 @@ impl Installation {
         let index = index_of(interface)?;
         let directory = directory(&self.pins, interface);
         if let Some(place) = Place::read(&directory.join("place")) {
-            let attachment = attachment(&directory, &place)?;
+            let attachment = self.attachment(&directory, &place)?;
             if place.index == index && attachment.program.is_some() {
                 return Ok(AttachOutcome::Already(attachment));
             }
@@ -130,34 +129,90 @@ impl Installation {
         remove(&directory)?;
         let path = code.program(ENTRY);
         let entry = sys::open_pin(&path).map_err(|source| InstallationError::Pin { path, source })?;
-        let attached = attach_xdp(entry.as_fd(), index, mode);
-        let (link, by, fallback) = attached.map_err(|source| InstallationError::Attach {
+        let way = way::choose(entry.as_fd(), self.hook(code)?, index, mode);
+        let (link, by, fallback) = way.map_err(|source| InstallationError::Attach {
             interface: interface.to_owned(),
             mode,
+            present: way::present(index),
             source,
         })?;
         let place = Place {
             namespace: place::namespace(),
             since_ns: place::now_ns()?,
             index,
-            hook: AttachedHook::Xdp,
+            hook: self.hook(code)?,
             by,
             fallback,
             interface: interface.to_owned(),
+            filter: if link.is_some() { (0, 0) } else { (way::PRIORITY, way::handle()) },
         };
         let pinned = pins::create_private(&directory)
             .map_err(|source| InstallationError::Pin { path: directory.clone(), source })
             .and_then(|()| place.pin(&directory.join("place")))
-            .and_then(|()| {
+            .and_then(|()| match &link {
                 // Until it is pinned, the attachment ends with this descriptor.
-                let path = directory.join("link");
-                sys::pin(link.as_fd(), &path).map_err(|source| InstallationError::Pin { path, source })
+                Some(link) => {
+                    let path = directory.join("link");
+                    sys::pin(link.as_fd(), &path).map_err(|source| InstallationError::Pin { path, source })
+                }
+                // A filter stays for good, so it is noted before it is made.
+                None => way::make_filter(&code.program(ENTRY), &place).map_err(|source| {
+                    let interface = interface.to_owned();
+                    InstallationError::Attach { interface, mode, present: None, source }
+                }),
             });
         if let Err(error) = pinned {
             let _first_error_counts = remove(&directory);
             return Err(error);
         }
-        Ok(AttachOutcome::Attached(attachment(&directory, &place)?))
+        Ok(AttachOutcome::Attached(self.attachment(&directory, &place)?))
+    }
+
+    /// The hook that an object was compiled for.
+    fn hook(&self, code: &CodeDirectory) -> Result<Hook, InstallationError> {
+        let metadata = self.metadata_of(code);
+        let metadata = metadata
+            .map_err(|mut diagnostics| InstallationError::Metadata(diagnostics.pop().map(Box::new)))?;
+        Ok(metadata.hook.unwrap_or(Hook::Xdp))
+    }
+
+    /// Puts the entry program of a program generation behind every attachment. Each is one step: every packet
+    /// meets the old program or the new one.
+    pub(super) fn switch(&self, code: &CodeDirectory) -> Result<(), InstallationError> {
+        let path = code.program(ENTRY);
+        let failed = |source| InstallationError::Pin { path: path.clone(), source };
+        let entry = sys::open_pin(&path).map_err(failed)?;
+        let id = sys::program_info(entry.as_fd()).map_err(failed)?.id;
+        for name in pins::entries(&self.pins.links()) {
+            let directory = self.pins.links().join(name);
+            let Some(place) = Place::read(&directory.join("place")) else { continue };
+            let switched = match place.clsact() {
+                Some(filter) if place.is_here() => attach_tc::replace_clsact(&path, &filter),
+                Some(_) => continue,
+                None => match sys::open_pin(&directory.join("link")) {
+                    Ok(link) if runs_other(link.as_fd(), id) => sys::update_link(link.as_fd(), entry.as_fd()),
+                    Ok(_) | Err(_) => continue,
+                },
+            };
+            match switched {
+                // The interface is gone, and the attachment with it.
+                Err(error) if is_gone(&error) => {}
+                Err(source) => {
+                    return Err(InstallationError::Switch { interface: place.shown(), source });
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Attachments that only a process in their network namespace can change.
+    pub(super) fn out_of_reach(&self) -> Option<String> {
+        let places = pins::entries(&self.pins.links());
+        let mut places =
+            places.into_iter().filter_map(|name| Place::read(&self.pins.links().join(name).join("place")));
+        let place = places.find(|place| place.clsact().is_some() && !place.is_here())?;
+        Some(place.shown())
     }
 
     /// Detaches the program from an interface; says whether it was attached to it. Of an interface that is gone,
@@ -194,7 +249,7 @@ impl Installation {
         for name in pins::entries(&self.pins.links()) {
             let directory = self.pins.links().join(name);
             if let Some(place) = Place::read(&directory.join("place")) {
-                found.push(attachment(&directory, &place)?);
+                found.push(self.attachment(&directory, &place)?);
             }
         }
         Ok(found)
@@ -204,6 +259,37 @@ impl Installation {
     #[must_use]
     pub fn is_on(&self, interface: &str) -> bool {
         on(&self.pins, interface)
+    }
+
+    fn attachment(&self, directory: &Path, place: &Place) -> Result<Attachment, InstallationError> {
+        let program = match place.clsact() {
+            None => {
+                let info =
+                    sys::open_pin(&directory.join("link")).and_then(|link| sys::link_info(link.as_fd()));
+                info.ok().filter(|info| info.interface_index != 0).map(|info| info.prog_id)
+            }
+            Some(filter) => self.filter_program(place, &filter),
+        };
+        Ok(Attachment {
+            interface: place.shown(),
+            hook: place.hook,
+            by: place.by,
+            fallback: place.fallback.map(|number| io::Error::from_raw_os_error(number).to_string()),
+            uptime: Duration::from_nanos(place::now_ns()?.saturating_sub(place.since_ns)),
+            program,
+        })
+    }
+
+    /// The kernel tells of a filter only in its network namespace, and there by whether it can be replaced. In
+    /// another one it is taken for what it was.
+    fn filter_program(&self, place: &Place, filter: &ClsactFilter) -> Option<u32> {
+        let path = self.pins.current().program(ENTRY);
+        let entry = sys::open_pin(&path).ok()?;
+        let id = sys::program_info(entry.as_fd()).ok()?.id;
+        let same_interface = || sys::interface_index(&place.interface) == Some(place.index);
+        let there =
+            !place.is_here() || (same_interface() && attach_tc::replace_clsact(&path, filter).is_ok());
+        there.then_some(id)
     }
 }
 
@@ -218,25 +304,26 @@ pub fn on(pins: &PinDirectory, interface: &str) -> bool {
     })
 }
 
-fn attachment(directory: &std::path::Path, place: &Place) -> Result<Attachment, InstallationError> {
-    let info = sys::open_pin(&directory.join("link")).and_then(|link| sys::link_info(link.as_fd()));
-    let program = info.ok().filter(|info| info.interface_index != 0).map(|info| info.prog_id);
-    Ok(Attachment {
-        interface: place.shown(),
-        hook: place.hook,
-        by: place.by,
-        fallback: place.fallback.map(|number| io::Error::from_raw_os_error(number).to_string()),
-        uptime: Duration::from_nanos(place::now_ns()?.saturating_sub(place.since_ns)),
-        program,
-    })
-}
-
 /// Detaches and removes the pins.
-pub(super) fn remove(directory: &std::path::Path) -> Result<(), InstallationError> {
+pub(super) fn remove(directory: &Path) -> Result<(), InstallationError> {
     let link = directory.join("link");
     if let Ok(link) = sys::open_pin(&link) {
         // Kernels before 5.9 cannot detach a link; removing its last pin does the same a little later.
         let _unsupported = sys::detach(link.as_fd());
+    }
+    // Whoever removed the interface has removed the filter.
+    if let Some(place) = Place::read(&directory.join("place"))
+        && let Some(filter) = place.clsact()
+    {
+        if !place.is_here() {
+            return Err(InstallationError::OutOfReach { interface: place.shown() });
+        }
+        match attach_tc::detach_clsact(&filter) {
+            Err(source) if !is_gone(&source) => {
+                return Err(InstallationError::Switch { interface: place.shown(), source });
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
     // The link goes first: a directory without it is one that nobody misses.
     for path in [link, directory.join("place")] {
@@ -255,26 +342,13 @@ pub(super) fn remove(directory: &std::path::Path) -> Result<(), InstallationErro
     }
 }
 
-/// The link, how it is attached, and why not in the better way.
-fn attach_xdp(
-    entry: BorrowedFd<'_>,
-    index: u32,
-    mode: AttachMode,
-) -> io::Result<(OwnedFd, AttachedBy, Option<i32>)> {
-    let attach = |by: AttachedBy| sys::attach_xdp(entry, index, by.flags());
-    match mode {
-        AttachMode::Skb => Ok((attach(AttachedBy::Generic)?, AttachedBy::Generic, None)),
-        AttachMode::Native => Ok((attach(AttachedBy::Native)?, AttachedBy::Native, None)),
-        AttachMode::Auto => match attach(AttachedBy::Native) {
-            Ok(link) => Ok((link, AttachedBy::Native, None)),
-            // Another program is there, or we may not: the generic way would fail too, for the same reason.
-            Err(error) if is_final(&error) => Err(error),
-            Err(error) => Ok((attach(AttachedBy::Generic)?, AttachedBy::Generic, error.raw_os_error())),
-        },
-    }
+/// Whether a link is attached, and to another program.
+fn runs_other(link: BorrowedFd<'_>, program: u32) -> bool {
+    sys::link_info(link).is_ok_and(|info| info.interface_index != 0 && info.prog_id != program)
 }
 
-fn is_final(error: &io::Error) -> bool {
-    let last = [libc::EBUSY, libc::EEXIST, libc::EPERM, libc::EACCES, libc::ENODEV];
-    error.raw_os_error().is_none_or(|number| last.contains(&number))
+/// What the kernel says of an attachment whose interface, qdisc or filter is no more.
+fn is_gone(error: &io::Error) -> bool {
+    let gone = [libc::ENOLINK, libc::ENODEV, libc::ENOENT, libc::EINVAL, libc::ENXIO];
+    error.raw_os_error().is_some_and(|number| gone.contains(&number))
 }

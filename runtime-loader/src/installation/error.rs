@@ -28,7 +28,25 @@ pub enum InstallationError {
     #[error("cannot pin at {}: {source}", path.display())]
     Pin { path: PathBuf, source: io::Error },
     #[error("cannot attach to `{interface}` in {mode} mode: {source}")]
-    Attach { interface: String, mode: AttachMode, source: io::Error },
+    Attach {
+        interface: String,
+        mode: AttachMode,
+        /// The XDP program that is there.
+        present: Option<String>,
+        source: io::Error,
+    },
+    #[error("cannot replace the program on `{interface}`: {source}")]
+    Switch { interface: String, source: io::Error },
+    #[error("the filter on {interface} can be changed in its own namespace only")]
+    OutOfReach { interface: String },
+    #[error("the metadata does not read")]
+    Metadata(Option<Box<Diagnostic>>),
+    #[error("generation {generation} is not kept")]
+    NoGeneration { generation: u32, kept: Vec<u32> },
+    #[error("there is nothing before generation {generation}")]
+    NothingBefore { generation: u32 },
+    #[error("the new object is for {offered}, the installed one for {installed}")]
+    OtherHook { installed: &'static str, offered: &'static str },
     #[error("the clock is not readable: {0}")]
     Clock(io::Error),
     #[error(transparent)]
@@ -90,9 +108,48 @@ impl InstallationError {
                 "run the command as root; name a directory in bpffs without a dot with `--pin DIR`"
                     .to_owned(),
             ),
-            Self::Attach { interface, mode, source } => {
-                (&codes::ATTACH, object(interface.clone()), attach_help(interface, *mode, source))
+            Self::Attach { interface, mode, present, source } => {
+                let help = attach_help(interface, *mode, source);
+                let diagnostic =
+                    Diagnostic::new(&codes::ATTACH, object(interface.clone()), self.to_string(), help);
+                return match present {
+                    Some(present) => diagnostic.with_note(format!("attached to {interface}: {present}")),
+                    None => diagnostic,
+                };
             }
+            Self::Switch { interface, .. } => (
+                &codes::ATTACH,
+                object(interface.clone()),
+                "the programs that were attached still are; look at `nnbpf status` and try again".to_owned(),
+            ),
+            Self::OutOfReach { interface } => (
+                &codes::ATTACH,
+                object(interface.clone()),
+                "run the command in the interface's namespace, with `nsenter --net=/run/netns/NAME`"
+                    .to_owned(),
+            ),
+            Self::Metadata(Some(diagnostic)) => return (**diagnostic).clone(),
+            Self::Metadata(None) => {
+                (&codes::INCOMPLETE, object("metadata".to_owned()), "load the object again".to_owned())
+            }
+            Self::NoGeneration { kept, .. } => (
+                &codes::NO_GENERATION,
+                Origin::Flag { flag: "GENERATION".to_owned() },
+                format!(
+                    "choose one of {}; `nnbpf status` tells what they are",
+                    kept.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+                ),
+            ),
+            Self::NothingBefore { .. } => (
+                &codes::NO_GENERATION,
+                Origin::Flag { flag: "GENERATION".to_owned() },
+                "name a generation that `nnbpf status` lists".to_owned(),
+            ),
+            Self::OtherHook { .. } => (
+                &codes::OTHER_HOOK,
+                Origin::Kernel { object: "nn_entry".to_owned() },
+                "run `nnbpf unload`, then `nnbpf load`".to_owned(),
+            ),
             Self::Clock(_) => (&codes::MAP_ACCESS, object("clock".to_owned()), "try again".to_owned()),
             Self::Map(error) => return error.diagnostic(),
             Self::Program(error) => return error.diagnostic(),
@@ -105,8 +162,8 @@ impl InstallationError {
 fn attach_help(interface: &str, mode: AttachMode, source: &io::Error) -> String {
     match source.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => format!(
-            "another XDP program is attached; see it with `bpftool net show dev {interface}`, and remove it \
-             first"
+            "an interface takes one XDP program, and another one is attached; see it with `nnbpf status` or \
+             `bpftool net show dev {interface}`, and remove it first"
         ),
         Some(libc::EOPNOTSUPP) if mode == AttachMode::Native => {
             "the driver has no native XDP; use `--mode skb`".to_owned()
@@ -114,8 +171,18 @@ fn attach_help(interface: &str, mode: AttachMode, source: &io::Error) -> String 
         Some(libc::EINVAL | libc::ERANGE) if mode == AttachMode::Native => format!(
             "native XDP often wants a small MTU: `ip link set {interface} mtu 1500`, or use `--mode skb`"
         ),
+        Some(libc::EINVAL) if mode == AttachMode::Tcx => {
+            "tcx needs Linux 6.6; use `--mode clsact`".to_owned()
+        }
         Some(libc::EPERM | libc::EACCES) => "run the command as root, or give it CAP_NET_ADMIN".to_owned(),
-        _ => "try `--mode skb`, which every interface supports; kernels from 5.9 on can pin the attachment"
-            .to_owned(),
+        None => {
+            "the specification's `attach` decides: `--mode skb` and `native` are for xdp, `tcx` and `clsact` \
+                 for tc"
+                .to_owned()
+        }
+        Some(_) => {
+            "try `--mode skb`, which every interface supports; kernels from 5.9 on can pin the attachment"
+                .to_owned()
+        }
     }
 }

@@ -7,14 +7,19 @@ mod config;
 mod error;
 mod lock;
 mod place;
+mod way;
 mod attach;
 mod code;
 mod history;
 mod install;
 mod lists;
+mod model;
 pub(crate) mod parameters;
 mod repair;
 mod shadow;
+mod replace;
+mod rollback;
+mod state;
 mod status;
 
 pub use attach::{AttachMode, AttachOutcome, Attachment, interface_exists, on};
@@ -24,9 +29,11 @@ pub use error::InstallationError;
 pub use history::{Change, Generation, KEPT};
 pub use install::{Request, install};
 pub use parameters::Provenance;
-pub use place::{AttachedBy, AttachedHook};
+pub use place::AttachedBy;
+pub use replace::Replaced;
+pub use rollback::RolledBack;
 pub use shadow::Shadow;
-pub use status::Status;
+pub use status::{ProgramStatus, Status};
 
 use std::fs::File;
 
@@ -37,7 +44,7 @@ use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use crate::hot_update::{self, Active};
 use crate::maps::{Map, MapError};
-use crate::pins::PinDirectory;
+use crate::pins::{CodeDirectory, PinDirectory};
 use crate::sys;
 
 /// A pinned object. While this value lives, no other command changes the same installation.
@@ -103,9 +110,14 @@ impl Installation {
     /// # Errors
     /// The pin is gone or not readable (`E0808`), or another release wrote it (`E0706`).
     pub fn metadata(&self) -> Outcome<Metadata> {
-        let payload = Map::from_pin("metadata", &self.pins.metadata()).and_then(|map| map.read_value());
+        self.metadata_of(&self.pins.current())
+    }
+
+    /// What the object of a program generation says about itself.
+    fn metadata_of(&self, code: &CodeDirectory) -> Outcome<Metadata> {
+        let payload = Map::from_pin("metadata", &code.metadata()).and_then(|map| map.read_value());
         let payload = payload.map_err(|error| vec![error.diagnostic()])?;
-        metadata::from_payload(&payload, &self.pins.metadata().display().to_string())
+        metadata::from_payload(&payload, &code.metadata().display().to_string())
     }
 
     /// The time that packets have: the kernel's clock, or in replay builds what stands in `.data.nn_clock`.

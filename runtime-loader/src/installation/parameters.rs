@@ -209,6 +209,26 @@ pub(super) struct Parameters<'a> {
     pub(super) slot: &'a [u8],
 }
 
+/// Gives programs that are not at work the parameters of a generation.
+pub(super) fn set(code: &CodeDirectory, generation: &Generation) -> Result<(), InstallationError> {
+    let path = code.map(hot_update::PARAMS);
+    // Constants are what they are.
+    if !path.exists() {
+        return Ok(());
+    }
+    let slots = Map::from_pin(hot_update::PARAMS, &path)?;
+    let active = Map::from_pin(hot_update::ACTIVE, &code.map(hot_update::ACTIVE))?;
+    slots.write_value(&generation.slot.repeat(SLOTS as usize))?;
+    active.write_value(&Active { index: 0, generation: generation.number }.bytes())?;
+    let provenance = Provenance {
+        generation: generation.number,
+        unit: generation.unit,
+        model_hash: generation.model_hash,
+    };
+    Map::from_pin(NAME, &code.parameters())?.update(&[0; 4], &provenance.bytes(), Update::Any)?;
+    Ok(())
+}
+
 /// The provenance of both slots.
 pub(crate) fn provenances(pins: &PinDirectory) -> Result<Vec<Provenance>, MapError> {
     let map = Map::from_pin(NAME, &pins.parameters())?;

@@ -7,11 +7,11 @@
 //! | 0 | 8 | inode of the network namespace |
 //! | 8 | 8 | when it was attached, in nanoseconds of `CLOCK_MONOTONIC` |
 //! | 16 | 4 | number of the interface |
-//! | 20 | 1 | hook: 0 XDP |
-//! | 21 | 1 | how: 0 native, 1 generic |
-//! | 22 | 2 | zero |
+//! | 20 | 1 | hook: 0 XDP, 1 tc ingress, 2 tc egress |
+//! | 21 | 1 | how: 0 native, 1 generic, 2 tcx, 3 clsact |
+//! | 22 | 2 | priority of the clsact filter |
 //! | 24 | 4 | why a better way was not taken, as an error number; 0 when it was |
-//! | 28 | 4 | zero |
+//! | 28 | 4 | handle of the clsact filter |
 //! | 32 | 16 | name of the interface |
 
 use std::fmt;
@@ -20,6 +20,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::InstallationError;
+use crate::attach_tc::{ClsactFilter, Hook};
 use crate::maps::Map;
 use crate::sys;
 
@@ -30,13 +31,6 @@ const NAME: usize = 16;
 const BYTES: usize = 32 + NAME;
 const MAP: &str = "place";
 
-/// Which packets of an interface a program sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttachedHook {
-    /// Incoming ones, before the kernel's own work.
-    Xdp,
-}
-
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachedBy {
@@ -44,15 +38,10 @@ pub enum AttachedBy {
     Native,
     /// XDP in the kernel's generic receive path.
     Generic,
-}
-
-impl AttachedHook {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Xdp => "xdp",
-        }
-    }
+    /// A link of tcx, from kernel 6.6 on.
+    Tcx,
+    /// A filter of a clsact qdisc.
+    Clsact,
 }
 
 impl AttachedBy {
@@ -61,6 +50,8 @@ impl AttachedBy {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         }
     }
 }
@@ -77,28 +68,30 @@ pub(super) struct Place {
     pub(super) namespace: u64,
     pub(super) since_ns: u64,
     pub(super) index: u32,
-    pub(super) hook: AttachedHook,
+    pub(super) hook: Hook,
     pub(super) by: AttachedBy,
     /// Error number of the better way that the kernel refused.
     pub(super) fallback: Option<i32>,
     pub(super) interface: String,
+    /// Priority and handle of a clsact filter; zeros for links.
+    pub(super) filter: (u16, u32),
 }
+
+const HOOKS: [Hook; 3] = [Hook::Xdp, Hook::TcIngress, Hook::TcEgress];
+const WAYS: [AttachedBy; 4] = [AttachedBy::Native, AttachedBy::Generic, AttachedBy::Tcx, AttachedBy::Clsact];
 
 impl Place {
     fn bytes(&self) -> Vec<u8> {
-        let hook: u8 = match self.hook {
-            AttachedHook::Xdp => 0,
-        };
-        let by: u8 = match self.by {
-            AttachedBy::Native => 0,
-            AttachedBy::Generic => 1,
-        };
+        let hook = HOOKS.iter().position(|hook| *hook == self.hook).unwrap_or(0) as u8;
+        let by = WAYS.iter().position(|by| *by == self.by).unwrap_or(0) as u8;
+        let (priority, handle) = self.filter;
         let mut value = self.namespace.to_ne_bytes().to_vec();
         value.extend(self.since_ns.to_ne_bytes());
         value.extend(self.index.to_ne_bytes());
-        value.extend([hook, by, 0, 0]);
+        value.extend([hook, by]);
+        value.extend(priority.to_ne_bytes());
         value.extend(self.fallback.unwrap_or(0).to_ne_bytes());
-        value.extend([0; 4]);
+        value.extend(handle.to_ne_bytes());
         value.extend(self.interface.bytes().take(NAME));
         value.resize(BYTES, 0);
         value
@@ -108,18 +101,21 @@ impl Place {
         let (namespace, rest) = value.split_first_chunk()?;
         let (since_ns, rest) = rest.split_first_chunk()?;
         let (index, rest) = rest.split_first_chunk()?;
-        let ([hook, by, _, _], rest) = rest.split_first_chunk()?;
+        let ([hook, by], rest) = rest.split_first_chunk()?;
+        let (priority, rest) = rest.split_first_chunk()?;
         let (fallback, rest) = rest.split_first_chunk()?;
-        let name = rest.get(4..)?.split(|byte| *byte == 0).next()?;
+        let (handle, rest) = rest.split_first_chunk()?;
+        let name = rest.split(|byte| *byte == 0).next()?;
         let fallback = i32::from_ne_bytes(*fallback);
         Some(Self {
             namespace: u64::from_ne_bytes(*namespace),
             since_ns: u64::from_ne_bytes(*since_ns),
             index: u32::from_ne_bytes(*index),
-            hook: [AttachedHook::Xdp].get(usize::from(*hook)).copied()?,
-            by: [AttachedBy::Native, AttachedBy::Generic].get(usize::from(*by)).copied()?,
+            hook: HOOKS.get(usize::from(*hook)).copied()?,
+            by: WAYS.get(usize::from(*by)).copied()?,
             fallback: (fallback != 0).then_some(fallback),
             interface: String::from_utf8_lossy(name).into_owned(),
+            filter: (u16::from_ne_bytes(*priority), u32::from_ne_bytes(*handle)),
         })
     }
 
@@ -145,6 +141,18 @@ impl Place {
         }
     }
 
+    /// The filter, when it is one.
+    pub(super) fn clsact(&self) -> Option<ClsactFilter> {
+        let (priority, handle) = self.filter;
+        let interface = || sys::interface_name(self.index).unwrap_or_else(|| self.interface.clone());
+        match self.by {
+            AttachedBy::Clsact => {
+                Some(ClsactFilter { interface: interface(), hook: self.hook, priority, handle })
+            }
+            AttachedBy::Native | AttachedBy::Generic | AttachedBy::Tcx => None,
+        }
+    }
+
     pub(super) fn is_here(&self) -> bool {
         self.namespace == namespace()
     }
@@ -162,7 +170,7 @@ pub(super) fn now_ns() -> Result<u64, InstallationError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AttachedBy, AttachedHook, Place};
+    use super::{AttachedBy, Hook, Place};
 
     #[test]
     fn places_are_read_back() {
@@ -170,10 +178,11 @@ mod tests {
             namespace: 4_026_531_840,
             since_ns: 7,
             index: 3,
-            hook: AttachedHook::Xdp,
+            hook: Hook::Xdp,
             by: AttachedBy::Generic,
             fallback: Some(95),
             interface: "eth0.7".to_owned(),
+            filter: (1, 0x6e6e_0003),
         };
         assert_eq!(Place::parse(&place.bytes()), Some(place));
         assert_eq!(Place::parse(&[0; 20]), None);

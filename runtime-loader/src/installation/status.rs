@@ -1,9 +1,12 @@
 //! What an installation is doing.
 
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
+use nnbpf_compiler::metadata::hex;
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use super::lists::optional;
@@ -13,6 +16,10 @@ use super::{
 use crate::hosts::{Host, Prefix};
 use crate::hot_update::{self, Active};
 use crate::pins;
+use crate::sys;
+
+/// Whether the kernel measures programs.
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,12 +40,31 @@ pub struct Status {
     /// The model that runs beside the active one and decides nothing.
     pub shadow: Option<Shadow>,
     pub programs: Vec<String>,
+    /// The same programs as the kernel knows them.
+    pub details: Vec<ProgramStatus>,
+    /// Whether the kernel counts the runs of programs and their time (`kernel.bpf_stats_enabled`).
+    pub statistics: bool,
+    /// Bytes that the kernel has locked for programs and maps, of every program generation that is kept.
+    pub memory: u64,
     /// Records in the flow table and its size; `None` for objects without flows.
     pub flows: Option<(usize, u32)>,
     pub blocked: Vec<(Host, Option<Duration>)>,
     pub allowed: Vec<Prefix>,
     /// Sums over all CPUs, in the order of [`Counter::all`]; empty for objects without counters.
     pub counters: Vec<(&'static str, u64)>,
+}
+
+/// A program in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramStatus {
+    pub name: String,
+    /// Kernel-wide number.
+    pub id: u32,
+    /// The kernel's hash of its instructions.
+    pub tag: String,
+    /// Runs, and nanoseconds that they took together, while statistics were on.
+    pub runs: u64,
+    pub run_time_ns: u64,
 }
 
 impl Installation {
@@ -64,11 +90,55 @@ impl Installation {
             provenance: provenance.flatten(),
             shadow: self.shadow()?,
             programs: pins::entries(&self.pins.programs()),
+            details: self.details(),
+            statistics: std::fs::read_to_string(STATISTICS).is_ok_and(|text| text.trim() == "1"),
+            memory: self.memory(),
             flows: optional(self.flows())?,
             blocked: optional(self.blocked())?,
             allowed: optional(self.allowed())?,
             counters: optional(self.counters())?,
         })
+    }
+
+    fn details(&self) -> Vec<ProgramStatus> {
+        let current = self.pins.current();
+        let names = pins::entries(&current.programs()).into_iter();
+        let infos = names.filter_map(|name| {
+            let program = sys::open_pin(&current.program(&name)).ok()?;
+            Some((name, sys::program_info(program.as_fd()).ok()?))
+        });
+        infos
+            .map(|(name, info)| ProgramStatus {
+                name,
+                id: info.id,
+                tag: hex(&info.tag),
+                runs: info.run_count,
+                run_time_ns: info.run_time_ns,
+            })
+            .collect()
+    }
+
+    /// A map that several program generations share is counted once.
+    fn memory(&self) -> u64 {
+        let mut locked = BTreeMap::new();
+        for number in self.pins.codes() {
+            let code = self.pins.code(number);
+            for directory in [code.programs(), code.maps()] {
+                for name in pins::entries(&directory) {
+                    let Ok(object) = sys::open_pin(&directory.join(name)) else { continue };
+                    let about = format!("/proc/self/fdinfo/{}", object.as_raw_fd());
+                    let about = std::fs::read_to_string(about).unwrap_or_default();
+                    let field = |name: &str| {
+                        let line = about.lines().find_map(|line| line.strip_prefix(name))?;
+                        line.trim().parse::<u64>().ok()
+                    };
+                    if let Some(bytes) = field("memlock:") {
+                        locked.insert((field("map_id:"), field("prog_id:")), bytes);
+                    }
+                }
+            }
+        }
+        locked.values().sum()
     }
 
     fn flows(&self) -> Result<Option<(usize, u32)>, InstallationError> {

@@ -13,7 +13,7 @@ use nnbpf_compiler::params::file::{self, ParamsFile};
 use nnbpf_compiler::quant;
 
 /// Judges every packet; blocks for a second.
-const SPEC: &str = "
+pub(crate) const SPEC: &str = "
 spec gate v1;
 attach xdp;
 flow conn on tcp, udp {
@@ -31,7 +31,7 @@ classify conn at every packet;
 on attack { drop; block ip.src for 1 s; report; }
 ";
 
-const MODEL: &[u8] =
+pub(crate) const MODEL: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/cases/tiny-2-3-2/model.onnx"));
 
 /// The plan of the tests' object.

@@ -17,3 +17,8 @@ mod constants;
 mod shadow;
 mod by_hand;
 mod tc_hooks;
+mod detectors;
+mod environment;
+mod replace;
+mod rollback;
+mod killed;

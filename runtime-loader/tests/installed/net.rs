@@ -41,16 +41,21 @@ impl Lab {
         let lab = Self { inside, outside, interface: interface.to_owned() };
         ip(&["netns", "add", &lab.inside]);
         ip(&["netns", "add", &lab.outside]);
-        let pair = ["link", "add", interface, "netns", &lab.inside, "type", "veth"];
-        ip(&[&pair[..], &["peer", "name", "veth1", "netns", &lab.outside]].concat());
-        for (namespace, interface, host) in [(&lab.inside, interface, 1), (&lab.outside, "veth1", 2)] {
-            let v4 = format!("10.99.0.{host}/24");
-            let v6 = format!("fd99::{host}/64");
+        lab.pair(interface, "veth1", 99);
+        lab
+    }
+
+    /// One more pair of interfaces, with addresses of the networks `10.N.0.0/24` and `fdN::/64`.
+    pub(crate) fn pair(&self, inside: &str, outside: &str, network: u8) {
+        let pair = ["link", "add", inside, "netns", &self.inside, "type", "veth"];
+        ip(&[&pair[..], &["peer", "name", outside, "netns", &self.outside]].concat());
+        for (namespace, interface, host) in [(&self.inside, inside, 1), (&self.outside, outside, 2)] {
+            let v4 = format!("10.{network}.0.{host}/24");
+            let v6 = format!("fd{network}::{host}/64");
             ip(&["-n", namespace, "addr", "add", &v4, "dev", interface]);
             ip(&["-n", namespace, "addr", "add", &v6, "dev", interface, "nodad"]);
             ip(&["-n", namespace, "link", "set", interface, "up"]);
         }
-        lab
     }
 
     /// A sender outside and a receiver inside.

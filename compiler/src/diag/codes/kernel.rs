@@ -174,6 +174,22 @@ pub static INCOMPLETE: Code = Code {
         what is left.",
 };
 
+/// A rollback to what is not kept.
+pub static NO_GENERATION: Code = Code {
+    id: "E0821",
+    title: "no such generation",
+    explanation: "`nnbpf rollback` goes back to one of the last 8 generations of an installation, and this is none \
+        of them. `nnbpf status` lists them. Nothing was changed.",
+};
+
+/// A program update to another hook.
+pub static OTHER_HOOK: Code = Code {
+    id: "E0822",
+    title: "object for another hook",
+    explanation: "A program update puts the new object's programs where the old ones are, so both must be for the \
+        same hook: `attach` in the specification names it. Unload the old object and load the new one.",
+};
+
 /// A shadow that the object has no code for.
 pub static SHADOW_UNSUPPORTED: Code = Code {
     id: "E0831",
@@ -222,6 +238,8 @@ pub static TABLE: &[&Code] = &[
     &PARAMS_UNPROVED,
     &EVENTS_IN_USE,
     &INCOMPLETE,
+    &NO_GENERATION,
+    &OTHER_HOOK,
     &SHADOW_UNSUPPORTED,
     &SHADOW_RUNS,
     &NO_SHADOW,

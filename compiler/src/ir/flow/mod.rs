@@ -57,6 +57,7 @@ pub mod ranges;
 pub mod formula;
 mod build;
 pub mod eval;
+mod identity;
 pub mod table;
 pub mod lists;
 pub mod interpret;

@@ -1,0 +1,67 @@
+//! Whether one flow program can go on with the records of another.
+//!
+//! Two programs that agree on everything here find the same record for a packet and mean the same by each of its
+//! bytes. Names, features, triggers, rules and the idle time may differ: they say what is made of a record.
+
+use sha2::{Digest as _, Sha256};
+
+use super::FlowProgram;
+
+impl FlowProgram {
+    /// SHA-256 of what records are and of how packets change them.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut say = |text: String| hash.update(text + "\n");
+        say(format!("{:?} {:?} {}", self.directions, self.record, self.sample_limit));
+        for slot in &self.slots {
+            say(format!("slot {:?} {:?} {}", slot.kind, slot.width, slot.offset));
+        }
+        for group in &self.groups {
+            say(format!("group {:?} {:?}", group.guard, group.clock));
+            for update in &group.updates {
+                say(format!("update {:?} {:?} {:?}", update.slot, update.op, update.sample));
+            }
+        }
+        hash.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ir::flow::build;
+    use crate::spec;
+
+    fn identity(flow: &str, features: &str) -> [u8; 32] {
+        let source = format!(
+            "spec s v1;\nattach xdp;\nflow conn on udp {{ {flow} }}\nfeatures of conn {{ {features} }}\n\
+             model {{ labels benign, attack; }}\nclassify conn at every packet;\non attack {{ report; }}\n"
+        );
+        build(&spec::compile("s.spec", &source).unwrap()).unwrap().identity()
+    }
+
+    #[test]
+    fn records_are_the_same_or_not() {
+        const FLOW: &str = "key five_tuple bidirectional; capacity 64 evict lru; idle 60 s; end never;";
+        let one = identity(FLOW, "longest = max(l4.payload_len) in 0..1500;");
+        // Another name, another idle time, another range.
+        assert_eq!(identity(FLOW, "most = max(l4.payload_len) in 0..900;"), one);
+        assert_eq!(
+            identity(
+                "key five_tuple bidirectional; capacity 64 evict lru; idle 9 s; end never;",
+                "longest = max(l4.payload_len) in 0..1500;"
+            ),
+            one
+        );
+        // Another aggregate, another field, other keys.
+        assert_ne!(identity(FLOW, "longest = min(l4.payload_len) in 0..1500;"), one);
+        assert_ne!(identity(FLOW, "longest = max(l4.len) in 0..1500;"), one);
+        assert_ne!(
+            identity(
+                "key five_tuple directional; capacity 64 evict lru; idle 60 s; end never;",
+                "longest = max(l4.payload_len) in 0..1500;"
+            ),
+            one
+        );
+    }
+}

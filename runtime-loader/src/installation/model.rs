@@ -1,0 +1,38 @@
+//! A retrained model straight to the installed object's parameters, as `nnbpfc --like` does it with files.
+
+use nnbpf_compiler::compile::{self, Named, Sources};
+use nnbpf_compiler::diag::Outcome;
+use nnbpf_compiler::onnx::Resolver;
+use nnbpf_compiler::params::file::ParamsFile;
+use nnbpf_compiler::quant::{Options, plan_of};
+
+use super::Installation;
+
+impl Installation {
+    /// Compiles a model for the specification and the plan of the installed object, within the default budget of
+    /// flips. `resolver` reads files that the model refers to.
+    ///
+    /// # Errors
+    /// An object with constant weights (`E0708`), a model that is refused or that does not fit the plan.
+    pub fn compile(
+        &self,
+        model: Named<'_>,
+        calibration: Option<Named<'_>>,
+        resolver: &dyn Resolver,
+    ) -> Outcome<ParamsFile> {
+        let metadata = self.metadata()?;
+        if let Some(refusal) = metadata.constant_weights(&self.pins.metadata().display().to_string()) {
+            return Err(vec![*refusal]);
+        }
+        let spec = metadata.spec.as_ref().map(|spec| (format!("{}.spec", spec.name), &spec.source));
+        let sources = Sources {
+            model,
+            spec: spec.as_ref().map(|(name, source)| Named { name, bytes: source.as_bytes() }),
+            calibration,
+            resolver,
+        };
+        let options = Options { like: Some(plan_of(&metadata.plan)), ..Options::default() };
+        let plan = compile::plan(&sources, &options)?;
+        Ok(ParamsFile::of(plan.network.get(), plan.model.hash))
+    }
+}
