@@ -95,8 +95,8 @@ impl Metadata {
                 &CONSTANT_WEIGHTS,
                 Origin::File { file: file.to_owned() },
                 "the object's parameters are constants in its code, which cannot be updated",
-                "compile the retrained model to a new object with `nnbpfc MODEL SPEC -o OBJ`, then `nnbpf unload` \
-                 and `nnbpf load` it; objects without `--weights const` take updates",
+                "compile the retrained model to a new object with `nnbpfc MODEL SPEC -o OBJ` and put it in place with \
+                 `nnbpf update OBJ`; objects without `--weights const` take parameters",
             ))),
         }
     }

@@ -181,13 +181,16 @@ impl PinDirectory {
         symlink("current/maps", self.path.join("maps"))
     }
 
+    /// The first step of a removal: whoever is killed in the middle leaves what the next command removes.
+    pub(crate) fn make_incomplete(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.current().path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes the directory with everything in it. Attachments were removed before.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        // From then on it is incomplete, whatever happens.
-        match std::fs::remove_file(self.current().path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
         std::fs::remove_dir_all(&self.path)
     }
 }

@@ -304,14 +304,15 @@ pub fn on(pins: &PinDirectory, interface: &str) -> bool {
     })
 }
 
-/// Detaches and removes the pins.
+/// Detaches and removes the pins. When that is not possible, nothing has changed.
 pub(super) fn remove(directory: &Path) -> Result<(), InstallationError> {
     let link = directory.join("link");
-    if let Ok(link) = sys::open_pin(&link) {
-        // Kernels before 5.9 cannot detach a link; removing its last pin does the same a little later.
-        let _unsupported = sys::detach(link.as_fd());
+    let open = sys::open_pin(&link);
+    unpin(&link)?;
+    if let Ok(open) = open {
+        // Kernels before 5.9 cannot detach a link; closing its last descriptor does the same a little later.
+        let _unsupported = sys::detach(open.as_fd());
     }
-    // Whoever removed the interface has removed the filter.
     if let Some(place) = Place::read(&directory.join("place"))
         && let Some(filter) = place.clsact()
     {
@@ -319,24 +320,26 @@ pub(super) fn remove(directory: &Path) -> Result<(), InstallationError> {
             return Err(InstallationError::OutOfReach { interface: place.shown() });
         }
         match attach_tc::detach_clsact(&filter) {
+            // Whoever removed the interface has removed the filter.
             Err(source) if !is_gone(&source) => {
                 return Err(InstallationError::Switch { interface: place.shown(), source });
             }
             Ok(()) | Err(_) => {}
         }
     }
-    // The link goes first: a directory without it is one that nobody misses.
-    for path in [link, directory.join("place")] {
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(InstallationError::Pin { path, source });
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
+    unpin(&directory.join("place"))?;
     match std::fs::remove_dir(directory) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(InstallationError::Pin { path: directory.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn unpin(path: &Path) -> Result<(), InstallationError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(InstallationError::Pin { path: path.to_owned(), source })
         }
         Ok(()) | Err(_) => Ok(()),
     }

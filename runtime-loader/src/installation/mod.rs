@@ -180,10 +180,13 @@ impl Installation {
     /// # Errors
     /// A pin cannot be removed.
     pub fn remove(self) -> Result<(), InstallationError> {
+        if let Some(interface) = self.out_of_reach() {
+            return Err(InstallationError::OutOfReach { interface });
+        }
+        let failed = |source| InstallationError::Pin { path: self.pins.path().to_owned(), source };
+        self.pins.make_incomplete().map_err(failed)?;
         self.detach_all()?;
-        self.pins
-            .remove()
-            .map_err(|source| InstallationError::Pin { path: self.pins.path().to_owned(), source })?;
+        self.pins.remove().map_err(failed)?;
         lock::remove_empty_root(&self.pins);
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Two network namespaces with a veth pair between them, removed at the end, also of a failed test.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `inside` holds the interface that programs are attached to, `outside` sends.
 pub(crate) struct Lab {
@@ -71,7 +72,16 @@ impl Lab {
     fn between(sending: &str, from: &str, receiving: &str, to: &str) -> Wire {
         let address = |host: &str| SocketAddr::new(host.parse::<IpAddr>().unwrap(), PORT);
         let bind = |at: SocketAddr| {
-            let socket = UdpSocket::bind(at).unwrap();
+            // A process that another test is just starting holds every socket for a moment, closed ones too.
+            let begin = Instant::now();
+            let socket = loop {
+                match UdpSocket::bind(at) {
+                    Err(error) if error.kind() == ErrorKind::AddrInUse && begin.elapsed() < PATIENCE => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    socket => break socket.unwrap(),
+                }
+            };
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         };
