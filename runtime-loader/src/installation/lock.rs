@@ -2,9 +2,9 @@
 //!
 //! A lock is an `flock` on a directory and ends with the process that holds it, however it ends.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::InstallationError;
@@ -20,7 +20,7 @@ pub(super) fn parent(pins: &PinDirectory) -> Result<File, InstallationError> {
     let parent = pins.path().parent().unwrap_or(Path::new("/"));
     let failed = |source| InstallationError::Pin { path: pins.path().to_owned(), source };
     loop {
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
         if let Some(file) = existing(parent).map_err(failed)? {
             return Ok(file);
         }

@@ -78,6 +78,11 @@ fn two_objects_side_by_side() {
         "{error}"
     );
     assert!(!PinDirectory::named(&names[1]).path().exists());
+    // One interface of two is none: the first one is free again.
+    let both = ["load", &object, "--iface", SECOND, "--iface", INTERFACE, "--name", &names[1]];
+    assert!(refusal(&setup.lab.nnbpf(&both)).contains("E0810"));
+    assert!(!PinDirectory::named(&names[1]).path().exists());
+    assert!(!ip(&["-n", &setup.lab.inside, "link", "show", "dev", SECOND]).contains("xdp"));
 
     nnbpf(&["load", &object, "--iface", SECOND, "--name", &names[1], "--enforce"]);
     // An interface names what is attached to it.
