@@ -72,7 +72,8 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
 /// Back half: a plan to the module that is shipped, or replayed.
 pub fn module(plan: &Plan, target: &Target) -> Outcome<Module> {
     let mut module = lower::shipped(plan, target)?;
-    module.metadata = metadata::encode(&Metadata::of(plan, target));
+    let verifier = lower::walk::processed(&module).into_iter().collect();
+    module.metadata = metadata::encode(&Metadata { verifier, ..Metadata::of(plan, target) });
     Ok(module)
 }
 

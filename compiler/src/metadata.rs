@@ -3,6 +3,8 @@
 //! The payload is JSON; the frame around it (magic, version, length, checksum) is [`crate::elf::metadata`]'s.
 //! `docs/object-format.md` describes both for other readers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -49,6 +51,9 @@ pub struct Metadata {
     /// The proved interval of every accumulator and value, for the compiled-in parameters.
     pub certificate: Certificate,
     pub quantisation: QuantReport,
+    /// Instructions that the verifier is predicted to process for each program.
+    #[serde(default)]
+    pub verifier: BTreeMap<String, u64>,
 }
 
 /// The specification that the packet path was compiled from.
@@ -150,6 +155,7 @@ impl Metadata {
             plan: without_parameters(network),
             certificate: plan.network.certificate().clone(),
             quantisation: plan.report.clone(),
+            verifier: BTreeMap::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod builder;
 pub mod regalloc;
 pub mod scratch;
 pub mod cost;
+pub mod walk;
 pub mod network;
 pub mod packet;
 pub mod shipped;

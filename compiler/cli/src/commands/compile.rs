@@ -9,6 +9,7 @@ use nnbpf_compiler::elf::read;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::metadata;
 use serde_json::json;
 
 use crate::args::{ClockArg, CompileArgs, Weights};
@@ -47,12 +48,14 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
 
 /// The report: what was decided and measured.
 fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> {
-    let inventory = read::read(object, &files::name(output))?;
+    let name = files::name(output);
+    let inventory = read::read(object, &name)?;
     let report = json!({
         "quantisation": plan.report,
         "certificate": plan.network.certificate(),
         "programs": super::functions(&inventory.programs),
         "functions": super::functions(&inventory.functions),
+        "verifier": metadata::decode(object, &name)?.verifier,
         "object_bytes": object.len(),
     });
     Ok(format!("{report:#}\n"))

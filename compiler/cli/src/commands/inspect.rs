@@ -87,6 +87,10 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
         let _ =
             writeln!(out, "  {:24} {:8} {} instructions", function.name, function.section, function.slots);
     }
+    let _ = writeln!(out, "\nverifier");
+    for (program, count) in &metadata.verifier {
+        let _ = writeln!(out, "  {program:24} about {count} instructions processed");
+    }
     let _ = writeln!(out, "\nmaps");
     for map in &inventory.maps {
         let _ = writeln!(

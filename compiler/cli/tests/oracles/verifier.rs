@@ -7,8 +7,9 @@ use nnbpf_compiler::bpf::module::{Function, Module};
 use nnbpf_compiler::compile;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::lower::evaluation::{self, BENCH};
-use nnbpf_compiler::lower::network::{Split, lower};
+use nnbpf_compiler::lower::network::{Split, Weights, lower};
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::lower::walk;
 use nnbpf_runtime_loader::{Kernel, Loaded};
 
 use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
@@ -107,4 +108,53 @@ fn whole_programs_are_walked_hardly_more_than_once() {
             whole(case, split);
         }
     }
+}
+
+/// How far a prediction may be from what the verifier counts.
+const TOLERANCE: f64 = 0.1;
+
+/// Compares the predictions for every program of a module with the kernel's counts; gives the largest error.
+fn near(module: &Module, place: &str) -> f64 {
+    let loaded = Kernel::load(&elf::write(module).unwrap()).unwrap();
+    let mut worst = 0.0_f64;
+    for (program, predicted) in walk::processed(module) {
+        let Some(walked) = walked(&loaded, &program) else { continue };
+        let error = predicted as f64 / walked as f64 - 1.0;
+        println!("{place} {program}: {predicted} predicted, {walked} walked ({:+.1} %)", error * 100.0);
+        assert!(error.abs() <= TOLERANCE, "{place} {program}: {predicted} predicted, {walked} walked");
+        worst = worst.max(error.abs());
+    }
+    worst
+}
+
+#[test]
+fn predictions_are_near_what_the_verifier_walks() {
+    if skip("predictions_are_near_what_the_verifier_walks") {
+        return;
+    }
+    let mut worst = 0.0_f64;
+    for case in cases() {
+        let mut modules = Vec::new();
+        for (split, weights) in
+            [(Split::Auto, Weights::Map), (Split::Layer, Weights::Map), (Split::Auto, Weights::Const)]
+        {
+            let mut target = target(split, Clock::Kernel);
+            target.network.weights = weights;
+            let place = format!("{} {split:?} {weights:?}", case.name);
+            let model = evaluation::module(&case.plan.network, target.network, 1).unwrap();
+            modules.push((format!("{place} model"), model));
+            for (clock, fragments) in [(Clock::Kernel, false), (Clock::Kernel, true), (Clock::Replay, false)]
+            {
+                if case.plan.spec.is_some() {
+                    (target.clock, target.fragments) = (clock, fragments);
+                    let module = compile::module(&case.plan, &target).unwrap();
+                    modules.push((format!("{place} {clock:?} fragments {fragments}"), module));
+                }
+            }
+        }
+        for (place, module) in modules {
+            worst = worst.max(near(&module, &place));
+        }
+    }
+    println!("the largest error of a prediction is {:.1} %", worst * 100.0);
 }
