@@ -129,6 +129,8 @@ pub enum Function {
     Std,
     /// Population standard deviation; 8 fraction bits, rounded down.
     StdPop,
+    /// Time from the flow's first packet to its last one; no filter.
+    Duration,
 }
 
 /// What is aggregated.

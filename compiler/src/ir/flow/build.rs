@@ -140,6 +140,12 @@ impl Builder {
                 sum: self.slot(&part("sum"), UpdateOp::Add, sample),
                 count: self.count(&part("count"), sample),
             },
+            Function::Duration => Expr::Duration {
+                unit: match aggregate.operand {
+                    Some(Operand::Gap(unit)) => unit,
+                    Some(Operand::Field(_)) | None => TimeUnit::Nanos,
+                },
+            },
             Function::Std | Function::StdPop => Expr::Std {
                 sum: self.slot(&part("sum"), UpdateOp::Add, sample),
                 squares: self.slot(&part("squares"), UpdateOp::AddSquare, sample),

@@ -4,21 +4,22 @@
 //! computes; 128 bits suffice at every step, by the sample limits in [`super`].
 
 use super::formula::Formula;
-use super::{Expr, FlowProgram, Slot, SlotKind, record};
+use super::{Expr, FlowProgram, Slot, SlotId, SlotKind, ranges, record};
+use crate::spec::typed::TimeUnit;
 
 /// The content of one slot: a 32- or 64-bit slot in the low bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content(pub u128);
 
-/// The raw value of a feature over the slots of one record.
+/// The raw value of a feature over the slots of one record, whose first packet came at `first_ns`.
 #[must_use]
-pub fn value(program: &FlowProgram, slots: &[Content], formula: &Formula<Expr>) -> i64 {
-    formula.value(&|leaf| expr(program, slots, *leaf))
+pub fn value(program: &FlowProgram, slots: &[Content], first_ns: u64, formula: &Formula<Expr>) -> i64 {
+    formula.value(&|leaf| expr(program, slots, first_ns, *leaf))
 }
 
 /// The raw value of one leaf.
-fn expr(program: &FlowProgram, slots: &[Content], expr: Expr) -> i64 {
-    let load = |id: super::SlotId| {
+fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> i64 {
+    let load = |id: SlotId| {
         let content = slots.get(id.0 as usize).copied().unwrap_or(Content(0));
         load(program.slot(id), content, program.sample_limit)
     };
@@ -27,11 +28,21 @@ fn expr(program: &FlowProgram, slots: &[Content], expr: Expr) -> i64 {
     let raw = match expr {
         Expr::Load(slot) => narrow(load(slot)),
         Expr::Mean { sum, count } => mean(narrow(load(sum)), narrow(load(count))),
+        Expr::Duration { unit } => duration(first_ns, narrow(load(SlotId::LAST_TIME)), unit),
         Expr::Std { sum, squares, count, population } => {
             std(narrow(load(count)), narrow(load(sum)), load(squares), population)
         }
     };
     raw.cast_signed()
+}
+
+/// `min((last - first) / unit, limit)`, 0 when time went backwards.
+#[must_use]
+pub fn duration(first_ns: u64, last_ns: u64, unit: TimeUnit) -> u64 {
+    let passed = last_ns.wrapping_sub(first_ns);
+    // Times are below 2^63, so the top bit tells.
+    let passed = if passed >> 63 == 1 { 0 } else { passed };
+    (passed / ranges::unit_nanos(unit)).min(ranges::DURATION_LIMIT.cast_unsigned())
 }
 
 /// A slot's value: packets at most the sample limit, 0 for an empty minimum or first.

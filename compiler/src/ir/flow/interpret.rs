@@ -356,7 +356,11 @@ fn verdict(program: &FlowProgram, trigger: Trigger, key: Key, record: &Record) -
         first_ns: record.first_ns,
         last_ns: record.last_ns(),
         packets: record.packets(),
-        features: program.features.iter().map(|f| eval::value(program, &record.slots, &f.value)).collect(),
+        features: program
+            .features
+            .iter()
+            .map(|f| eval::value(program, &record.slots, record.first_ns, &f.value))
+            .collect(),
         judgement: Judgement::default(),
         acts: Acts::default(),
     }

@@ -239,6 +239,8 @@ pub enum Expr {
     Load(SlotId),
     /// `floor(256 * sum / count)`, 0 without samples.
     Mean { sum: SlotId, count: SlotId },
+    /// `min((last - first) / unit, limit)` of the header's times, 0 when time went backwards.
+    Duration { unit: TimeUnit },
     /// `floor(256 * sqrt((n*squares - sum²) / (n*(n-1))))`, 0 for fewer than two samples;
     /// with `population`, the divisor is `n²`, 0 without samples.
     Std { sum: SlotId, squares: SlotId, count: SlotId, population: bool },

@@ -9,6 +9,9 @@ use crate::spec::typed::{Aggregate, Field, Function, Operand, TimeUnit};
 /// Fraction bits of means and standard deviations.
 pub const MEAN_BITS: FractionBits = FractionBits(8);
 
+/// Greatest duration of a flow in any unit, 104 days in nanoseconds; longer ones count as this.
+pub const DURATION_LIMIT: i64 = (1 << 53) - 1;
+
 /// Greatest value of a field.
 #[must_use]
 pub const fn field_limit(field: Field) -> u64 {
@@ -64,7 +67,8 @@ pub const fn fraction_bits(function: Function) -> FractionBits {
         | Function::Min
         | Function::Max
         | Function::First
-        | Function::Last => FractionBits(0),
+        | Function::Last
+        | Function::Duration => FractionBits(0),
         Function::Mean | Function::Std | Function::StdPop => MEAN_BITS,
     }
 }
@@ -87,6 +91,7 @@ pub fn of(aggregate: &Aggregate) -> Interval {
         Function::Std => (sample << MEAN_BITS.0) / 4 * 3,
         // Half of the samples at each end of the range.
         Function::StdPop => (sample << MEAN_BITS.0) / 2,
+        Function::Duration => DURATION_LIMIT,
     };
     Interval { low: 0, high }
 }

@@ -2,15 +2,18 @@
 
 use super::path::Path;
 use super::root;
+use super::table::{FIRST, LAST};
 use crate::bpf::{AluOp, Cond, Operand, Size};
-use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width};
+use crate::ir::Interval;
+use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width, ranges};
 use crate::lower::code::VReg;
+use crate::spec::typed::TimeUnit;
 
 /// Whether some feature is a standard deviation.
 pub(super) fn needs_root(program: &FlowProgram) -> bool {
     leaves(program).any(|leaf| match leaf {
         Expr::Std { .. } => true,
-        Expr::Load(_) | Expr::Mean { .. } => false,
+        Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } => false,
     })
 }
 
@@ -35,6 +38,7 @@ impl Path<'_> {
         match leaf {
             Expr::Load(slot) => self.slot_value(record, slot),
             Expr::Mean { sum, count } => self.mean(record, sum, count),
+            Expr::Duration { unit } => self.duration(record, unit),
             Expr::Std { sum, squares, count, population } => {
                 self.deviation(record, sum, squares, count, population)
             }
@@ -83,6 +87,22 @@ impl Path<'_> {
         let keep = self.b.compute(AluOp::Rsh, value, top);
         self.b.sub(keep, 1);
         self.b.and(value, keep);
+    }
+
+    /// From the first packet's time to the last one's, 0 when time went backwards.
+    fn duration(&mut self, record: VReg, unit: TimeUnit) -> VReg {
+        let passed = self.b.load(Size::DW, record, LAST);
+        let first = self.b.load(Size::DW, record, FIRST);
+        self.b.sub(passed, first);
+        let forwards = self.b.compute(AluOp::Arsh, passed, 63);
+        self.b.xor(forwards, -1);
+        self.b.and(passed, forwards);
+        // Units have at most 30 bits.
+        let nanos = i32::try_from(ranges::unit_nanos(unit)).unwrap_or(i32::MAX);
+        if nanos > 1 {
+            self.b.div(passed, nanos);
+        }
+        self.clip(passed, Interval { low: 0, high: ranges::DURATION_LIMIT })
     }
 
     /// `floor(256 * sum / n)`. Without samples both divisions give 0, and so does the sum of no samples.

@@ -94,7 +94,7 @@ impl Path<'_> {
     }
 
     /// Differences from the ends fit 64 bits: values have 62, the ends are no larger.
-    fn clip(&mut self, value: VReg, interval: Interval) -> VReg {
+    pub(super) fn clip(&mut self, value: VReg, interval: Interval) -> VReg {
         for (end, above) in [(interval.low, false), (interval.high, true)] {
             let end = self.b.constant(end);
             // All ones where the value is on the wrong side of the end.

@@ -35,7 +35,7 @@ struct Wide {
 pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     let wide = super::features::leaves(program).any(|leaf| match leaf {
         Expr::Std { squares, .. } => program.slot(squares).width == Width::W128,
-        Expr::Load(_) | Expr::Mean { .. } => false,
+        Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } => false,
     });
     let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Scalar; 5]);
     let n = b.parameter(0);

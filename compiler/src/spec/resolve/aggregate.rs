@@ -30,18 +30,17 @@ pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
 ];
 
 /// Functions that the language will have, with what can be written today.
-const PLANNED_FUNCTIONS: [(&str, &str); 6] = [
+const PLANNED_FUNCTIONS: [(&str, &str); 5] = [
     ("var", "use `std`"),
     ("ewma", "use `mean`"),
     ("distinct", "count the packets that matter with `count() where …`"),
-    ("duration", "use `sum(gap)`"),
-    ("rate", "divide `count()` by `sum(gap) as ms`"),
+    ("rate", "divide by `duration()`"),
     ("clip", "write `clip LOW..HIGH` behind the whole expression"),
 ];
 
 /// Functions of values and functions that stand for several aggregates: see [`derived`] and
 /// [`formula`](super::formula).
-const OTHER_FUNCTIONS: [&str; 6] = ["abs", "all", "any", "log2", "range", "share"];
+const OTHER_FUNCTIONS: [&str; 7] = ["abs", "all", "any", "duration", "log2", "range", "share"];
 
 /// The aggregate that an expression stands for; `None` when something was reported.
 pub(super) fn aggregate(
@@ -52,7 +51,8 @@ pub(super) fn aggregate(
     resolve(expr, &[], &expr.span, flow, reporter)
 }
 
-/// `range(FIELD)`, `any(CONDITION)`, `all(CONDITION)`, `share(CONDITION)`: what stands for two aggregates.
+/// `range(FIELD)`, `any(CONDITION)`, `all(CONDITION)`, `share(CONDITION)`, which stand for two aggregates, and
+/// `duration()`, which is over no packets in particular.
 /// `None` when the expression is none of them; `Some(None)` after a report.
 ///
 /// Over no packet each of them is 0.
@@ -70,6 +70,7 @@ pub(super) fn derived(
     };
     match call.function.text.as_str() {
         "range" => Some(extremes(call, qualifiers, &span(), flow, reporter)),
+        "duration" => Some(lifetime(call, qualifiers, &span(), flow, reporter)),
         "any" | "all" | "share" => Some(counts(call, qualifiers, &span(), flow, reporter)),
         _ => None,
     }
@@ -104,6 +105,45 @@ fn extremes(
     // The smallest is never above the largest.
     let range = Interval { low: 0, ..formula.range };
     Some(Value { formula: Formula { range, ..formula }, unit: high.unit })
+}
+
+/// `duration()`, in the unit behind `as`.
+fn lifetime(
+    call: &Call,
+    qualifiers: &[Qualifier],
+    whole: &Span,
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    if let (Some(first), Some(last)) = (call.arguments.first(), call.arguments.last()) {
+        reporter.error(
+            &codes::ARGUMENTS,
+            first.span.start..last.span.end,
+            "`duration` takes no argument: it is the time from the flow's first packet to its last one",
+            "write `duration()`, or `duration() as ms`",
+        );
+        return None;
+    }
+    // The checks of qualifiers are those of a gap.
+    let gap = Path {
+        parts: vec![Name { text: "gap".to_owned(), span: call.function.span.clone() }],
+        span: call.function.span.clone(),
+    };
+    let like = Call {
+        function: Name { text: "max".to_owned(), span: call.function.span.clone() },
+        arguments: vec![Expr { kind: ExprKind::Path(gap), span: call.function.span.clone() }],
+    };
+    let aggregate = called(&like, qualifiers, whole, flow, reporter)?;
+    if aggregate.filter != Filter::default() {
+        reporter.error(
+            &codes::CONDITION,
+            whole.clone(),
+            "the duration of a flow is over all of its packets",
+            "remove `where`; the time between packets that pass a filter is `sum(gap) where …`",
+        );
+        return None;
+    }
+    Some(Value::leaf(Aggregate { function: Function::Duration, ..aggregate }, flow))
 }
 
 /// Of the packets that `where` admits, whether some or all fulfil the condition, or which share does.

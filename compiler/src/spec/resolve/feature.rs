@@ -190,7 +190,7 @@ pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval
         Function::Min | Function::Max | Function::First | Function::Last => sample,
         // No deviation is larger than the largest sample either.
         Function::Mean | Function::Std | Function::StdPop => sample.saturating_mul(1 << ranges::MEAN_BITS.0),
-        Function::Count | Function::Sum => i64::MAX,
+        Function::Count | Function::Sum | Function::Duration => i64::MAX,
     };
     Interval { low: by_type.low, high: by_type.high.min(high) }
 }

@@ -64,3 +64,12 @@ fn too_few_samples_give_zero() {
     assert_eq!(std(1, 9, 81, true), 0);
     assert_eq!(std(2, 9, 81, false), 1629);
 }
+
+#[test]
+fn durations_are_cut_and_never_negative() {
+    assert_eq!(duration(5, 1_000_000_005, TimeUnit::Millis), 1000);
+    assert_eq!(duration(0, 1_999_999, TimeUnit::Millis), 1);
+    assert_eq!(duration(7, 6, TimeUnit::Nanos), 0);
+    assert_eq!(duration(0, 1 << 60, TimeUnit::Nanos), ranges::DURATION_LIMIT.cast_unsigned());
+    assert_eq!(duration(0, 1 << 60, TimeUnit::Seconds), (1 << 60) / 1_000_000_000);
+}
