@@ -2,7 +2,7 @@
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
 //! file per operation: `quantise`, `dense` (with `product` and `post`), `decide`. The packet path calls
-//! `nn_infer`, as [`call`] says, and is written elsewhere; `shadow` runs it for a second model.
+//! `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
 mod emit;
