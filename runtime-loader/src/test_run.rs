@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 
+use crate::attach_tc::Hook;
 use crate::sys;
 
 /// Smallest packet that a test run of XDP or tc takes: an Ethernet header (`net/bpf/test_run.c`).
@@ -17,7 +18,8 @@ const OUTPUT_BYTES: usize = 4096;
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunInput<'data> {
-    /// The packet, at least [`MIN_PACKET_BYTES`]; XDP without fragments takes up to 3,520 bytes.
+    /// The packet, at least [`MIN_PACKET_BYTES`]; with pages of 4,096 bytes XDP without fragments takes up to
+    /// 3,520 bytes and tc up to 3,712. What tc takes at least says [`is_stub`].
     pub data: &'data [u8],
     /// How often; the duration is the mean. Zero runs once.
     pub repeat: u32,
@@ -61,7 +63,8 @@ impl RunError {
                 (&codes::TEST_RUN, program, "give a frame with its Ethernet header")
             }
             Self::TooLarge { program, .. } => {
-                (&codes::TEST_RUN, program, "compile for `xdp.frags`, or cut the frame to 3520 bytes")
+                (&codes::TEST_RUN, program, "cut the frame: a test run takes up to 3520 bytes at XDP and 3712 at tc; `nnbpfc replay --engine vm` takes \
+                 any")
             }
             Self::Kernel { program, .. } => (
                 &codes::TEST_RUN,
@@ -71,6 +74,19 @@ impl RunError {
         };
         Diagnostic::new(code, Origin::Kernel { object: program.clone() }, self.to_string(), help)
     }
+}
+
+/// Whether a frame is too short for a test run: of XDP without an Ethernet header, of tc also without the
+/// fixed part of the IP header that the Ethernet header announces (`bpf_prog_test_run_skb`, from 6.18 on).
+#[must_use]
+pub fn is_stub(hook: Hook, frame: &[u8]) -> bool {
+    let announced = match (hook, frame.get(12..MIN_PACKET_BYTES)) {
+        (Hook::Xdp, _) => 0,
+        (Hook::TcIngress | Hook::TcEgress, Some([0x08, 0x00])) => 20,
+        (Hook::TcIngress | Hook::TcEgress, Some([0x86, 0xdd])) => 40,
+        (Hook::TcIngress | Hook::TcEgress, Some(_) | None) => 0,
+    };
+    frame.len() < MIN_PACKET_BYTES + announced
 }
 
 /// Runs a program that is loaded.

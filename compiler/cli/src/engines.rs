@@ -8,18 +8,16 @@ use nnbpf_compiler::ir::flow::lists::HostLists;
 use nnbpf_compiler::ir::flow::{FlowProgram, Trigger};
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::lower::packet::ENTRY;
+use nnbpf_compiler::lower::packet::hook::answers;
 use nnbpf_compiler::lower::packet::maps::{CLOCK, CONFIG, MODE_ENFORCE};
 use nnbpf_compiler::lower::packet::shared::acts;
 use nnbpf_compiler::lower::{internal, scratch};
+use nnbpf_compiler::spec::typed::Hook;
 use nnbpf_compiler::vm::Vm;
-use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu};
+use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, test_run};
 
 use crate::Refusal;
 
-/// `XDP_DROP` in `include/uapi/linux/bpf.h`.
-const XDP_DROP: u64 = 1;
-/// Shortest frame that a test run takes: an Ethernet header.
-const SHORTEST_FRAME: usize = 14;
 /// The processor that the kernel's test runs stay on.
 const CPU: usize = 0;
 
@@ -116,10 +114,11 @@ struct Places {
     retired: usize,
     retired_outputs: usize,
     count: usize,
+    hook: Hook,
 }
 
 impl Places {
-    fn of(module: &Module) -> Option<Self> {
+    fn of(module: &Module, hook: Hook) -> Option<Self> {
         let map = module.maps.iter().find(|map| map.name == scratch::MAP)?;
         let Some(Type::Struct(value)) = &map.value else { return None };
         let member = |name: &str| value.members.iter().find(|member| member.name == name);
@@ -134,10 +133,12 @@ impl Places {
             retired: member("retired_verdict")?.offset as usize,
             retired_outputs: member("retired_model")?.offset as usize + 8,
             count: count as usize,
+            hook,
         })
     }
 
-    fn result(&self, ret: u64, scratch: &[u8]) -> PacketResult {
+    fn result(&self, ret: u32, scratch: &[u8]) -> PacketResult {
+        let dropped = ret.cast_signed() == answers(self.hook).drop;
         let verdict = |at: usize, outputs: usize| {
             let trigger = match word(scratch, at) {
                 1 => Trigger::End,
@@ -149,7 +150,7 @@ impl Places {
             Some(Judged { trigger, outputs, acts: word(scratch, at + 4).cast_signed() })
         };
         PacketResult {
-            fate: if ret == XDP_DROP { Fate::Drop } else { Fate::Pass },
+            fate: if dropped { Fate::Drop } else { Fate::Pass },
             retired: verdict(self.retired, self.retired_outputs),
             own: verdict(self.own, self.outputs),
         }
@@ -184,8 +185,8 @@ pub struct Virtual {
 }
 
 impl Virtual {
-    pub fn new(module: &Module, mode: Mode) -> Result<Self, Refusal> {
-        let places = Places::of(module).ok_or_else(|| broken("the module has no verdicts"))?;
+    pub fn new(module: &Module, hook: Hook, mode: Mode) -> Result<Self, Refusal> {
+        let places = Places::of(module, hook).ok_or_else(|| broken("the module has no verdicts"))?;
         let mut vm = Vm::new(module).map_err(|error| Refusal::from(internal(&error)))?;
         if let Some(config) = vm.data_mut(CONFIG) {
             config.copy_from_slice(&mode_bytes(mode));
@@ -206,7 +207,8 @@ impl Engine for Virtual {
         let run = self.vm.run(ENTRY, &mut frame, ts_ns).map_err(|error| Refusal::from(internal(&error)))?;
         let mut map = self.vm.map(scratch::MAP);
         let value = map.as_mut().and_then(|map| map.at(0)).unwrap_or_default();
-        Ok(self.places.result(run.ret, value))
+        // As the kernel, which reports the low half.
+        Ok(self.places.result(run.ret as u32, value))
     }
 }
 
@@ -219,8 +221,8 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new(module: &Module, mode: Mode) -> Result<Self, Refusal> {
-        let places = Places::of(module).ok_or_else(|| broken("the module has no verdicts"))?;
+    pub fn new(module: &Module, hook: Hook, mode: Mode) -> Result<Self, Refusal> {
+        let places = Places::of(module, hook).ok_or_else(|| broken("the module has no verdicts"))?;
         let object = compile::object(module)?;
         let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the replayed object"))?;
         let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
@@ -235,8 +237,8 @@ impl Running {
 impl Engine for Running {
     fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
         let nothing = PacketResult { fate: Fate::Pass, retired: None, own: None };
-        if data.len() < SHORTEST_FRAME {
-            // No interface delivers such a frame and no test run takes it; the parser refuses it anyway.
+        if test_run::is_stub(self.places.hook, data) {
+            // Hardly an interface delivers such a frame and no test run takes it; the parser refuses it anyway.
             return Ok(nothing);
         }
         let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
@@ -247,6 +249,6 @@ impl Engine for Running {
         let input = RunInput { data, repeat: 1, output: false };
         let run = self.loaded.run(ENTRY, input).map_err(|error| Refusal::from(error.diagnostic()))?;
         let values = map.lookup_per_cpu(&zero).map_err(refused)?.unwrap_or_default();
-        Ok(self.places.result(u64::from(run.ret), values.get(CPU).map_or(&[], Vec::as_slice)))
+        Ok(self.places.result(run.ret, values.get(CPU).map_or(&[], Vec::as_slice)))
     }
 }

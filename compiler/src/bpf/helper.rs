@@ -18,6 +18,7 @@ static HELPERS: &[Entry] = &[
     entry(Helper::KtimeGetNs, 5, "bpf_ktime_get_ns"),
     entry(Helper::GetSmpProcessorId, 8, "bpf_get_smp_processor_id"),
     entry(Helper::TailCall, 12, "bpf_tail_call"),
+    entry(Helper::SkbPullData, 39, "bpf_skb_pull_data"),
     entry(Helper::RingbufOutput, 130, "bpf_ringbuf_output"),
     entry(Helper::XdpGetBuffLen, 188, "bpf_xdp_get_buff_len"),
 ];

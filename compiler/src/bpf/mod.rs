@@ -223,4 +223,5 @@ pub enum Helper {
     GetSmpProcessorId,
     RingbufOutput,
     XdpGetBuffLen,
+    SkbPullData,
 }

@@ -69,6 +69,7 @@ fn helpers_have_numbers_and_names() {
         Helper::KtimeGetNs,
         Helper::GetSmpProcessorId,
         Helper::TailCall,
+        Helper::SkbPullData,
         Helper::RingbufOutput,
         Helper::XdpGetBuffLen,
     ];

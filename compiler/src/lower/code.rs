@@ -253,7 +253,7 @@ pub(crate) const fn helper_arguments(helper: Helper) -> usize {
     match helper {
         Helper::KtimeGetNs | Helper::GetSmpProcessorId => 0,
         Helper::XdpGetBuffLen => 1,
-        Helper::MapLookup | Helper::MapDelete => 2,
+        Helper::MapLookup | Helper::MapDelete | Helper::SkbPullData => 2,
         Helper::TailCall => 3,
         Helper::MapUpdate | Helper::RingbufOutput => 4,
     }

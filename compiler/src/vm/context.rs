@@ -12,12 +12,42 @@ pub(super) enum Context {
     SkBuff,
 }
 
+/// How a packet lies in its socket buffer. By default all of it is linear and no tag lies beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skb {
+    /// Bytes of the packet that `data` and `data_end` span; more than there are stands for all.
+    pub linear: u32,
+    /// The VLAN tag that the kernel keeps beside the packet.
+    pub tag: Option<Tag>,
+}
+
+/// A VLAN tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// The ether type that says it is a tag: 0x8100 or 0x88a8.
+    pub protocol: u16,
+    /// Priority and number of the network.
+    pub control: u16,
+}
+
+impl Default for Skb {
+    fn default() -> Self {
+        Self { linear: u32::MAX, tag: None }
+    }
+}
+
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Data,
     DataEnd,
     Length,
+    /// The type of what the Ethernet header carries, in network order.
+    Protocol,
+    TagPresent,
+    TagControl,
+    /// In network order.
+    TagProtocol,
     /// The interface, 1 as in the kernel's test runs.
     Interface,
     Zero,
@@ -34,15 +64,27 @@ impl Context {
     }
 
     /// A load of `bytes` at `offset`; only whole 32-bit fields exist.
-    pub(super) fn load(self, memory: &Memory, offset: u64, bytes: u64) -> Result<u64, Fault> {
+    pub(super) fn load(self, memory: &Memory, skb: &Skb, offset: u64, bytes: u64) -> Result<u64, Fault> {
         let field = if bytes == 4 { self.field(offset) } else { None };
         Ok(match field.ok_or(Fault::BadContextLoad { offset, bytes })? {
             Field::Data => memory.address(PACKET, 0, 0),
-            Field::DataEnd => memory.address(PACKET, 0, memory.packet_len()),
+            Field::DataEnd => memory.address(PACKET, 0, self.end(memory, skb)),
             Field::Length => u64::from(memory.packet_len()),
+            Field::Protocol => u64::from(protocol(memory).to_be()),
+            Field::TagPresent => u64::from(skb.tag.is_some()),
+            Field::TagControl => skb.tag.map_or(0, |tag| u64::from(tag.control)),
+            Field::TagProtocol => skb.tag.map_or(0, |tag| u64::from(tag.protocol.to_be())),
             Field::Interface => 1,
             Field::Zero => 0,
         })
+    }
+
+    /// Bytes that the program reaches.
+    fn end(self, memory: &Memory, skb: &Skb) -> u32 {
+        match self {
+            Self::Xdp => memory.packet_len(),
+            Self::SkBuff => memory.packet_len().min(skb.linear),
+        }
     }
 
     /// Offsets from `struct xdp_md` and `struct __sk_buff` in `include/uapi/linux/bpf.h`.
@@ -55,7 +97,21 @@ impl Context {
             // The receive queue; mark, priority, hash and the control block.
             (Self::Xdp, 16) | (Self::SkBuff, 8 | 32 | 48 | 52 | 56 | 60 | 64 | 68) => Some(Field::Zero),
             (Self::SkBuff, 0) => Some(Field::Length),
+            (Self::SkBuff, 16) => Some(Field::Protocol),
+            (Self::SkBuff, 20) => Some(Field::TagPresent),
+            (Self::SkBuff, 24) => Some(Field::TagControl),
+            (Self::SkBuff, 28) => Some(Field::TagProtocol),
             _ => None,
         }
     }
+}
+
+/// As `eth_type_trans` of the kernel says: the type in the header, or, where a length stands in its place, that
+/// of 802.2 frames.
+fn protocol(memory: &Memory) -> u16 {
+    const LENGTHS_BELOW: u16 = 0x0600;
+    const ETH_P_802_2: u16 = 4;
+    let bytes = memory.load::<2>(memory.address(PACKET, 0, 12)).unwrap_or_default();
+    let ether_type = u16::from_be_bytes(bytes);
+    if ether_type < LENGTHS_BELOW { ETH_P_802_2 } else { ether_type }
 }

@@ -1,5 +1,6 @@
 //! What helper calls do: argument registers in, `r0` out, or control elsewhere.
 
+use super::context::Context;
 use super::error::Fault;
 use super::machine::{After, Machine};
 use super::memory::{CONTEXT, is_in, map_of_handle, place};
@@ -26,6 +27,10 @@ pub(super) fn call(machine: &mut Machine<'_>, helper: Helper) -> Result<After, F
             context(r1).ok_or(refused)?;
             u64::from(machine.maps.memory.packet_len())
         }
+        Helper::SkbPullData => {
+            context(r1).ok_or(refused)?;
+            signed(pull(machine, r2))?
+        }
         Helper::TailCall => {
             context(r1).ok_or(refused)?;
             return tail_call(machine, map_in(r2)?, r3, r1).ok_or(refused);
@@ -50,6 +55,22 @@ fn tail_call(machine: &mut Machine<'_>, map: usize, index: u64, context: u64) ->
         // The verifier gives `r0` no value here.
         Some(_) | None => Some(After::Return(super::memory::POISON)),
     }
+}
+
+/// `bpf_skb_pull_data`: makes so many bytes linear, or all that are linear already with 0. `None` in a program
+/// whose packets are no socket buffers.
+fn pull(machine: &mut Machine<'_>, bytes: u64) -> Option<i64> {
+    match machine.context {
+        Context::Xdp => return None,
+        Context::SkBuff => {}
+    }
+    // The kernel takes the low 32 bits of the length, and answers ENOMEM for more than there is.
+    let bytes = (bytes & 0xffff_ffff) as u32;
+    if bytes > machine.maps.memory.packet_len() {
+        return Some(-12);
+    }
+    machine.skb.linear = machine.skb.linear.max(bytes);
+    Some(0)
 }
 
 /// Whether a register holds the context pointer as it was given.

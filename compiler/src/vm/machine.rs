@@ -1,7 +1,7 @@
 //! The interpreter: registers, frames, and one step after the other.
 
 use super::alu::{OldValue, alu, atomic, holds, neg, to_big_endian};
-use super::context::Context;
+use super::context::{Context, Skb};
 use super::error::Fault;
 use super::helpers;
 use super::image::{Image, Step};
@@ -27,6 +27,7 @@ pub(super) struct Machine<'a> {
     pub(super) maps: &'a mut Maps,
     pub(super) registers: Registers,
     pub(super) context: Context,
+    pub(super) skb: Skb,
     pub(super) clock_ns: u64,
     /// Tail calls taken so far; the count is shared by all frames.
     pub(super) tail_calls: u32,
@@ -68,12 +69,19 @@ pub(super) enum After {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(image: &'a Image, maps: &'a mut Maps, context: Context, clock_ns: u64) -> Self {
+    pub(super) fn new(
+        image: &'a Image,
+        maps: &'a mut Maps,
+        context: Context,
+        skb: Skb,
+        clock_ns: u64,
+    ) -> Self {
         Self {
             image,
             maps,
             registers: Registers([POISON; 16]),
             context,
+            skb,
             clock_ns,
             tail_calls: 0,
             frames: Vec::with_capacity(CALL_FRAMES),
@@ -227,7 +235,7 @@ impl<'a> Machine<'a> {
         };
         match loaded {
             // The context has no bytes of its own, so loads from it come here.
-            Err(_) if is_in(address, CONTEXT) => self.context.load(memory, place(address), bytes_of(size)),
+            Err(_) if is_in(address, CONTEXT) => self.context.load(memory, &self.skb, place(address), bytes_of(size)),
             loaded => loaded,
         }
     }

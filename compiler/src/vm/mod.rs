@@ -33,6 +33,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+pub use context::{Skb, Tag};
 pub use error::{Fault, MapError, VmError};
 pub use maps::UpdateMode;
 
@@ -89,11 +90,26 @@ impl Vm {
     ///
     /// When there is no such program, or when the run faults. Maps keep what was written until then.
     pub fn run(&mut self, program: &str, packet: &mut Vec<u8>, clock_ns: u64) -> Result<Run, VmError> {
+        self.run_skb(program, packet, Skb::default(), clock_ns)
+    }
+
+    /// Runs a program on a packet that lies in its socket buffer like this, which programs of XDP do not see.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vm::run`].
+    pub fn run_skb(
+        &mut self,
+        program: &str,
+        packet: &mut Vec<u8>,
+        skb: Skb,
+        clock_ns: u64,
+    ) -> Result<Run, VmError> {
         let unknown = || VmError::UnknownName { name: program.to_owned() };
         let placed = self.image.functions.iter().find(|placed| placed.name == program).ok_or_else(unknown)?;
         let context = placed.context.ok_or_else(unknown)?;
         self.maps.memory.swap_packet(packet);
-        let mut machine = Machine::new(&self.image, &mut self.maps, context, clock_ns);
+        let mut machine = Machine::new(&self.image, &mut self.maps, context, skb, clock_ns);
         let result = machine.run(placed.start);
         let (at, executed) = (machine.at, machine.executed);
         self.maps.memory.swap_packet(packet);

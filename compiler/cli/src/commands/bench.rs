@@ -10,11 +10,12 @@ use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
 use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::ir::packet::Host;
 use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::packet::hook::{answers, section};
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::scratch::{MAP, Scratch};
 use nnbpf_compiler::lower::{evaluation, internal};
-use nnbpf_compiler::spec::typed::Triggers;
+use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
 
@@ -59,6 +60,15 @@ impl Spread {
     }
 }
 
+/// What a program is compared with: the test runs of XDP and tc differ.
+#[derive(Clone, Copy)]
+enum Baseline {
+    /// The empty program of XDP, whose hook the model alone is measured at.
+    Xdp,
+    /// The empty program of the specification's hook.
+    Own,
+}
+
 /// A program and the packet that it is run on.
 struct Subject {
     loaded: Loaded,
@@ -85,22 +95,29 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
     let inputs = Files::read(&args.model, args.spec.as_deref(), &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
-    let empty = Subject::load(&empty_module(), ENTRY, frames::tcp(frames::ACK))?;
-    let mut subjects = vec![inference(&plan, args)?];
+    let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);
+    let empty = |hook| Subject::load(&empty_module(hook), ENTRY, frames::tcp(frames::ACK));
+    let (xdp, own) = (empty(Hook::Xdp)?, empty(hook)?);
+    let mut subjects = vec![(inference(&plan, args)?, Baseline::Xdp)];
     if plan.spec.is_some() {
         let ordinary = Triggers { end: false, every: None };
         let judged = Triggers { end: false, every: Some(1) };
         for triggers in [ordinary, judged] {
-            subjects.push(packet(&plan, args, triggers)?);
+            subjects.push((packet(&plan, args, triggers)?, Baseline::Own));
         }
     }
     let mut empties = Vec::new();
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..SAMPLES {
-        let baseline = empty.sample(REPEAT)?;
-        empties.push(baseline);
-        for (subject, samples) in subjects.iter().zip(&mut samples) {
-            samples.push(subject.sample(REPEAT)? - baseline);
+        let own = own.sample(REPEAT)?;
+        let xdp = if hook == Hook::Xdp { own } else { xdp.sample(REPEAT)? };
+        empties.push(own);
+        for ((subject, baseline), samples) in subjects.iter().zip(&mut samples) {
+            let empty = match baseline {
+                Baseline::Xdp => xdp,
+                Baseline::Own => own,
+            };
+            samples.push(subject.sample(REPEAT)? - empty);
         }
     }
     let mut spreads = samples.into_iter().map(Spread::of);
@@ -139,12 +156,12 @@ fn print_table(report: &Report) {
 }
 
 /// A program that passes every packet.
-fn empty_module() -> Module {
-    let code =
-        vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: Operand::Imm(2) }, Insn::Exit];
+fn empty_module(hook: Hook) -> Module {
+    let pass = Operand::Imm(answers(hook).pass);
+    let code = vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: pass }, Insn::Exit];
     let entry = Function {
         name: ENTRY.to_owned(),
-        section: "xdp".to_owned(),
+        section: section(hook, false).to_owned(),
         line_of: vec![0; code.len()],
         code,
         lines: vec![Line { text: "pass".to_owned(), ..Line::default() }],

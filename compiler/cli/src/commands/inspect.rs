@@ -58,6 +58,9 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
     if let Some(spec) = &metadata.spec {
         let _ = writeln!(out, "spec         {} v{}, sha256 {}", spec.name, spec.version, spec.sha256);
     }
+    if let Some(hook) = metadata.hook {
+        let _ = writeln!(out, "hook         {}", hook.name());
+    }
     let _ = writeln!(out, "labels       {}", metadata.labels.join(", "));
     let parameters = match metadata.weights {
         Weights::Map => format!("2 slots of {} bytes", metadata.slot_bytes),

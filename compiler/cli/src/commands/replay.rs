@@ -30,7 +30,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
     let file = Loaded::read(&args.capture)?;
     let capture = capture::read(&file.name, &file.bytes)?;
     super::warn_about(&capture);
-    let Some(flow) = &plan.flow else { return Err(no_flow().into()) };
+    let (Some(flow), Some(spec)) = (&plan.flow, &plan.spec) else { return Err(no_flow().into()) };
     let mode = if args.enforce { Mode::Enforce } else { Mode::Monitor };
     let network = plan.network.get();
 
@@ -39,8 +39,8 @@ pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
     let module = || compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused));
     let text = match args.engine {
         ReplayEngine::Ir => judge(Interpreted::new(flow, network, mode), network, &capture.packets)?,
-        ReplayEngine::Vm => judge(Virtual::new(&module()?, mode)?, network, &capture.packets)?,
-        ReplayEngine::Kernel => judge(Running::new(&module()?, mode)?, network, &capture.packets)?,
+        ReplayEngine::Vm => judge(Virtual::new(&module()?, spec.hook, mode)?, network, &capture.packets)?,
+        ReplayEngine::Kernel => judge(Running::new(&module()?, spec.hook, mode)?, network, &capture.packets)?,
     };
     Ok(files::write(&args.output, text.as_bytes())?)
 }

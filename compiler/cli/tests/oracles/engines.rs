@@ -20,18 +20,19 @@ use nnbpf_compiler::lower::packet::maps::{
 };
 use nnbpf_compiler::lower::packet::shared::acts;
 use nnbpf_compiler::lower::scratch;
-use nnbpf_compiler::vm::Vm;
+use nnbpf_compiler::spec::typed::Hook;
+use nnbpf_compiler::vm::{Skb, Vm};
 use nnbpf_runtime_loader::hot_update::{ACTIVE, PARAMS};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 
 use super::ring::Ring;
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
-/// The test run takes no shorter frame.
+/// No test run takes a shorter frame.
 pub(crate) const SHORTEST: usize = 14;
-/// Longest frame of one buffer in a test run.
+/// Longest frame of one buffer in a test run of XDP.
 pub(crate) const LINEAR: usize = 3_520;
+/// Longest frame in a test run of tc.
+pub(crate) const LONGEST_TC: usize = 3_712;
 
 /// What a packet led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,10 +194,18 @@ struct Places {
     retired: usize,
     retired_model: usize,
     count: usize,
+    pass: u32,
+    drop: u32,
 }
 
 impl Places {
-    fn of(module: &Module, count: usize) -> Self {
+    fn of(module: &Module, plan: &Plan) -> Self {
+        // From `include/uapi/linux/bpf.h` and `include/uapi/linux/pkt_cls.h`.
+        let (pass, drop) = match plan.spec.as_ref().unwrap().hook {
+            Hook::Xdp => (2, 1),
+            Hook::TcIngress | Hook::TcEgress => (u32::MAX, 2),
+        };
+        let count = plan.network.get().output_count();
         let map = module.maps.iter().find(|map| map.name == scratch::MAP).unwrap();
         let Some(Type::Struct(value)) = &map.value else { panic!("scratch is a structure") };
         let at =
@@ -209,11 +218,13 @@ impl Places {
             retired: at("retired_verdict"),
             retired_model: at("retired_model"),
             count,
+            pass,
+            drop,
         }
     }
 
     fn answer(&self, ret: u32, scratch: &[u8]) -> Answer {
-        assert!([XDP_DROP, XDP_PASS].contains(&ret), "return value {ret}");
+        assert!([self.drop, self.pass].contains(&ret), "return value {ret}");
         let word = |at: usize| u32::from_le_bytes(*scratch[at..].first_chunk().unwrap());
         let verdict = |verdict: usize, model: usize, outputs: usize| {
             let output = |index| i64::from_le_bytes(*scratch[outputs + index * 8..].first_chunk().unwrap());
@@ -226,7 +237,7 @@ impl Places {
             })
         };
         Answer {
-            dropped: ret == XDP_DROP,
+            dropped: ret == self.drop,
             retired: verdict(self.retired, self.retired_model, self.retired_model + 8),
             own: verdict(self.own, self.label, self.outputs),
         }
@@ -247,13 +258,20 @@ fn config(mode: Mode) -> [u8; 16] {
 pub(crate) struct Virtual {
     vm: Vm,
     places: Places,
+    /// How packets come to lie in their socket buffers; without it all is linear and no tag lies beside.
+    scatter: Option<fn(&[u8], u64) -> (Vec<u8>, Skb)>,
 }
 
 impl Virtual {
     pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
         let mut vm = Vm::new(module).unwrap();
         vm.data_mut(CONFIG).unwrap().copy_from_slice(&config(mode));
-        Self { vm, places: Places::of(module, plan.network.get().output_count()) }
+        Self { vm, places: Places::of(module, plan), scatter: None }
+    }
+
+    /// With packets that lie in their socket buffers like this.
+    pub(crate) fn scattered(self, scatter: fn(&[u8], u64) -> (Vec<u8>, Skb)) -> Self {
+        Self { scatter: Some(scatter), ..self }
     }
 
     /// Runs a shadow beside the slot of this index.
@@ -271,9 +289,13 @@ impl Engine for Virtual {
     fn packet(&mut self, frame: &[u8], now: u64) -> Answer {
         self.vm.data_mut(CLOCK).unwrap().copy_from_slice(&now.to_le_bytes());
         self.vm.map(scratch::MAP).unwrap().at_mut(0).unwrap().fill(0);
-        let run = self.vm.run(ENTRY, &mut frame.to_vec(), 0).unwrap();
+        let (mut packet, skb) = match self.scatter {
+            Some(scatter) => scatter(frame, now),
+            None => (frame.to_vec(), Skb::default()),
+        };
+        let run = self.vm.run_skb(ENTRY, &mut packet, skb, 0).unwrap();
         let mut map = self.vm.map(scratch::MAP).unwrap();
-        self.places.answer(u32::try_from(run.ret).unwrap(), map.at(0).unwrap())
+        self.places.answer(run.ret as u32, map.at(0).unwrap())
     }
 
     fn state(&mut self) -> State {
@@ -319,7 +341,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
         let loaded = Kernel::load(&elf::write(module).unwrap()).unwrap();
-        let places = Places::of(module, plan.network.get().output_count());
+        let places = Places::of(module, plan);
         let ring = Ring::new(loaded.map(EVENTS).unwrap());
         let cpu = own_cpu();
         let cleared = vec![vec![0; places.bytes]; possible_cpus().unwrap()];

@@ -12,6 +12,7 @@ mod ring;
 mod rows;
 mod captures;
 mod mutations;
+mod tc;
 mod eviction;
 mod shadow;
 mod two_cpus;

@@ -121,7 +121,7 @@ fn mutate(random: &mut Random, mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// Frames with times that mostly advance.
-fn frames(test: &str) -> Vec<(Vec<u8>, u64)> {
+pub(crate) fn frames(test: &str) -> Vec<(Vec<u8>, u64)> {
     let mut random = Random(2_026);
     let mut sources = shapes();
     for file in captures(test).iter() {

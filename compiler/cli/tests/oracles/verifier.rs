@@ -68,6 +68,14 @@ fn layers(case: &Case, split: Split) {
     println!("layers of {place}: {sum} emitted, {predicted} predicted and walked");
 }
 
+/// Instructions of all programs of a module: emitted, and walked by the verifier.
+pub(crate) fn whole_counts(module: &Module) -> Option<(u64, u64)> {
+    let loaded = Kernel::load(&elf::write(module).unwrap()).unwrap();
+    let emitted: u64 = module.programs.iter().chain(&module.functions).map(emitted).sum();
+    let walked: Option<u64> = module.programs.iter().map(|program| walked(&loaded, &program.name)).sum();
+    Some((emitted, walked?))
+}
+
 /// Everything that the kernel loads for a shipped object.
 fn whole(case: &Case, split: Split) {
     let module: Module = compile::module(&case.plan, &target(split, Clock::Kernel)).unwrap();

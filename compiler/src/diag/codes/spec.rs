@@ -89,7 +89,8 @@ pub static VERSION: Code = Code {
 pub static HOOK: Code = Code {
     id: "E0210",
     title: "unknown hook",
-    explanation: "`attach` names the place in the kernel where packets are seen: `xdp`.",
+    explanation: "`attach` names the place in the kernel where packets are seen: `xdp`, `tc ingress` or \
+        `tc egress`.",
 };
 
 pub static PROTOCOL: Code = Code {

@@ -1,9 +1,10 @@
 //! Step 10 of [`crate::ir::flow`]: what fired rules ask for. Runs only where a rule fired, so in a function of
 //! its own.
 
+use super::hook::{self, Answers};
 use super::lists;
 use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, CONFIG_MODE, MODE_ENFORCE, event, event_type};
-use super::path::{XDP_DROP, XDP_PASS, address, copy_words, count, line, send_event, single_value};
+use super::path::{address, copy_words, count, line, send_event, single_value};
 use super::shared::{Shared, acts};
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Size};
@@ -15,11 +16,12 @@ use crate::lower::scratch::{self, GENERATION, LABEL, RULES, Scratch};
 use crate::spec::typed::{Action, FeatureSpec};
 
 /// `nn_act(ctx, retired)`: carries out the fired rules of the verdict in the scratch value, which is on the
-/// packet's own record or, with `retired` 1, on an old one. Gives the XDP action.
+/// packet's own record or, with `retired` 1, on an old one. Gives the hook's answer.
 pub(super) const FUNCTION: &str = "nn_act";
 
 struct Act<'a> {
     b: Builder,
+    answers: Answers,
     shared: &'a Shared,
     zero: StackSlot,
     missing: crate::bpf::Label,
@@ -51,7 +53,8 @@ pub(super) fn function(
     let unknown = b.load(Size::DW, scratch, shared.backward);
     b.rsh(unknown, 1);
     let (acts, until) = (b.copy(unknown), b.constant(0));
-    let mut act = Act { b, shared, zero, missing, context, scratch, retired, acts, until, unknown };
+    let answers = hook::answers(spec.hook);
+    let mut act = Act { b, answers, shared, zero, missing, context, scratch, retired, acts, until, unknown };
     for (index, rule) in program.rules.iter().enumerate() {
         act.b.origin(line(spec, &rule.span));
         act.rule(index, rule);
@@ -62,7 +65,7 @@ pub(super) fn function(
     act.block();
     act.drop();
     act.b.bind(missing);
-    act.b.ret(XDP_PASS);
+    act.b.ret(answers.pass);
     act.b.finish(FrameLimit::Share(super::frame::ACT))
 }
 
@@ -243,7 +246,7 @@ impl Act<'_> {
         let mode = self.b.load(Size::W, config, 0);
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, monitor);
         self.count(Counter::Dropped);
-        self.b.ret(XDP_DROP);
+        self.b.ret(self.answers.drop);
         self.b.bind(monitor);
         self.count(Counter::WouldDrop);
         self.b.bind(pass);

@@ -8,6 +8,7 @@
 //! | [`maps`] | names and types of the maps and data sections |
 //! | [`shared`] | the packet path's part of the per-CPU scratch value |
 //! | `path` | what every step needs: builder, frame, labels, counters |
+//! | [`hook`] | what the hooks differ in |
 //! | `clock` | what replay builds do instead of asking for the time |
 //! | `parse` | frame to key and fields |
 //! | `table` | look up, create, retire |
@@ -28,6 +29,7 @@
 pub mod maps;
 pub mod shared;
 mod path;
+pub mod hook;
 mod clock;
 mod parse;
 mod table;
@@ -61,7 +63,7 @@ pub enum Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub clock: Clock,
-    /// Frames of several buffers: section `xdp.frags`, frame length from a helper.
+    /// Frames of several buffers, for XDP: section `xdp.frags`, frame length from a helper.
     pub fragments: bool,
     /// The model is a chain of tail calls.
     pub chained: bool,

@@ -1,8 +1,9 @@
 //! Frame to key and fields, as [`crate::ir::packet`] says: each check in its order, each failure to its
 //! counter. Addresses, the key and the fields that the specification reads end up in the frame.
 
+use super::hook::{Buffer, Frame};
 use super::path::{Exit, Path};
-use crate::bpf::{AluOp, Cond, Helper, Label, Size};
+use crate::bpf::{AluOp, Cond, Label, Size};
 use crate::ir::flow::Counter;
 use crate::ir::packet::{MAX_EXTENSIONS, MAX_FRAME, Reason};
 use crate::lower::code::VReg;
@@ -32,9 +33,13 @@ pub(super) struct Packet {
 }
 
 /// Registers of the parser. Blocks that jump to a label leave their results here.
-struct Parser {
+pub(super) struct Parser {
     data: VReg,
     end: VReg,
+    /// Where to go when a header is not all there.
+    pub(super) truncated: Label,
+    /// What only socket buffers have.
+    pub(super) buffer: Option<Buffer>,
     /// Offset of the network header, later of the transport header.
     at: VReg,
     proto: VReg,
@@ -49,6 +54,7 @@ impl Path<'_> {
     pub(super) fn parse(&mut self) -> Packet {
         self.step("parse Ethernet");
         let parser = self.ethernet();
+        self.pull(&parser);
         self.step("parse IPv6");
         self.ipv6(&parser);
         self.step("parse IPv4");
@@ -60,14 +66,7 @@ impl Path<'_> {
     }
 
     fn ethernet(&mut self) -> Parser {
-        let whole = self.options.fragments.then(|| self.b.call(Helper::XdpGetBuffLen, &[self.context]));
-        let data = self.b.load(Size::W, self.context, 0);
-        let end = self.b.load(Size::W, self.context, 4);
-        let length = self.b.compute(AluOp::Sub, end, data);
-        // Frames are shorter than 2^32 bytes, but the verifier takes the difference for any number.
-        self.b.mov(self.unknown, length);
-        self.b.rsh(self.unknown, 32);
-        let length = whole.unwrap_or(length);
+        let Frame { data, end, length, truncated, buffer } = self.frame();
         let too_long = self.refused(Reason::FrameTooLong);
         self.b.jump(Cond::Gt, length, i32::try_from(MAX_FRAME).unwrap_or(i32::MAX), too_long);
         self.keep(Field::FrameLen, length);
@@ -75,6 +74,8 @@ impl Path<'_> {
         let parser = Parser {
             data,
             end,
+            truncated,
+            buffer,
             at: self.b.fresh(),
             proto: self.b.fresh(),
             l4_len: self.b.fresh(),
@@ -89,8 +90,16 @@ impl Path<'_> {
                 self.b.bind(tag);
                 tag = two_tags;
             }
+            if let (2, Some(buffer)) = (tags, &parser.buffer) {
+                let too_many = self.refused(Reason::TooManyTags);
+                self.b.jump(Cond::Ne, buffer.tagged, 0, too_many);
+            }
             self.present(&parser, data, header);
             let ether_type = self.b.load(Size::H, data, i16::try_from(header - 2).unwrap_or(i16::MAX));
+            if let (0, Some(buffer)) = (tags, &parser.buffer) {
+                let not_ip = self.refused(Reason::NotIp);
+                self.b.jump(Cond::Ne, ether_type, buffer.protocol, not_ip);
+            }
             self.b.mov(parser.at, header);
             self.blur(parser.at, NETWORK_BITS);
             self.b.jump(Cond::Eq, ether_type, IPV4, parser.ipv4);
@@ -110,14 +119,13 @@ impl Path<'_> {
 
     /// Loads the packet's start again: what the verifier knows to be captured differs with the number of tags.
     fn reload(&mut self, parser: &Parser) {
-        self.b.load_to(parser.data, Size::W, self.context, 0);
+        self.load_start(parser.data);
     }
 
     /// Checks that `bytes` from `header` on are captured.
     fn present(&mut self, parser: &Parser, header: VReg, bytes: i32) {
-        let truncated = self.refused(Reason::Truncated);
         let end = self.b.compute(AluOp::Add, header, bytes);
-        self.b.jump(Cond::Gt, end, parser.end, truncated);
+        self.b.jump(Cond::Gt, end, parser.end, parser.truncated);
     }
 
     /// Pointer to the header at `at`, of which so many bytes are captured.

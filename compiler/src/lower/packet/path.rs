@@ -1,5 +1,6 @@
 //! What every step of the packet path needs: the builder, the frame, labels, counters, the clock.
 
+use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, CONFIG_MODE, COUNTERS, EVENTS};
 use super::shared::Shared;
 use super::{ENTRY, Options};
@@ -13,12 +14,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, Scratch};
-use crate::spec::typed::{FeatureSpec, Field};
-
-/// `XDP_DROP` in `include/uapi/linux/bpf.h`.
-pub(super) const XDP_DROP: i32 = 1;
-/// `XDP_PASS` in `include/uapi/linux/bpf.h`.
-pub(super) const XDP_PASS: i32 = 2;
+use crate::spec::typed::{FeatureSpec, Field, Hook};
 
 /// The entry program under construction.
 pub(super) struct Path<'a> {
@@ -30,6 +26,9 @@ pub(super) struct Path<'a> {
     /// Number of the model's outputs.
     pub(super) outputs: usize,
     spec: &'a FeatureSpec,
+    pub(super) hook: Hook,
+    /// What the program returns.
+    pub(super) answers: Answers,
     pub(super) frame: Frame,
     /// The context, live from end to end.
     pub(super) context: VReg,
@@ -89,7 +88,7 @@ impl<'a> Path<'a> {
         outputs: usize,
         options: Options,
     ) -> Self {
-        let section = if options.fragments { "xdp.frags" } else { "xdp" };
+        let section = hook::section(spec.hook, options.fragments);
         let mut b = Builder::new(ENTRY, section, &[Parameter::Context]);
         let context = b.parameter(0);
         let frame = Frame {
@@ -108,6 +107,8 @@ impl<'a> Path<'a> {
             options,
             outputs,
             spec,
+            hook: spec.hook,
+            answers: hook::answers(spec.hook),
             frame,
             context,
             unknown,
@@ -228,12 +229,12 @@ impl<'a> Path<'a> {
                 Exit::Pass => {}
                 Exit::Drop => {
                     self.b.bind(label);
-                    self.b.ret(XDP_DROP);
+                    self.b.ret(self.answers.drop);
                 }
             }
         }
         self.b.bind(pass);
-        self.b.ret(XDP_PASS);
+        self.b.ret(self.answers.pass);
     }
 }
 

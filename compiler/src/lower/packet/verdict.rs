@@ -1,7 +1,7 @@
 //! Steps 8 and 9 of [`crate::ir::flow`]: the end of flows, what triggers a verdict, and the model's call.
 
 use super::act;
-use super::path::{Exit, Path, Shadow, XDP_PASS, copy_words};
+use super::path::{Exit, Path, Shadow, copy_words};
 use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::record::flag;
@@ -129,7 +129,7 @@ impl Path<'_> {
         self.judge_record(flow, Some(trigger));
     }
 
-    /// Features, model, counters, actions. Gives the XDP action. `retired` names the trigger of an old record.
+    /// Features, model, counters, actions. Gives the hook's answer. `retired` names the trigger of an old record.
     fn judge_record(&mut self, flow: &Flow, retired: Option<Trigger>) -> VReg {
         let action = self.b.fresh();
         let quiet = self.b.label();
@@ -144,7 +144,7 @@ impl Path<'_> {
         self.step("judge");
         self.infer();
         self.count(Counter::Verdicts);
-        self.b.mov(action, XDP_PASS);
+        self.b.mov(action, self.answers.pass);
         if self.program.rules.iter().any(|rule| !rule.actions.is_empty()) {
             let rules = self.b.load(Size::W, scratch, RULES);
             self.b.jump(Cond::Eq, rules, 0, quiet);

@@ -174,13 +174,17 @@ pub(super) fn hook(attach: &ast::Attach, reporter: &mut Reporter<'_>) -> Option<
     let span = attach.hook.first()?.span.start..attach.hook.last()?.span.end;
     match words.as_slice() {
         ["xdp"] => return Some(Hook::Xdp),
-        ["tc" | "tcx", ..] => {
-            unsupported(
-                span,
-                "the hook `tc` is not supported yet",
-                "write `attach xdp;`, which sees incoming packets",
-                reporter,
-            );
+        ["tc", "ingress"] => return Some(Hook::TcIngress),
+        ["tc", "egress"] => return Some(Hook::TcEgress),
+        ["tc"] => {
+            reporter
+                .error(
+                    &codes::HOOK,
+                    span,
+                    "`tc` needs a direction",
+                    "write `attach tc ingress;` for incoming packets, `attach tc egress;` for outgoing ones",
+                )
+                .primary("which way?");
         }
         ["xdp", ..] => {
             reporter.error(&codes::HOOK, span, "`xdp` takes no direction", "write `attach xdp;`");

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::bpf::asm::*;
-use crate::bpf::{Helper, Label, Size};
-use crate::vm::{Fault, Vm, VmError};
+use crate::bpf::{AluOp, Helper, Insn, Label, Reg, Size, Width};
+use crate::vm::{Fault, Skb, Tag, Vm, VmError};
 
 #[test]
 fn subprograms_have_their_own_stack_and_registers() {
@@ -163,4 +163,43 @@ fn classifier_context() {
     module.programs[0].section = "classifier".to_owned();
     let mut packet = vec![0, 0, 0, 5];
     assert_eq!(Vm::new(&module).unwrap().run("main", &mut packet, 0).unwrap().ret, 9);
+}
+
+/// A frame whose ether type says IPv4, whose linear part is cut and whose tag lies beside it.
+#[test]
+fn socket_buffers_are_pulled_and_tagged() {
+    let at = |offset| ldx(Size::W, R0, R1, offset);
+    let one = |code: Vec<Insn<Reg>>| {
+        let mut module = main(code);
+        module.programs[0].section = "classifier".to_owned();
+        let mut frame = vec![0; 60];
+        frame[12] = 8;
+        let tag = Some(Tag { protocol: 0x88a8, control: 0x2007 });
+        Vm::new(&module).unwrap().run_skb("main", &mut frame, Skb { linear: 14, tag }, 0).unwrap().ret
+    };
+    for (offset, value) in [(0, 60), (16, 0x0008), (20, 1), (24, 0x2007), (28, 0xa888)] {
+        assert_eq!(one(vec![at(offset), exit()]), value, "offset {offset}");
+    }
+    // How much is linear after pulling so much: more than there is fails and changes nothing.
+    for (bytes, answer, linear) in [(0, 0, 14), (10, 0, 14), (40, 0, 40), (60, 0, 60), (61, -12, 14)] {
+        let pulled = |last: Vec<Insn<Reg>>| {
+            let start = vec![mov(R6, R1), mov(R2, bytes), call(Helper::SkbPullData)];
+            one(start.into_iter().chain(last).collect())
+        };
+        assert_eq!(pulled(vec![exit()]).cast_signed(), answer, "{bytes}");
+        let end = vec![
+            ldx(Size::W, R0, R6, 80),
+            ldx(Size::W, R2, R6, 76),
+            alu(Width::W64, AluOp::Sub, R0, R2),
+            exit(),
+        ];
+        assert_eq!(pulled(end), linear, "{bytes}");
+    }
+}
+
+#[test]
+fn only_socket_buffers_are_pulled() {
+    let module = main(vec![mov(R2, 0), call(Helper::SkbPullData), exit()]);
+    let error = Vm::new(&module).unwrap().run("main", &mut vec![0; 60], 0).unwrap_err();
+    assert!(matches!(error, VmError::Fault { fault: Fault::BadArgument { .. }, .. }), "{error}");
 }
