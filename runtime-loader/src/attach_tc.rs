@@ -44,18 +44,31 @@ pub fn interface_index(name: &str) -> Option<u32> {
     sys::interface_index(name)
 }
 
+/// Whether packets of an interface have Ethernet headers. Tunnels of IP packets (tun, wireguard) have none, and
+/// programs would find nothing there that they understand.
+///
+/// # Errors
+/// `ENODEV`: there is no interface of this name.
+pub fn has_ethernet(interface: &str) -> io::Result<bool> {
+    let kind = sys::link_layer(interface)?;
+    Ok([libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&kind))
+}
+
 /// Attaches a program behind those that tcx has there already. The link ends with its last descriptor, unless
 /// it is pinned.
 ///
 /// # Errors
 /// What the kernel answers: `EINVAL` where it has no tcx, `ENODEV` where there is no such interface.
-/// [`io::ErrorKind::InvalidInput`] for XDP, which is no hook of tc.
+/// [`io::ErrorKind::InvalidInput`] for XDP, which is no hook of tc; [`io::ErrorKind::Unsupported`] for an
+/// interface without Ethernet headers.
 pub fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     let attach_type = match hook {
         Hook::Xdp => return Err(no_tc_hook()),
         Hook::TcIngress => TCX_INGRESS,
         Hook::TcEgress => TCX_EGRESS,
     };
+    let interface = sys::interface_name(ifindex).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+    ethernet(&interface)?;
     sys::create_link(program, ifindex, attach_type, 0)
 }
 
@@ -71,7 +84,8 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
 /// there is none. The kernel chooses priority and handle; the filter outlives this process.
 ///
 /// # Errors
-/// A program that cannot be opened, and what the kernel answers.
+/// A program that cannot be opened, [`io::ErrorKind::Unsupported`] for an interface without Ethernet headers, and
+/// what the kernel answers.
 pub fn attach_clsact(program: &Path, interface: &str, hook: Hook) -> io::Result<ClsactFilter> {
     attach_filter(program, interface, hook, NlOptions::default())
 }
@@ -93,6 +107,7 @@ fn attach_filter(
     options: NlOptions,
 ) -> io::Result<ClsactFilter> {
     let direction = direction(hook)?;
+    ethernet(interface)?;
     if let Err(error) = tc::qdisc_add_clsact(interface) {
         match os_error(&error) {
             Some(libc::EEXIST) => {}
@@ -128,6 +143,14 @@ pub fn replace_clsact(program: &Path, filter: &ClsactFilter) -> io::Result<()> {
 /// What the kernel answers: `ENOENT` or `EINVAL` where filter or qdisc are gone, `ENODEV` where the interface is.
 pub fn detach_clsact(filter: &ClsactFilter) -> io::Result<()> {
     Link::detach(link(filter)?).map_err(plain)
+}
+
+fn ethernet(interface: &str) -> io::Result<()> {
+    if has_ethernet(interface)? {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the interface has no Ethernet headers"))
+    }
 }
 
 /// A filter as aya knows it. Dropping it detaches, unless [`keep`] has it.

@@ -336,6 +336,27 @@ pub(crate) fn interface_name(index: u32) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
+/// The kind of an interface's link layer, `ARPHRD_*` of `include/uapi/linux/if_arp.h`.
+pub(crate) fn link_layer(name: &str) -> io::Result<u16> {
+    let name = CString::new(name)?;
+    let bytes = name.as_bytes();
+    // SAFETY: the structure is plain numbers and bytes, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if bytes.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(bytes) {
+        *place = byte.cast_signed();
+    }
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: the structure lives through the call, which writes the union's member that is read.
+    let (result, kind) = unsafe {
+        let result = libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request);
+        (result, request.ifr_ifru.ifru_hwaddr.sa_family)
+    };
+    if result == 0 { Ok(kind) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether a path that exists lies in bpffs.
 pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
     /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.

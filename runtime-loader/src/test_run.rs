@@ -62,10 +62,12 @@ impl RunError {
             Self::TooSmall { program, .. } => {
                 (&codes::TEST_RUN, program, "give a frame with its Ethernet header")
             }
-            Self::TooLarge { program, .. } => {
-                (&codes::TEST_RUN, program, "cut the frame: a test run takes up to 3520 bytes at XDP and 3712 at tc; `nnbpfc replay --engine vm` takes \
-                 any")
-            }
+            Self::TooLarge { program, .. } => (
+                &codes::TEST_RUN,
+                program,
+                "cut the frame: a test run takes up to 3520 bytes at XDP and 3712 at tc; `nnbpfc replay --engine vm` takes \
+                 any",
+            ),
             Self::Kernel { program, .. } => (
                 &codes::TEST_RUN,
                 program,

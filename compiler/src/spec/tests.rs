@@ -53,6 +53,14 @@ fn a_whole_specification_means_what_it_says() {
 }
 
 #[test]
+fn every_hook_has_its_words() {
+    for hook in [Hook::Xdp, Hook::TcIngress, Hook::TcEgress] {
+        let spec = compiled(&SIX.replace("attach xdp;", &format!("attach {};", hook.name())));
+        assert_eq!(spec.hook, hook);
+    }
+}
+
+#[test]
 fn filters_and_units_are_resolved() {
     let spec = compiled(SIX);
     let gap = spec.features[1].value.as_leaf().unwrap();

@@ -235,7 +235,9 @@ impl<'a> Machine<'a> {
         };
         match loaded {
             // The context has no bytes of its own, so loads from it come here.
-            Err(_) if is_in(address, CONTEXT) => self.context.load(memory, &self.skb, place(address), bytes_of(size)),
+            Err(_) if is_in(address, CONTEXT) => {
+                self.context.load(memory, &self.skb, place(address), bytes_of(size))
+            }
             loaded => loaded,
         }
     }

@@ -22,3 +22,4 @@ mod environment;
 mod replace;
 mod rollback;
 mod killed;
+mod tc;

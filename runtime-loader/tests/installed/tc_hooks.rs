@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nnbpf_compiler::bpf::Reg;
 use nnbpf_compiler::bpf::asm::{exit, mov};
 use nnbpf_compiler::bpf::module::{Function, Line, Module, Parameter};
+use nnbpf_compiler::bpf::{Insn, Reg};
 use nnbpf_compiler::elf;
 use nnbpf_runtime_loader::attach_tc::{self, Hook};
 use nnbpf_runtime_loader::{Kernel, Loaded};
@@ -22,9 +22,51 @@ const DROP: i32 = 2;
 /// Time in which a datagram that no program drops arrives.
 const DELIVERY: Duration = Duration::from_millis(300);
 
+/// Programs that look at how a packet lies in its socket buffer.
+pub(crate) mod probe {
+    use nnbpf_compiler::bpf::asm::{add, exit, jeq, jgt, label, ldx, mov};
+    use nnbpf_compiler::bpf::{Label, Reg, Size};
+
+    use super::{DROP, Loaded, NEXT, loaded};
+
+    const OUT: Label = Label(0);
+    const VLAN_PRESENT: i16 = 20;
+    const DATA: i16 = 76;
+    const DATA_END: i16 = 80;
+
+    /// Drops packets with a VLAN tag beside them.
+    pub(crate) fn tagged() -> Loaded {
+        loaded(vec![
+            ldx(Size::W, Reg::R2, Reg::R1, VLAN_PRESENT),
+            mov(Reg::R0, NEXT),
+            jeq(Reg::R2, 0, OUT),
+            mov(Reg::R0, DROP),
+            label(OUT),
+            exit(),
+        ])
+    }
+
+    /// Drops packets whose first bytes are linear.
+    pub(crate) fn linear(bytes: i32) -> Loaded {
+        loaded(vec![
+            ldx(Size::W, Reg::R2, Reg::R1, DATA),
+            ldx(Size::W, Reg::R3, Reg::R1, DATA_END),
+            add(Reg::R2, bytes),
+            mov(Reg::R0, NEXT),
+            jgt(Reg::R2, Reg::R3, OUT),
+            mov(Reg::R0, DROP),
+            label(OUT),
+            exit(),
+        ])
+    }
+}
+
 /// A program of tc that answers every packet with the same number.
 fn constant(answer: i32) -> Loaded {
-    let code = vec![mov(Reg::R0, answer), exit()];
+    loaded(vec![mov(Reg::R0, answer), exit()])
+}
+
+fn loaded(code: Vec<Insn<Reg>>) -> Loaded {
     let line = Line { file: "test".to_owned(), line: 1, column: 1, text: "answer".to_owned() };
     let program = Function {
         name: "nn_entry".to_owned(),
@@ -61,15 +103,21 @@ impl Drop for Pinned {
     }
 }
 
-/// Whether a datagram arrives that comes in, and whether one does that goes out.
-fn arrive(lab: &Lab) -> (bool, bool) {
-    let arrives = |wire: &Wire| {
+/// Whether a datagram arrives that comes in, and whether one does that goes out: with patience where one should.
+fn arrive(lab: &Lab, expected: (bool, bool)) -> (bool, bool) {
+    let arrives = |wire: &Wire, expected: bool| {
         wire.send(b"x");
-        wire.receive(Some(DELIVERY)).is_some()
+        wire.receive((!expected).then_some(DELIVERY)).is_some()
     };
     // One after the other: both wires need the same ports.
-    let incoming = arrives(&lab.wire("10.99.0.2", "10.99.0.1"));
-    (incoming, arrives(&lab.wire_out("10.99.0.1", "10.99.0.2")))
+    let incoming = arrives(&lab.wire("10.99.0.2", "10.99.0.1"), expected.0);
+    (incoming, arrives(&lab.wire_out("10.99.0.1", "10.99.0.2"), expected.1))
+}
+
+/// A datagram that comes in and one that goes out arrive, or do not.
+#[track_caller]
+fn check(lab: &Lab, expected: (bool, bool)) {
+    assert_eq!(arrive(lab, expected), expected);
 }
 
 /// What arrives while a program at the hook drops everything.
@@ -81,8 +129,8 @@ fn dropped(hook: Hook) -> (bool, bool) {
 }
 
 /// Addresses of neighbours, which ARP cannot find while everything is dropped.
-fn settle(lab: &Lab) {
-    assert_eq!(arrive(lab), (true, true));
+pub(crate) fn settle(lab: &Lab) {
+    check(lab, (true, true));
     for (namespace, interface, neighbour) in
         [(&lab.inside, INTERFACE, "10.99.0.2"), (&lab.outside, "veth1", "10.99.0.1")]
     {
@@ -117,19 +165,19 @@ fn tcx_links_attach_exchange_and_end() {
             }
             link => link.unwrap(),
         };
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         // The same link with another program, and back.
         attach_tc::update_link(link.as_fd(), next.program("nn_entry").unwrap().fd().unwrap()).unwrap();
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
         // A second program is asked after the first, which lets everything through.
         let second = attach(&drop_all).unwrap();
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         drop(second);
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
         attach_tc::update_link(link.as_fd(), drop_all.program("nn_entry").unwrap().fd().unwrap()).unwrap();
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         drop(link);
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
     }
     let program = drop_all.program("nn_entry").unwrap();
     let refused = attach_tc::attach_tcx(program.fd().unwrap(), index, Hook::Xdp).unwrap_err();
@@ -150,26 +198,26 @@ fn clsact_filters_attach_exchange_and_end() {
     for hook in [Hook::TcIngress, Hook::TcEgress] {
         let attach = |program| within(&lab.inside, || attach_tc::attach_clsact(program, INTERFACE, hook));
         let filter = attach(&drop_all).unwrap();
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         within(&lab.inside, || attach_tc::replace_clsact(&next, &filter)).unwrap();
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
         // A second filter stands beside the first, wherever the kernel puts it: neither ends the search.
         let second = attach(&drop_all).unwrap();
         assert_ne!(second, filter);
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         // Nothing but the numbers is needed to find a filter again.
         let numbers = attach_tc::ClsactFilter { interface: INTERFACE.to_owned(), ..second };
         within(&lab.inside, || attach_tc::detach_clsact(&numbers)).unwrap();
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
         within(&lab.inside, || attach_tc::replace_clsact(&drop_all, &filter)).unwrap();
-        assert_eq!(arrive(&lab), dropped(hook));
+        check(&lab, dropped(hook));
         within(&lab.inside, || attach_tc::detach_clsact(&filter)).unwrap();
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
         let twice = within(&lab.inside, || attach_tc::detach_clsact(&filter)).unwrap_err();
         assert!([Some(libc::ENOENT), Some(libc::EINVAL)].contains(&twice.raw_os_error()), "{twice}");
         let gone = within(&lab.inside, || attach_tc::replace_clsact(&next, &filter)).unwrap_err();
         assert!(gone.raw_os_error().is_some(), "{gone}");
-        assert_eq!(arrive(&lab), (true, true));
+        check(&lab, (true, true));
     }
     let refused = attach_tc::attach_clsact(&drop_all, INTERFACE, Hook::Xdp).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);

@@ -254,12 +254,15 @@ fn config(mode: Mode) -> [u8; 16] {
     config
 }
 
+/// How a frame that arrives at a time comes to lie in its socket buffer.
+pub(crate) type Scatter = fn(&[u8], u64) -> (Vec<u8>, Skb);
+
 /// The virtual machine.
 pub(crate) struct Virtual {
     vm: Vm,
     places: Places,
     /// How packets come to lie in their socket buffers; without it all is linear and no tag lies beside.
-    scatter: Option<fn(&[u8], u64) -> (Vec<u8>, Skb)>,
+    scatter: Option<Scatter>,
 }
 
 impl Virtual {
@@ -270,7 +273,7 @@ impl Virtual {
     }
 
     /// With packets that lie in their socket buffers like this.
-    pub(crate) fn scattered(self, scatter: fn(&[u8], u64) -> (Vec<u8>, Skb)) -> Self {
+    pub(crate) fn scattered(self, scatter: Scatter) -> Self {
         Self { scatter: Some(scatter), ..self }
     }
 

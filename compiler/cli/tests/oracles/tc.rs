@@ -45,6 +45,9 @@ fn scatter(frame: &[u8], now: u64) -> (Vec<u8>, Skb) {
     (packet, Skb { linear: u32::try_from(linear).unwrap(), tag })
 }
 
+/// Numbered frames with their times, and whether the kernel takes them.
+type Frames<'f> = (Vec<(u64, &'f [u8], u64)>, bool);
+
 /// Frames through the interpreter, the virtual machine, the same with scattered packets, and, where `kernel`
 /// says so, the kernel.
 fn agree(
@@ -52,7 +55,7 @@ fn agree(
     plan: &Plan,
     mode: Mode,
     split: nnbpf_compiler::lower::network::Split,
-    captures: &[(Vec<(u64, &[u8], u64)>, bool)],
+    captures: &[Frames<'_>],
 ) -> (Seen, std::collections::BTreeMap<&'static str, u64>) {
     let module = compile::module(plan, &target(split, Clock::Replay)).unwrap();
     assert!(module.programs.iter().all(|program| program.section == "classifier"));
@@ -86,7 +89,7 @@ fn captures_agree_at_tc() {
     for (name, hook) in CASES {
         let plan = plan(name, hook);
         let read: Vec<_> = files.iter().map(super::common::File::packets).collect();
-        let frames: Vec<(Vec<(u64, &[u8], u64)>, bool)> = read
+        let frames: Vec<Frames<'_>> = read
             .iter()
             .map(|packets| {
                 let frames: Vec<_> = packets
@@ -124,14 +127,17 @@ fn damaged_packets_are_treated_alike_at_tc() {
     let damaged = mutations::frames(test);
     for (name, hook) in CASES {
         let plan = plan(name, hook);
-        let numbered = || (0_u64..).zip(&damaged).map(|(number, (frame, now))| (number, frame.as_slice(), *now));
+        let numbered =
+            || (0_u64..).zip(&damaged).map(|(number, (frame, now))| (number, frame.as_slice(), *now));
         let whole: Vec<_> = numbered().filter(|(_, frame, _)| !is_stub(hook, frame)).collect();
         // What test runs do not take meets the virtual machine only.
         let all = numbered().collect();
         let runs = [(all, false), (whole, kernel)];
         let (seen, counters) = agree(&format!("{test}: {name}"), &plan, Mode::Monitor, SPLITS[0], &runs);
         println!("{test}: {name}: {} frames, {} flows; {counters:?}", seen.packets, seen.flows);
-        for reason in ["parsed", "truncated", "not_ip", "too_many_tags", "too_many_extensions", "bad_transport"] {
+        for reason in
+            ["parsed", "truncated", "not_ip", "too_many_tags", "too_many_extensions", "bad_transport"]
+        {
             assert!(counters[reason] > 0, "{reason} never happened");
         }
     }
