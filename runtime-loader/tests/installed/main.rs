@@ -17,6 +17,7 @@ mod constants;
 mod shadow;
 mod by_hand;
 mod tc_hooks;
+mod tc_installed;
 mod detectors;
 mod environment;
 mod replace;
