@@ -27,7 +27,8 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Shipped specifications and the folder of the model that stands in for a trained one.
-const SHIPPED: [(&str, &str); 2] = [("dsn24-6-32-32-2", "dsn24"), ("cic6-6-16-2", "cic6")];
+const SHIPPED: [(&str, &str); 3] =
+    [("dsn24-6-32-32-2", "dsn24"), ("dsn24-cic-6-12-2", "dsn24-cic"), ("cic6-6-16-2", "cic6")];
 
 /// All committed models. Planning is done once for all tests.
 pub(crate) fn cases() -> &'static [Case] {

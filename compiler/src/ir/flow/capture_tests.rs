@@ -147,6 +147,7 @@ fn sshguess_has_eleven_flows() {
 fn shipped_specifications_extract() {
     let specs = [
         ("dsn24.spec", include_str!("../../../../specs/dsn24.spec")),
+        ("dsn24-cic.spec", include_str!("../../../../specs/dsn24-cic.spec")),
         ("cic6.spec", include_str!("../../../../specs/cic6.spec")),
         ("ids.spec", include_str!("../../../../specs/ids.spec")),
     ];

@@ -132,6 +132,53 @@ fn grouped_flows_agree_with_tshark() {
     }
 }
 
+/// The six CICFlowMeter columns of specs/dsn24-cic.spec as that specification computes them, against tshark's table.
+/// Its flows have no end and no timeout, so the specification is taken without either.
+#[test]
+fn the_second_dsn_set_agrees_with_tshark() {
+    let Some(folder) = testing::shared("the_second_dsn_set_agrees_with_tshark", "reference-features") else {
+        return;
+    };
+    let mut spec =
+        crate::spec::compile("dsn24-cic.spec", include_str!("../../../../specs/dsn24-cic.spec")).unwrap();
+    spec.flow.end = crate::spec::typed::End::Never;
+    spec.flow.idle = None;
+    let program = build(&spec).unwrap();
+    let columns_of = [
+        ("fwd_len_max", "fwd_payload_max", 1.0),
+        ("fwd_iat_max", "fwd_iat_ns_max", 1_000.0),
+        ("fwd_len_min", "fwd_payload_min", 1.0),
+        ("dst_port", "dport", 1.0),
+        ("fwd_header_len", "fwd_l4hdr_sum", 1.0),
+        ("fwd_packets", "fwd_pkts", 1.0),
+    ];
+    let mut compared = 0;
+    for (name, extension) in CAPTURES {
+        let (columns, rows) = table(&folder.join(format!("{name}.flows_tshark.csv.gz")));
+        let at = |column: &str| columns.iter().position(|c| c == column).unwrap();
+        let verdicts = verdicts(&format!("{name}.{extension}"), &program);
+        assert_eq!(verdicts.len(), rows.len(), "{name}");
+        for verdict in verdicts {
+            let same = |row: &&csv::StringRecord| {
+                row[at("first_ns")] == verdict.first_ns.to_string()
+                    && row[at("sport")] == verdict.src_port.to_string()
+                    && row[at("dport")] == verdict.dst_port.to_string()
+            };
+            let row = rows.iter().find(same).unwrap();
+            for ((feature, raw), (ours, theirs, unit)) in
+                program.features.iter().zip(&verdict.features).zip(columns_of)
+            {
+                assert_eq!(feature.name, ours);
+                let cell = &row[at(theirs)];
+                let expected: f64 = if cell.is_empty() || cell == "-1" { 0.0 } else { cell.parse().unwrap() };
+                assert_eq!(*raw as f64, (expected / unit).floor(), "{name} {ours} {:?}", verdict.src);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 600, "{compared}");
+}
+
 /// One row of the table of packets.
 struct Row {
     ts_ns: i128,

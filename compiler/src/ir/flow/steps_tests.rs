@@ -450,3 +450,46 @@ fn prefixes_compare_their_leading_bits() {
     assert!(!prefix(126).contains(host(0b1000)));
     assert!(prefix(0).contains(Host([0xff; 16])));
 }
+
+/// The second set of the DSN 2024 paper, by hand: forward lengths and gaps only, header bytes with TCP options.
+#[test]
+fn the_second_dsn_set_counts_forward_packets() {
+    let text = include_str!("../../../../specs/dsn24-cic.spec");
+    let program = build(&crate::spec::compile("dsn24-cic.spec", text).unwrap()).unwrap();
+    // The SYN has 12 bytes of options.
+    let mut syn = to_server(SYN, 12);
+    syn[46] = 0x80;
+    let micros = |time: u64| time * 1_000;
+    let packets = [
+        (micros(0), syn),
+        (micros(100), to_client(SYN | ACK, 0)),
+        (micros(250), to_server(ACK, 0)),
+        (micros(300), to_server(ACK, 700)),
+        (micros(5_000), to_client(ACK, 1_400)),
+        (micros(9_300) + 999, to_server(ACK, 90)),
+        (micros(9_400), to_client(ACK, 0)),
+        (micros(9_500), to_server(RST, 0)),
+    ];
+    let verdicts = run(&program, &packets);
+    assert!(verdicts[..7].iter().all(Vec::is_empty));
+    // Longest 700; longest gap from 300 to 9300.999; shortest 0; 32 + 4 * 20 bytes of headers; five packets.
+    assert_eq!(verdicts[7], [(Trigger::End, vec![700, 9_000, 0, 80, 112, 5])]);
+
+    let udp = |from: u8, payload| {
+        let (client, server) = ((CLIENT, 1000), (SERVER, 53));
+        if from == CLIENT {
+            frame(UDP, client, server, 0, payload)
+        } else {
+            frame(UDP, server, client, 0, payload)
+        }
+    };
+    let later = micros(200_000_000);
+    let packets = [
+        (0, udp(CLIENT, 30)),
+        (micros(7), udp(SERVER, 300)),
+        (micros(11), udp(CLIENT, 40)),
+        (later, udp(CLIENT, 1)),
+    ];
+    let verdicts = run(&program, &packets);
+    assert_eq!(verdicts[3], [(Trigger::Idle, vec![40, 11, 30, 53, 16, 2])]);
+}
