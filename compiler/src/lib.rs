@@ -39,3 +39,5 @@ pub mod vm;
 pub mod metadata;
 pub mod kernel;
 pub mod compile;
+#[doc(hidden)]
+pub mod withstand;

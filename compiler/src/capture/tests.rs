@@ -229,6 +229,7 @@ proptest! {
             }
         }
         bytes.truncate(len);
+        crate::withstand::captured(&bytes);
         if let Ok(capture) = read("t", &bytes) {
             prop_assert!(capture.packets.len() <= 3);
         }

@@ -145,3 +145,16 @@ fn every_mistake_has_its_code_and_place() {
     assert_eq!(codes(b"a,b\n1,\xff\n", Columns::ByName), [("E0507", row(2, None))]);
     assert_eq!(codes(b"nan,1\n", Columns::ByPosition), [("E0501", row(1, Some("a")))]);
 }
+
+proptest! {
+    /// Anything that looks like rows, and anything at all.
+    #[test]
+    fn no_bytes_panic(
+        cells in prop::collection::vec("[-+0-9.eE,\"\n\ra-c ]{0,12}", 0..24),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        crate::withstand::feature_rows(&bytes);
+        crate::withstand::feature_rows(cells.join(",").as_bytes());
+        crate::withstand::feature_rows(format!("a,b,c\n{}", cells.join("\n")).as_bytes());
+    }
+}
