@@ -59,6 +59,8 @@ def write(name, mean, scale, widths, tail, seed, lean=0.0):
 
 # The inputs of specs/dsn24.spec: gaps in nanoseconds beside lengths and counts.
 write("dsn24-6-32-32-2", [300, 4e8, 40, 9000, 600, 20], [500, 2e9, 30, 15000, 2500, 80], [32, 32, 2], "Softmax", 1, 0.6)
+# The inputs of specs/dsn24-cic.spec.
+write("dsn24-cic-6-12-2", [400, 4e6, 20, 8000, 300, 12], [600, 2e7, 30, 15000, 700, 40], [12, 2], "Softmax", 3, 0.6)
 # The inputs of specs/cic6.spec.
 write("cic6-6-16-2", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [16, 2], "Softmax", 2, 0.8)
 # gaps.spec: every aggregate of gaps in nanoseconds and microseconds.
@@ -81,9 +83,10 @@ write(
     5,
     0.4,
 )
+# three.spec.
+write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 # Without a specification: features from one to a million million in one model.
 write("scales-6-32-32-2", [0.5, 40, -3e3, 1e6, 2e9, 4e11], [1, 50, 2e4, 3e6, 5e9, 1e12], [32, 32, 2], "Softmax", 6)
-write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 write("regressor-4-8-1", [0, 5, 50, 1e6], [1, 3, 40, 5e5], [8, 1], None, 8)
 write("logit-6-10-1", [0, 1, 2, 3, 4, 5], [1, 1e2, 1e4, 1e6, 1e8, 1e10], [10, 1], "Sigmoid", 9)
 write("deep-12-24-24-24-4", list(range(12)), [3.0] * 12, [24, 24, 24, 4], "Softmax", 10)

@@ -7,6 +7,7 @@ use super::bounds::{Wide, lane_range, posted, quantiser_sum, weighted_sum};
 use super::{Certificate, OpIntervals, shapes};
 use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
+use crate::ir::softmax::{self, Lead};
 use crate::ir::{Dense, Interval, Lanes, Network, Op, Quantise, QuantiseOne, RuleTest};
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
@@ -30,7 +31,7 @@ pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
         errors.push(Diagnostic::new(
             &MARGIN,
             shapes::origin(network, network.ops.len().saturating_sub(1)),
-            "the difference of two outputs can leave 64 bits",
+            "a rule's sum of differences of outputs can leave 64 bits",
             "report this as a defect of the compiler",
         ));
         return Err(errors);
@@ -152,24 +153,50 @@ fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
     (intervals, problems)
 }
 
-/// Rule tests subtract outputs or negate the only one, so those results must fit 64 bits too.
+/// What rule tests compute from the outputs must fit 64 bits too.
 fn margins_fit(network: &Network, outputs: &[Interval]) -> bool {
-    let compared = network.decision.tests.iter().any(|test| match test {
-        RuleTest::Label { .. } => false,
-        RuleTest::Margin { .. } => true,
-    });
-    if !compared {
-        return true;
-    }
+    network.decision.tests.iter().all(|test| match test {
+        RuleTest::Label { .. } => true,
+        RuleTest::Margin { .. } => margin_fits(outputs),
+        RuleTest::Softmax { class, lead } => leads_fit(*class, lead, outputs),
+    })
+}
+
+/// A margin subtracts two outputs or negates the only one.
+fn margin_fits(outputs: &[Interval]) -> bool {
     let differences = match outputs {
         [only] => vec![-i128::from(only.low), -i128::from(only.high)],
-        [first, second] => vec![
-            i128::from(first.high) - i128::from(second.low),
-            i128::from(first.low) - i128::from(second.high),
-            i128::from(second.high) - i128::from(first.low),
-            i128::from(second.low) - i128::from(first.high),
-        ],
+        [first, second] => {
+            let (one, other) = (difference(*first, *second), difference(*second, *first));
+            vec![one.low, one.high, other.low, other.high]
+        }
         _ => return false,
     };
     differences.into_iter().all(|difference| i64::try_from(difference).is_ok())
+}
+
+fn difference(left: Interval, right: Interval) -> Wide {
+    Wide {
+        low: i128::from(left.low) - i128::from(right.high),
+        high: i128::from(left.high) - i128::from(right.low),
+    }
+}
+
+/// Leads have a limit subtracted within the bounds of quantisers; product and exponent fit whatever the lead is,
+/// because it is clamped; the polynomial of a fraction fits by its coefficients, the sum by the number of outputs.
+fn leads_fit(class: u32, lead: &Lead, outputs: &[Interval]) -> bool {
+    let Some(own) = outputs.get(class as usize) else { return false };
+    let narrow = outputs
+        .iter()
+        .map(|other| difference(*own, *other))
+        .all(|lead| lead.low >= -i128::from(shapes::MOST_RAW) && lead.high <= i128::from(shapes::MOST_RAW));
+    let deepest = (i128::from(lead.low) - i128::from(lead.high)) >> lead.drop;
+    let product = deepest * i128::from(lead.multiplier);
+    let exponents = [i128::from(lead.offset), product + i128::from(lead.offset)];
+    let fits = |value: i128| i64::try_from(value).is_ok();
+    narrow
+        && fits(product)
+        && exponents
+            .into_iter()
+            .all(|e| fits(e) && (0..i128::from(softmax::TOP)).contains(&(e >> softmax::SHIFT)))
 }

@@ -13,6 +13,8 @@ pub const MOST_RAW: i64 = (1 << 62) - 1;
 pub(super) const MAX_BITS: u8 = 32;
 /// Outputs of the single-output decision and of the two-class margin.
 const MARGIN_OUTPUTS: std::ops::RangeInclusive<usize> = 1..=2;
+/// Outputs whose leads are summed up: the sum of so many powers of at most 2 fits 63 bits.
+const SOFTMAX_OUTPUTS: std::ops::RangeInclusive<usize> = 3..=1 << 31;
 
 pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
@@ -131,6 +133,19 @@ fn decision_errors(network: &Network) -> Vec<Diagnostic> {
             RuleTest::Margin { class, .. } => {
                 if !MARGIN_OUTPUTS.contains(&outputs) {
                     messages.push(format!("rule {index} compares a margin over {outputs} outputs"));
+                }
+                class
+            }
+            RuleTest::Softmax { class, lead } => {
+                if !SOFTMAX_OUTPUTS.contains(&outputs) || decision.rule != Rule::ArgMax {
+                    messages.push(format!("rule {index} sums up leads over {outputs} outputs"));
+                }
+                if lead.drop > MAX_SHIFT
+                    || lead.low > lead.high
+                    || lead.low < -MOST_RAW
+                    || lead.high > MOST_RAW
+                {
+                    messages.push(format!("rule {index} clamps leads beyond 62 bits or to nothing"));
                 }
                 class
             }

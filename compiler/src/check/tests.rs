@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::testing::network;
 use super::{Certificate, MOST_RAW, check, holds};
 use crate::diag::NodeRef;
+use crate::ir::softmax::Lead;
 use crate::ir::{
     Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
@@ -118,6 +119,56 @@ fn every_unsound_network_is_refused_with_its_code() {
         }),
         ["E0406"]
     );
+}
+
+/// A rule over three outputs, each of them within ±100.
+fn over_three(lead: Lead) -> impl FnOnce(&mut Network) {
+    move |network| {
+        let layer = dense(network);
+        *layer = Dense { rows: 3, weights: vec![1, 1, -1], bias: vec![0; 3], ..layer.clone() };
+        network.decision.tests = vec![RuleTest::Softmax { class: 2, lead }];
+    }
+}
+
+#[test]
+fn leads_and_exponents_are_proved() {
+    let good = Lead { low: -100, high: 100, drop: 3, multiplier: 1 << 48, offset: 63 << 54 };
+    let mut network = tiny();
+    over_three(good)(&mut network);
+    let checked = check(network).expect("exponents are within their range");
+    assert!(holds(checked.get(), checked.certificate()));
+
+    let refused_with = |lead| refused(over_three(lead));
+    assert_eq!(refused_with(Lead { drop: 63, ..good }), ["E0405"]);
+    assert_eq!(refused_with(Lead { low: 101, ..good }), ["E0405"]);
+    assert_eq!(refused_with(Lead { low: -MOST_RAW - 1, ..good }), ["E0405"]);
+    assert_eq!(refused_with(Lead { high: MOST_RAW + 1, ..good }), ["E0405"]);
+    // Exponents from 0 on and below 64.
+    assert_eq!(refused_with(Lead { offset: 64 << 54, ..good }), ["E0406"]);
+    assert!(check_of(Lead { offset: (64 << 54) - 1, ..good }));
+    assert!(check_of(Lead { offset: 25 << 48, ..good }));
+    assert_eq!(refused_with(Lead { offset: (25 << 48) - 1, ..good }), ["E0406"]);
+    assert_eq!(refused_with(Lead { multiplier: i64::MAX, ..good }), ["E0406"]);
+    // Leads that leave the bounds of what is subtracted.
+    assert_eq!(
+        refused(|network| {
+            over_three(good)(network);
+            dense(network).lanes = Lanes::One;
+            dense(network).bias = vec![-(1 << 61), 0, 1 << 61];
+        }),
+        ["E0406"]
+    );
+    // Two outputs are compared by a margin.
+    assert_eq!(
+        refused(|network| network.decision.tests = vec![RuleTest::Softmax { class: 0, lead: good }]),
+        ["E0405"]
+    );
+}
+
+fn check_of(lead: Lead) -> bool {
+    let mut network = tiny();
+    over_three(lead)(&mut network);
+    check(network).is_ok()
 }
 
 /// Code computes `min(max(x - low, 0) - span, 0)`: at the widest limits no difference leaves 64 bits.

@@ -5,7 +5,7 @@
 //! of a [`crate::check::Checked`] network never does. The batched form, which computes the same numbers for
 //! many rows at once, is in [`super::batch`].
 
-use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest};
+use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, softmax};
 
 /// What one row of features gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,9 @@ fn fires(test: RuleTest, label: Option<u32>, outputs: &[i64]) -> bool {
                 _ => return false,
             };
             difference >= margin
+        }
+        RuleTest::Softmax { class, lead } => {
+            softmax::sum(outputs, class, &lead).is_some_and(|sum| sum <= softmax::ONE)
         }
     }
 }

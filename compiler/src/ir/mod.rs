@@ -11,6 +11,7 @@
 
 pub mod packet;
 pub mod flow;
+pub mod softmax;
 pub mod interpret;
 pub mod batch;
 pub mod print;
@@ -165,7 +166,7 @@ pub struct Decision {
     pub tests: Vec<RuleTest>,
 }
 
-/// When a rule of the specification fires. `margin` is a parameter.
+/// When a rule of the specification fires. `margin` and `lead` are parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleTest {
     /// The label is this class.
@@ -173,6 +174,9 @@ pub enum RuleTest {
     /// `z[class] - z[other] >= margin` for two classes; for a single output `z >= margin` (class 1) or
     /// `-z >= margin` (class 0). A probability threshold becomes this with `margin = ceil(logit(p) / unit)`.
     Margin { class: u32, margin: i64 },
+    /// For more than two classes: the powers of the class's leads over all others sum up to at most 1, see
+    /// [`softmax`].
+    Softmax { class: u32, lead: softmax::Lead },
 }
 
 /// The label as a function of the raw outputs.

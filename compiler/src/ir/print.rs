@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::softmax::Lead;
 use super::{Network, Op, OpOrigin, Post, RuleTest};
 
 impl fmt::Display for Network {
@@ -33,6 +34,13 @@ impl fmt::Display for Network {
             match test {
                 RuleTest::Label { class } => writeln!(f, "  when label = {class}")?,
                 RuleTest::Margin { class, margin } => writeln!(f, "  when margin of {class} >= {margin}")?,
+                RuleTest::Softmax { class, lead } => {
+                    let Lead { low, high, drop, multiplier, offset } = lead;
+                    writeln!(
+                        f,
+                        "  when powers of leads of {class} <= 1: clamp {low}..={high} >> {drop} * {multiplier} + {offset}"
+                    )?;
+                }
             }
         }
         Ok(())

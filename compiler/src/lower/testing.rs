@@ -2,6 +2,7 @@
 //! parameters.
 
 use crate::diag::NodeRef;
+use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
     Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
@@ -75,7 +76,12 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
             RuleTest::Label { class: 1 },
             RuleTest::Margin { class: 1, margin: margin(&mut random) },
         ],
-        (Rule::ArgMax, _) => vec![RuleTest::Label { class: 0 }],
+        (Rule::ArgMax, 1) => vec![RuleTest::Label { class: 0 }],
+        (Rule::ArgMax, _) => vec![
+            RuleTest::Softmax { class: 0, lead: lead(&mut random) },
+            RuleTest::Label { class: 0 },
+            RuleTest::Softmax { class: 2, lead: lead(&mut random) },
+        ],
         (Rule::Positive, _) => vec![
             RuleTest::Margin { class: 1, margin: margin(&mut random) },
             RuleTest::Margin { class: 0, margin: margin(&mut random) },
@@ -84,6 +90,18 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
         (Rule::None, _) => Vec::new(),
     };
     network
+}
+
+/// Leads of any magnitude up to that of the outputs; exponents from the smallest to the largest.
+fn lead(random: &mut Random) -> Lead {
+    let magnitude = 1i64 << random.within(1, 41);
+    let low = random.within(-magnitude, magnitude);
+    let high = low + random.within(0, magnitude);
+    let drop = u8::try_from(random.within(0, 20)).unwrap();
+    let offset = random.within(0, (TOP << SHIFT) - 1);
+    let deepest = -((low - high) >> drop);
+    let multiplier = if deepest == 0 { 1 << 50 } else { random.within(0, offset / deepest) };
+    Lead { low, high, drop, multiplier, offset }
 }
 
 fn quantiser(random: &mut Random, output: Interval) -> QuantiseOne {
@@ -182,8 +200,25 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, u32, u32) {
                 };
                 lead >= margin
             }
+            RuleTest::Softmax { class, lead } => {
+                let own = values[class as usize];
+                let others = (0u32..).zip(&values).filter(|(other, _)| *other != class);
+                others.map(|(_, other)| power(&lead, own - other)).sum::<i128>() <= 1 << 30
+            }
         };
         rules |= u32::from(fires) << rule;
     }
     (values, label, rules)
+}
+
+/// The power of a lead, with divisions instead of shifts.
+fn power(lead: &Lead, difference: i64) -> i128 {
+    let behind = i128::from(difference.clamp(lead.low, lead.high) - lead.high).div_euclid(1 << lead.drop);
+    let exponent = (behind * i128::from(lead.multiplier) + i128::from(lead.offset)).div_euclid(1 << 24);
+    let (whole, fraction) = (exponent.div_euclid(1 << 30), exponent.rem_euclid(1 << 30));
+    let mut polynomial = 0;
+    for coefficient in COEFFICIENTS.into_iter().rev() {
+        polynomial = (polynomial * (fraction - (1 << 29))).div_euclid(1 << 30) + i128::from(coefficient);
+    }
+    polynomial.div_euclid(1 << whole)
 }

@@ -6,6 +6,7 @@
 //! | inputs | for each feature `low`, `span`, `multiplier`, `offset`, `shift` (see [`super::slot`]) |
 //! | a dense layer | for each block of registers: their bias words, then for each input one weight word per register |
 //! | margins | for each [`RuleTest::Margin`] its margin |
+//! | thresholds | for each [`RuleTest::Softmax`] `low`, `span`, `drop`, `multiplier`, `offset` (see [`super::slot`]) |
 //!
 //! A word holds the lanes of one register as `Σ value_k * 2^(bits * k)` modulo 2^64. Bytes are not written
 //! here.
@@ -13,6 +14,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::bpf::module::{Data, Member, Struct, Type};
+use crate::ir::softmax::Lead;
 use crate::ir::{Dense, FractionBits, Interval, Lanes, Network, Op, Post, Rule, RuleTest};
 
 /// Section of the two slots.
@@ -28,6 +30,8 @@ pub const SLOTS: u32 = 2;
 
 /// Words of one feature's quantiser.
 pub(crate) const QUANTISER_WORDS: usize = 5;
+/// Words of one probability over more than two classes.
+pub(crate) const THRESHOLD_WORDS: usize = 5;
 /// Multiply-accumulates from which a layer is a loop: straight-line code outgrows the instruction cache.
 const LOOP_FROM: usize = 900;
 /// Registers that accumulate at once: all ten, less two pointers, an input and a weight.
@@ -42,6 +46,7 @@ const LOOP_BODY: usize = 64;
 pub struct Layout {
     pub(crate) parts: Vec<Part>,
     pub(crate) margins: u32,
+    pub(crate) thresholds: u32,
     members: Vec<Member>,
     bytes: u32,
     hash: [u8; 32],
@@ -96,8 +101,14 @@ impl Layout {
     /// The layout for every network of this one's plan.
     #[must_use]
     pub fn new(network: &Network) -> Self {
-        let mut layout =
-            Self { parts: Vec::new(), margins: 0, members: Vec::new(), bytes: 0, hash: plan_hash(network) };
+        let mut layout = Self {
+            parts: Vec::new(),
+            margins: 0,
+            thresholds: 0,
+            members: Vec::new(),
+            bytes: 0,
+            hash: plan_hash(network),
+        };
         let mut layer = 0;
         for op in &network.ops {
             match op {
@@ -122,6 +133,12 @@ impl Layout {
         let margins = margins(network).count();
         if margins > 0 {
             layout.push("margins".to_owned(), Type::Array(Box::new(Type::Signed(8)), count(margins)));
+        }
+        layout.thresholds = layout.bytes;
+        let thresholds = thresholds(network).count();
+        if thresholds > 0 {
+            let ty = Type::Array(Box::new(threshold_type()), count(thresholds));
+            layout.push("thresholds".to_owned(), ty);
         }
         layout
     }
@@ -190,8 +207,16 @@ pub fn active_data() -> Data {
 /// The margins of a network's rules, in order.
 pub(crate) fn margins(network: &Network) -> impl Iterator<Item = i64> + '_ {
     network.decision.tests.iter().filter_map(|test| match test {
-        RuleTest::Label { .. } => None,
+        RuleTest::Label { .. } | RuleTest::Softmax { .. } => None,
         RuleTest::Margin { margin, .. } => Some(*margin),
+    })
+}
+
+/// The probabilities over more than two classes among a network's rules, in order.
+pub(crate) fn thresholds(network: &Network) -> impl Iterator<Item = Lead> + '_ {
+    network.decision.tests.iter().filter_map(|test| match test {
+        RuleTest::Label { .. } | RuleTest::Margin { .. } => None,
+        RuleTest::Softmax { lead, .. } => Some(*lead),
     })
 }
 
@@ -205,18 +230,36 @@ fn count(number: usize) -> u32 {
 }
 
 fn quantiser_type() -> Type {
-    let member = |name: &str, offset, ty| Member { name: name.to_owned(), offset, ty };
-    Type::Struct(Struct {
-        name: "nn_input".to_owned(),
-        size: 40,
-        members: vec![
-            member("low", 0, Type::Signed(8)),
-            member("span", 8, Type::Unsigned(8)),
-            member("multiplier", 16, Type::Signed(8)),
-            member("offset", 24, Type::Signed(8)),
-            member("shift", 32, Type::Unsigned(8)),
+    words_type(
+        "nn_input",
+        [
+            ("low", Type::Signed(8)),
+            ("span", Type::Unsigned(8)),
+            ("multiplier", Type::Signed(8)),
+            ("offset", Type::Signed(8)),
+            ("shift", Type::Unsigned(8)),
         ],
-    })
+    )
+}
+
+fn threshold_type() -> Type {
+    words_type(
+        "nn_threshold",
+        [
+            ("low", Type::Signed(8)),
+            ("span", Type::Unsigned(8)),
+            ("drop", Type::Unsigned(8)),
+            ("multiplier", Type::Signed(8)),
+            ("offset", Type::Signed(8)),
+        ],
+    )
+}
+
+/// A structure of five words.
+fn words_type(name: &str, words: [(&str, Type); 5]) -> Type {
+    let offsets = (0u32..).step_by(8);
+    let members = offsets.zip(words).map(|(offset, (name, ty))| Member { name: name.to_owned(), offset, ty });
+    Type::Struct(Struct { name: name.to_owned(), size: 40, members: members.collect() })
 }
 
 /// Hashes everything that decides how code reads a slot and what its numbers mean, and no parameter.
@@ -265,6 +308,7 @@ fn plan_hash(network: &Network) -> [u8; 32] {
         let (kind, class) = match *test {
             RuleTest::Label { class } => (0, class),
             RuleTest::Margin { class, .. } => (1, class),
+            RuleTest::Softmax { class, .. } => (2, class),
         };
         put(&[kind]);
         put(&class.to_le_bytes());

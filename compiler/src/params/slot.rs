@@ -5,9 +5,11 @@
 //! `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift`.
 //!
 //! In packed layers each lane of a bias word carries `2^(bits - 1)` on top, so that no lane is ever negative
-//! and lanes do not borrow from each other. Where words stand is decided in [`super::layout`].
+//! and lanes do not borrow from each other. A probability over more than two classes stores `span = high - low` in
+//! place of `high` and `offset` for `min(max(lead - low, 0) - span, 0)`. Where words stand is decided in [`super::layout`].
 
-use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, margins};
+use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, THRESHOLD_WORDS, margins, thresholds};
+use crate::ir::softmax::Lead;
 use crate::ir::{Dense, Lanes, Network, Op, QuantiseOne, RuleTest};
 
 /// The bytes of a slot, `Layout::bytes()` of them.
@@ -27,6 +29,9 @@ pub fn bytes(network: &Network) -> Vec<u8> {
         }
     }
     margins(network).for_each(|margin| out.extend(margin.to_le_bytes()));
+    for lead in thresholds(network) {
+        threshold_words(&lead).iter().for_each(|word| out.extend(word.to_le_bytes()));
+    }
     out
 }
 
@@ -60,8 +65,17 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
     }
     for test in &mut network.decision.tests {
         match test {
-            RuleTest::Label { .. } => {}
+            RuleTest::Label { .. } | RuleTest::Softmax { .. } => {}
             RuleTest::Margin { margin, .. } => *margin = words.next()?.cast_signed(),
+        }
+    }
+    for test in &mut network.decision.tests {
+        match test {
+            RuleTest::Label { .. } | RuleTest::Margin { .. } => {}
+            RuleTest::Softmax { lead, .. } => {
+                let mut take = || words.next();
+                *lead = threshold_from([take()?, take()?, take()?, take()?, take()?]);
+            }
         }
     }
     Some(network)
@@ -88,6 +102,28 @@ fn quantiser_from([low, span, multiplier, offset, shift]: [u64; QUANTISER_WORDS]
         offset: offset.cast_signed().wrapping_sub(high.wrapping_mul(multiplier)),
         // Code masks the shift with 63 as well.
         shift: u8::try_from(shift & 63).unwrap_or(0),
+    }
+}
+
+fn threshold_words(lead: &Lead) -> [u64; THRESHOLD_WORDS] {
+    [
+        lead.low.cast_unsigned(),
+        lead.high.wrapping_sub(lead.low).cast_unsigned(),
+        u64::from(lead.drop),
+        lead.multiplier.cast_unsigned(),
+        lead.offset.cast_unsigned(),
+    ]
+}
+
+fn threshold_from([low, span, drop, multiplier, offset]: [u64; THRESHOLD_WORDS]) -> Lead {
+    let low = low.cast_signed();
+    Lead {
+        low,
+        high: low.wrapping_add(span.cast_signed()),
+        // Code masks the shift with 63 as well.
+        drop: u8::try_from(drop & 63).unwrap_or(0),
+        multiplier: multiplier.cast_signed(),
+        offset: offset.cast_signed(),
     }
 }
 

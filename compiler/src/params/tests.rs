@@ -30,6 +30,26 @@ fn a_slot_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn thresholds_read_back_and_are_no_part_of_the_plan() {
+    let relu = Post::Relu { shift: 12, bits: 8 };
+    let shapes = [
+        Shape { rows: 17, lanes: Lanes::Three, post: relu },
+        Shape { rows: 4, lanes: Lanes::Two, post: Post::Raw },
+    ];
+    let one = network(1, 5, &shapes, Rule::ArgMax);
+    let mut plan = one.clone();
+    plan.decision.tests = network(2, 5, &shapes, Rule::ArgMax).decision.tests;
+    assert_ne!(one.decision.tests, plan.decision.tests);
+    assert_eq!(Layout::new(&one).hash(), Layout::new(&plan).hash());
+    let read = slot::read(&plan, &slot::bytes(&one)).unwrap();
+    assert_eq!(read.decision.tests, one.decision.tests);
+    let mut other = one.clone();
+    let RuleTest::Softmax { class, .. } = &mut other.decision.tests[0] else { unreachable!() };
+    *class = 1;
+    assert_ne!(Layout::new(&one).hash(), Layout::new(&other).hash());
+}
+
+#[test]
 fn a_slot_of_another_length_is_refused() {
     let network = some_network(1);
     let bytes = slot::bytes(&network);
@@ -94,6 +114,19 @@ fn file() -> ParamsFile {
 #[test]
 fn a_parameter_file_reads_back_as_it_was_written() {
     assert_eq!(read("new.params", &write(&file())).unwrap(), file());
+}
+
+/// Cut and flipped files in every reader that may get them.
+#[test]
+fn damaged_parameter_files_never_panic() {
+    let good = write(&file());
+    crate::withstand::object(&good);
+    for position in (0..good.len()).step_by(13) {
+        crate::withstand::object(&good[..position]);
+        let mut damaged = good.clone();
+        damaged[position] ^= 0x81;
+        crate::withstand::object(&damaged);
+    }
 }
 
 fn refusal(bytes: &[u8]) -> &'static str {

@@ -4,11 +4,10 @@ use super::cost::value_bits;
 use super::inputs::{InputScale, quantiser};
 use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
 use super::stats::{LayerStat, Stats};
-use super::{Contract, contract::RuleWish};
+use super::threshold::rule_test;
+use super::{Contract, contract::class_count};
 use crate::check::{Checked, check};
-use crate::ir::{
-    Decision, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Rule, RuleTest,
-};
+use crate::ir::{Decision, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Rule};
 use crate::model::{self, Activation, Body, Head, Model};
 
 /// Quantised inputs and activations keep at most this many bits.
@@ -108,7 +107,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
         values = next;
     }
     let unit = *units.last()?.first()?;
-    let decision = decision(setup, unit);
+    let decision = decision(setup, unit)?;
     let network = Network { inputs: setup.contract.inputs.clone(), ops, origins, decision };
     let network = check(network).ok()?;
     Some(Candidate { network, inputs, units })
@@ -266,31 +265,15 @@ fn unclamped(lanes: Lanes, bits: u8) -> (u8, u8) {
     (bits, shift)
 }
 
-fn decision(setup: Setup<'_>, unit: f64) -> Decision {
+/// `None` when the outputs are too coarse for a probability that a rule asks for.
+fn decision(setup: Setup<'_>, unit: f64) -> Option<Decision> {
     let rule = match setup.model.head {
         Head::Scores => Rule::None,
         Head::Logits => Rule::ArgMax,
         Head::Logistic => Rule::Positive,
     };
-    let tests = setup.contract.rules.iter().map(|wish| rule_test(*wish, unit)).collect();
-    Decision { rule, unit, labels: setup.contract.labels.clone(), tests }
-}
-
-/// A probability `p` of one of two classes is reached when the difference of the outputs reaches
-/// `ln(p / (1 - p))`, that is `ceil(logit / unit)` raw units.
-fn rule_test(wish: RuleWish, unit: f64) -> RuleTest {
-    /// Beyond what outputs of a checked network differ by, and far from overflow when compared.
-    const ALWAYS: i64 = 1 << 62;
-    let Some(probability) = wish.probability else { return RuleTest::Label { class: wish.class } };
-    let millionths = f64::from(probability.0.min(1_000_000));
-    let margin = if probability.0 == 0 {
-        -ALWAYS
-    } else if probability.0 >= 1_000_000 {
-        ALWAYS
-    } else {
-        // The quotient of two exact integers: one rounding before the logarithm.
-        let logit = (millionths / (1_000_000.0 - millionths)).ln();
-        ((logit / unit).ceil() as i64).clamp(-ALWAYS, ALWAYS)
-    };
-    RuleTest::Margin { class: wish.class, margin }
+    let classes = class_count(setup.model);
+    let tests =
+        setup.contract.rules.iter().map(|wish| rule_test(*wish, classes, unit)).collect::<Option<_>>()?;
+    Some(Decision { rule, unit, labels: setup.contract.labels.clone(), tests })
 }

@@ -3,7 +3,7 @@
 //! Also what stands in for a specification when there is none.
 
 use crate::check::MOST_RAW;
-use crate::diag::codes::quant::{CLASSES, COUNT, LABEL_ORDER, LABELS, ORDER, REGRESSOR, UNITS};
+use crate::diag::codes::quant::{COUNT, LABEL_ORDER, LABELS, ORDER, REGRESSOR, UNITS};
 use crate::diag::{Diagnostic, Origin, Outcome, Span};
 use crate::ir::{FractionBits, Input, Interval};
 use crate::model::{Body, Head, Model};
@@ -116,7 +116,7 @@ pub fn without_spec(model: &Model) -> Contract {
 ///
 /// # Errors
 ///
-/// `E0301` to `E0305`, `E0307` and `E0311`, all that apply.
+/// `E0301` to `E0304`, `E0307` and `E0311`, all that apply.
 pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
     let mut errors = Vec::new();
     features(model, spec, &mut errors);
@@ -262,13 +262,6 @@ fn rules(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
                 at(spec, &rule.span),
                 "the model has no classes, so no label can cause an action",
                 "export the model with its softmax, sigmoid or arg-max, or remove the rule",
-            ));
-        } else if rule.threshold.is_some() && classes > 2 {
-            errors.push(Diagnostic::new(
-                &CLASSES,
-                at(spec, &rule.span),
-                format!("a probability threshold over {classes} classes is not supported yet"),
-                "remove `when p >= ...`: the rule then fires when its label has the largest output",
             ));
         }
     }

@@ -3,7 +3,7 @@
 //! Stages, one file each: the contract between model and specification ([`contract`]), rows to calibrate on
 //! (`sample`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), and the report ([`report`]).
+//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
@@ -15,6 +15,7 @@ mod stats;
 mod inputs;
 mod rounding;
 mod layer;
+mod threshold;
 mod build;
 mod cost;
 mod lanes;
@@ -113,7 +114,7 @@ pub struct Quantised {
 ///
 /// # Errors
 ///
-/// `E0306` when no candidate meets the budget, `E0308` to `E0310` when there is nothing to measure or nothing
+/// `E0305` when the outputs are too coarse for a probability, `E0306` when no candidate meets the budget, `E0308` to `E0310` when there is nothing to measure or nothing
 /// fits, `E0312` when the model has another shape than the plan that it should fit.
 pub fn quantise(
     model: &Model,

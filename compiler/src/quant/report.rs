@@ -20,6 +20,9 @@ pub struct QuantReport {
     pub predicted_ns: f64,
     pub inputs: Vec<InputReport>,
     pub layers: Vec<LayerReport>,
+    /// Rules with a probability, in the order of the specification.
+    #[serde(default)]
+    pub thresholds: Vec<ThresholdReport>,
     /// What was tried, in order.
     pub search: Vec<Attempt>,
 }
@@ -64,6 +67,22 @@ pub struct LayerReport {
     /// Whether code clamps the activations of packed lanes: they are narrower than what a lane can hold.
     pub clamped: bool,
     pub predicted_ns: f64,
+}
+
+/// What a rule with a probability does to the rows that were compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThresholdReport {
+    /// Position of the rule in the specification, from 0.
+    pub rule: u32,
+    pub label: String,
+    /// The probability.
+    pub millionths: u32,
+    /// Rows on which the rule fires.
+    pub fired: u64,
+    /// Rows on which it fires and should not by the float model, or the other way round.
+    pub changed: u64,
+    /// Rows on which the sum over more than two classes is so near to its limit that its error may decide.
+    pub within_error: u64,
 }
 
 /// One combination of lanes that the search looked at.

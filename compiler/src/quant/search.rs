@@ -11,10 +11,10 @@ use super::lanes::{clampable, combinations};
 use super::report::{Attempt, InputReport, LayerReport, QuantReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
-use super::{Calibration, Contract, Options, Quantised, evaluate};
-use crate::diag::codes::quant::{BUDGET, NO_FIT, SHAPE};
+use super::{Calibration, Contract, Options, Quantised, evaluate, threshold};
+use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::{Interval, Op, Post, interpret};
+use crate::ir::{Interval, Lanes, Op, Post, interpret};
 use crate::model::{Body, Model};
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
@@ -48,21 +48,12 @@ pub(super) fn run(
     let stats = stats::collect(model, contract, &sample);
     let setup = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
-    let posts = options.like.as_ref().map(|plan| plan.iter().map(|layer| layer.post).collect::<Vec<Post>>());
     let mut search = Search { setup, sample, allowed, log: Vec::new(), best: None, closest: None };
     for lanes in combinations(model, options) {
         if search.best.as_ref().is_some_and(|best| best.cost <= least_ns(model, &lanes)) {
             break;
         }
-        let start = Plan {
-            lanes,
-            clip: 0,
-            input_step: 1.0,
-            more_bits: 0,
-            slack: 1.0,
-            unclamped: Vec::new(),
-            posts: posts.clone(),
-        };
+        let start = start(lanes, options);
         if search.attempt(&start) && options.like.is_none() {
             search.unclamp(&start);
         }
@@ -74,6 +65,12 @@ pub(super) fn run(
     }
     Err(vec![match closest {
         Some((_, candidate)) => over_budget(setup, &sample, &candidate, allowed),
+        None if fits_without_rules(setup, options) => Diagnostic::new(
+            &COARSE,
+            whole(contract),
+            "the outputs are too coarse for the probability of a rule",
+            "remove `when p >= ...`, or train with smaller outputs (weight decay, clipped inputs)",
+        ),
         None => Diagnostic::new(
             &NO_FIT,
             whole(contract),
@@ -81,6 +78,22 @@ pub(super) fn run(
             "normalise the inputs (for example with StandardScaler) and train again",
         ),
     }])
+}
+
+/// Whether probabilities are all that keeps the model from fixed point.
+fn fits_without_rules(setup: Setup<'_>, options: &Options) -> bool {
+    if !threshold::needs_fine_outputs(setup.model, setup.contract) {
+        return false;
+    }
+    let contract = Contract { rules: Vec::new(), ..setup.contract.clone() };
+    let setup = Setup { contract: &contract, ..setup };
+    combinations(setup.model, options).into_iter().any(|lanes| build(setup, &start(lanes, options)).is_some())
+}
+
+/// The first plan of a combination of lanes.
+fn start(lanes: Vec<Lanes>, options: &Options) -> Plan {
+    let posts = options.like.as_ref().map(|plan| plan.iter().map(|layer| layer.post).collect::<Vec<Post>>());
+    Plan { lanes, clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0, unclamped: Vec::new(), posts }
 }
 
 /// What the search has seen so far.
@@ -394,6 +407,7 @@ fn report(
         predicted_ns: network_ns(network),
         inputs,
         layers,
+        thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
         search,
     }
 }

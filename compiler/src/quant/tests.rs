@@ -193,6 +193,66 @@ fn thresholds_become_margins() {
     assert_eq!(decision.tests[3], RuleTest::Label { class: 1 });
 }
 
+/// A model with three classes, and a rule for each of some probabilities of the second.
+fn three_classes(probabilities: &[u32]) -> (Model, Contract) {
+    let model = random_model(&[3, 8, 3], Head::Logits, 5);
+    let mut contract = contract::without_spec(&model);
+    contract.labels = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let wish = |p: &u32| contract::RuleWish { class: 1, probability: Some(Probability(*p)) };
+    contract.rules = probabilities.iter().map(wish).collect();
+    (model, contract)
+}
+
+#[test]
+fn thresholds_over_three_classes_follow_the_float_model() {
+    let probabilities = [50_000, 250_000, 500_000, 900_000];
+    let (model, contract) = three_classes(&probabilities);
+    let rows = rows(&model, &contract, 4000);
+    let calibration = Some(Calibration { rows: &rows });
+    let result = quantise(&model, &contract, calibration, &strict()).expect("precise enough");
+    assert!(check(result.network.clone()).is_ok());
+    let thresholds = &result.report.thresholds;
+    assert_eq!(thresholds.len(), probabilities.len());
+    for (rule, (report, millionths)) in (0u32..).zip(thresholds.iter().zip(probabilities)) {
+        assert_eq!((report.rule, report.label.as_str(), report.millionths), (rule, "b", millionths));
+        let bit = |row: &[i64]| interpret::run(&result.network, row).rules >> rule & 1;
+        let fired: u32 = rows.chunks_exact(3).map(bit).sum();
+        assert!(u64::from(fired).abs_diff(report.fired) <= result.report.ties as u64);
+        assert!(report.fired > 0 && report.fired < 4000, "{report:?}");
+        // Quantisation itself moves a few rows over a threshold; the sum's own error hardly any.
+        assert!(report.changed <= 12, "{report:?}");
+        assert!(report.within_error <= 1, "{report:?}");
+    }
+    assert!(thresholds.is_sorted_by(|a, b| a.fired > b.fired), "{thresholds:?}");
+}
+
+#[test]
+fn a_retrained_model_brings_its_own_thresholds() {
+    let (first, contract) = three_classes(&[700_000]);
+    let plan = plan_of(&quantise(&first, &contract, None, &Options::default()).expect("it fits").network);
+    let options = Options { like: Some(plan), max_flips: MaxFlips::Share(0.05), lanes: None };
+    let scaled = |factor: f64| {
+        let mut model = first.clone();
+        let Body::Mlp(layers) = &mut model.body;
+        let last = layers.last_mut().unwrap();
+        last.weights.values.iter_mut().chain(&mut last.bias).for_each(|value| *value *= factor);
+        quantise(&model, &contract, None, &options)
+    };
+    let (same, sharper) = (scaled(1.0).expect("it fits"), scaled(3.0).expect("it fits"));
+    assert_ne!(same.network.decision.tests, sharper.network.decision.tests);
+    assert!(same.report.thresholds[0].fired < sharper.report.thresholds[0].fired);
+    // Lanes are planned: outputs a million times as large leave too coarse a unit.
+    let plan = Options { lanes: Some(vec![Lanes::Three; 2]), like: None, ..options.clone() };
+    let coarse = |contract: &Contract| {
+        let mut model = first.clone();
+        let Body::Mlp(layers) = &mut model.body;
+        layers.last_mut().unwrap().weights.values.iter_mut().for_each(|value| *value *= 1e6);
+        quantise(&model, contract, None, &plan)
+    };
+    assert_eq!(ids(coarse(&contract)), ["E0305"]);
+    assert!(coarse(&Contract { rules: Vec::new(), ..contract.clone() }).is_ok());
+}
+
 fn ids<T: std::fmt::Debug>(outcome: crate::diag::Outcome<T>) -> Vec<&'static str> {
     outcome.expect_err("it is refused").iter().map(|error| error.code.id).collect()
 }

@@ -70,6 +70,19 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
     let quant = &metadata.quantisation;
     let basis = if quant.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
     let _ = writeln!(out, "accuracy     {} of {} {basis} change their label", quant.flips, quant.rows);
+    for rule in &quant.thresholds {
+        let probability = f64::from(rule.millionths) / 1e6;
+        let _ = writeln!(
+            out,
+            "rule {:<8} on {} when p >= {probability}: fires on {} rows, {} unlike the float model, {} within the \
+             error of its sum",
+            rule.rule + 1,
+            rule.label,
+            rule.fired,
+            rule.changed,
+            rule.within_error
+        );
+    }
     let _ = writeln!(out, "\nfeatures");
     for (feature, input) in metadata.features.iter().zip(&quant.inputs) {
         let unit = feature.unit.as_deref().unwrap_or_default();

@@ -9,5 +9,6 @@ mod refusals;
 mod usage;
 mod outputs;
 mod engines;
+mod thresholds;
 mod privileges;
 mod tools;

@@ -46,7 +46,8 @@ pub static DECISION: Code = Code {
 pub static MARGIN: Code = Code {
     id: "E0406",
     title: "the difference of two outputs can overflow",
-    explanation: "A rule with a probability compares the difference of two outputs, which must fit 64 bits.",
+    explanation: "A rule with a probability compares the difference of two outputs, or sums up powers of several \
+                  differences; all of that must fit 64 bits.",
 };
 
 pub static KERNEL_TOO_OLD: Code = Code {

@@ -8,7 +8,7 @@ pub static TABLE: &[&Code] = &[
     &ORDER,
     &LABELS,
     &LABEL_ORDER,
-    &CLASSES,
+    &COARSE,
     &BUDGET,
     &UNITS,
     &NO_ROWS,
@@ -47,12 +47,14 @@ pub static LABEL_ORDER: Code = Code {
                   verdict would be the wrong way round. Write the labels in the model's order.",
 };
 
-pub static CLASSES: Code = Code {
+pub static COARSE: Code = Code {
     id: "E0305",
-    title: "a probability with more than two classes",
-    explanation: "A threshold on a probability is a single comparison for two classes. For more it is not \
-                  supported yet; leave `when p >= ...` out, so that the rule fires when its label has the \
-                  largest output, or train a model with two classes.",
+    title: "the outputs are too coarse for a probability",
+    explanation: "Over more than two classes, `when p >= ...` sums up powers of the differences of outputs, and one \
+                  unit of the integer outputs must not change such a power by more than about 1.4 times. The \
+                  outputs of this model can become so large that their unit is coarser. Leave the probability \
+                  out, so that the rule fires when its label has the largest output, or train with smaller \
+                  outputs.",
 };
 
 pub static BUDGET: Code = Code {

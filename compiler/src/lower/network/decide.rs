@@ -1,11 +1,13 @@
-//! From raw outputs to label and fired rules, without a branch.
+//! From raw outputs to label and fired rules, without a branch. Probabilities over more than two classes are in
+//! `threshold`.
 
 use super::emit::Emitter;
+use super::threshold;
 use crate::bpf::{AluOp, Size};
 use crate::ir::{Network, Rule, RuleTest};
 use crate::lower::code::VReg;
 use crate::lower::scratch::{self, Scratch};
-use crate::params::layout::{Layout, word_bytes};
+use crate::params::layout::{Layout, THRESHOLD_WORDS, word_bytes};
 
 /// Reads the outputs in scratch; writes label and rule mask.
 pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, scratch: &Scratch) {
@@ -18,7 +20,7 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
     emitter.b.store(Size::W, emitter.scratch, scratch::LABEL, label);
 
     let mask = emitter.b.constant(0);
-    let mut margins = 0;
+    let (mut margins, mut thresholds) = (0, 0);
     for (rule, test) in (0i32..32).zip(&network.decision.tests) {
         let fired = match *test {
             RuleTest::Label { class } => is_class(emitter, network.decision.rule, label, class),
@@ -27,6 +29,11 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
                 margins += 1;
                 margin_reached(emitter, scratch, outputs, class, margin)
             }
+            RuleTest::Softmax { class, .. } => {
+                let at = layout.thresholds + word_bytes(thresholds * THRESHOLD_WORDS);
+                thresholds += 1;
+                threshold::reached(emitter, scratch, outputs, class as usize, at)
+            }
         };
         emitter.b.lsh(fired, rule);
         emitter.b.or(mask, fired);
@@ -34,7 +41,7 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
     emitter.b.store(Size::W, emitter.scratch, scratch::RULES, mask);
 }
 
-fn output(emitter: &mut Emitter, scratch: &Scratch, index: usize) -> VReg {
+pub(super) fn output(emitter: &mut Emitter, scratch: &Scratch, index: usize) -> VReg {
     emitter.b.load(Size::DW, emitter.scratch, scratch.output(index))
 }
 

@@ -1,8 +1,8 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product` and `post`), `decide`. The packet path calls
-//! `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
+//! file per operation: `quantise`, `dense` (with `product` and `post`), `decide` (with `threshold`). The packet
+//! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
 mod emit;
@@ -11,6 +11,7 @@ mod dense;
 mod product;
 mod post;
 mod decide;
+mod threshold;
 pub(super) mod call;
 pub mod shadow;
 #[cfg(test)]
@@ -193,6 +194,10 @@ impl Plan<'_> {
         let mut spent = 0;
         for piece in self.pieces() {
             let cost = self.cost(piece)?;
+            if piece == Piece::Decide && cost > options.budget {
+                let what = "the number of instructions of the rules' probabilities".to_owned();
+                return Err(LowerError::TooLarge { what, value: cost, limit: options.budget });
+            }
             let starts_layer = matches!(piece, Piece::Block { block: 0, .. });
             // Straight-line code that needs a chain where a loop needs none is no gain.
             let full = self.constants.is_none() && spent + cost > options.budget && spent > 0;

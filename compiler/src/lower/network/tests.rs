@@ -225,3 +225,13 @@ fn constants_are_not_split_over_programs() {
     assert!(matches!(error, LowerError::TooManyConstants { limit: 1500, .. }), "{error}");
     assert!(error.to_string().contains("layer 1: Gemm 'fc1', 32 -> 32, lanes 1"), "{error}");
 }
+
+#[test]
+fn probabilities_beyond_the_budget_are_refused() {
+    let shapes = [Shape { rows: 60, lanes: Lanes::Two, post: Post::Raw }];
+    let network = network(5, 4, &shapes, Rule::ArgMax);
+    let options = Options { budget: 4_000, ..Options::default() };
+    let error = lower_unchecked(&network, options).unwrap_err();
+    assert!(matches!(error, LowerError::TooLarge { limit: 4_000, .. }), "{error}");
+    assert!(lower_unchecked(&network, Options { budget: 8_000, ..options }).is_ok());
+}
