@@ -24,6 +24,9 @@ use crate::spec::typed::{Hook, TimeUnit, Unit};
 /// Version of the payload's structure.
 pub const FORMAT: u32 = 2;
 
+/// Most weights of a plan that is read: as many instructions as a chain of 33 programs may process, rounded up.
+const MOST_WEIGHTS: usize = 1 << 25;
+
 /// Everything an object says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -184,6 +187,9 @@ pub fn decode(object: &[u8], file: &str) -> Outcome<Metadata> {
 pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
     let metadata: Result<Metadata, _> = serde_json::from_slice(payload);
     let reason = match metadata {
+        Ok(metadata) if metadata.format == FORMAT && !plausible(&metadata.plan) => {
+            "its plan has more weights than any object".to_owned()
+        }
         Ok(metadata) if metadata.format == FORMAT => return Ok(metadata),
         Ok(metadata) => format!("its format is {}, this program reads {FORMAT}", metadata.format),
         Err(error) => error.to_string(),
@@ -194,6 +200,18 @@ pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
         format!("the metadata does not read: {reason}"),
         "use the nnbpf and nnbpfc of the release that compiled the object, or compile it again",
     )])
+}
+
+/// Whether a plan, whose shapes are but numbers, is small enough to be filled with parameters.
+fn plausible(plan: &Network) -> bool {
+    let weights = plan.ops.iter().try_fold(0usize, |sum, op| match op {
+        Op::Quantise(_) => Some(sum),
+        Op::Dense(dense) => {
+            let one = dense.rows.checked_mul(dense.columns.checked_add(1)?)?;
+            sum.checked_add(one.max(dense.rows).max(dense.columns))
+        }
+    });
+    weights.is_some_and(|weights| weights <= MOST_WEIGHTS)
 }
 
 /// A network of the plan with the parameters of a file, as unproved as its bytes: check it.

@@ -18,6 +18,7 @@ use nnbpf_compiler::lower::{self, evaluation, network};
 use nnbpf_compiler::metadata;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::quant;
+use nnbpf_compiler::withstand;
 
 fn read(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
@@ -222,5 +223,23 @@ fn metadata_of_another_format_e0706() {
         module.metadata = elf::metadata::frame(payload);
         let object = compile::object(&module).unwrap();
         assert_eq!(code(metadata::decode(&object, "ids.o")), "E0706");
+    }
+}
+
+/// Shapes in metadata are numbers that nobody backs with bytes; those of no object are refused before they are
+/// filled with parameters.
+#[test]
+fn a_plan_beyond_every_object_is_refused() {
+    let module = compile::module(&plan("here"), &target(Clock::Kernel)).unwrap();
+    let metadata = metadata::from_payload(&module.metadata, "ids.o").unwrap();
+    for (rows, columns) in
+        [(1 << 40, 1), (1, 1 << 40), (usize::MAX, usize::MAX), (0, usize::MAX), (1 << 13, 1 << 13)]
+    {
+        let mut hostile = metadata.clone();
+        let Some(Op::Dense(dense)) = hostile.plan.ops.get_mut(1) else { unreachable!() };
+        (dense.rows, dense.columns) = (rows, columns);
+        let payload = metadata::encode(&hostile);
+        assert_eq!(code(metadata::from_payload(&payload, "ids.o")), "E0706");
+        withstand::object(&payload);
     }
 }

@@ -39,7 +39,13 @@ fn the_report_counts_what_rules_do() {
     let (rows, ties) = (probabilities.len() as u64, quantisation["ties"].as_u64().unwrap());
     assert!(rows > 1_000 && quantisation["rows"].as_u64().unwrap() + ties == rows, "{rows} {quantisation:#}");
     // The rule without a probability, number 3, is not among them.
-    let wanted = [(0, "scan", 500_000), (1, "scan", 250_000), (2, "flood", 900_000), (4, "benign", 999_999)];
+    let wanted = [
+        (0, "scan", 500_000),
+        (1, "scan", 250_000),
+        (2, "flood", 900_000),
+        (4, "scan", 999_999),
+        (5, "benign", 20_000),
+    ];
     assert_eq!(rules.len(), wanted.len());
     let labels = ["benign", "scan", "flood"];
     for (rule, (number, label, millionths)) in rules.iter().zip(wanted) {
@@ -52,8 +58,11 @@ fn the_report_counts_what_rules_do() {
         let reached = probabilities.iter().filter(|p| p[class] >= limit).count() as u64;
         let count = |name: &str| rule[name].as_u64().unwrap();
         assert!(count("fired").abs_diff(reached) <= count("changed") + ties, "{rule:#} {reached}");
-        // Quantisation moves few rows over the limit, and the sum's own error next to none.
-        assert!(count("changed") * 100 <= rows, "{rule:#}");
+        // Near the boundary of labels quantisation moves few rows over the limit. Far from it the search clamps
+        // values that change no label, so that probabilities near 0 and 1 may move: that is what is reported.
+        let near = (250_000..=900_000).contains(&millionths);
+        assert!(!near || count("changed") * 100 <= rows, "{rule:#}");
+        // The sum's own error moves next to none.
         assert!(count("within_error") * 1_000 <= rows, "{rule:#}");
     }
     assert!(rules.iter().any(|rule| rule["fired"].as_u64().is_some_and(|fired| fired > 0)), "{rules:#?}");
@@ -70,8 +79,8 @@ fn thresholds_are_parameters() {
     folder.succeeds("three.onnx three.spec -o same.params --like out.o");
     let (same, calibrated) = (folder.read("same.params"), folder.read("calibrated.params"));
     assert_eq!(same.len(), calibrated.len());
-    // The slot ends with five words for each of four probabilities; the checksum stands behind it.
-    let words = |bytes: &[u8]| bytes[bytes.len() - 32 - 4 * 40..bytes.len() - 32].to_vec();
+    // The slot ends with five words for each of five probabilities; the checksum stands behind it.
+    let words = |bytes: &[u8]| bytes[bytes.len() - 32 - 5 * 40..bytes.len() - 32].to_vec();
     assert_ne!(words(&same), words(&calibrated));
     // Other probabilities are parameters too: the same plan, another file.
     let edited = folder.text(SPEC).replace("p >= 0.9 ", "p >= 0.8 ");
