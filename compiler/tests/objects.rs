@@ -11,12 +11,13 @@ use nnbpf_compiler::check;
 use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
 use nnbpf_compiler::diag::render;
 use nnbpf_compiler::elf;
-use nnbpf_compiler::ir::{Lanes, Network, Op, Post};
+use nnbpf_compiler::ir::{Lanes, Network, Op, Post, RuleTest};
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::lower::{self, evaluation, network};
 use nnbpf_compiler::metadata;
 use nnbpf_compiler::onnx::NoFiles;
+use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant;
 use nnbpf_compiler::withstand;
 
@@ -242,4 +243,40 @@ fn a_plan_beyond_every_object_is_refused() {
         assert_eq!(code(metadata::from_payload(&payload, "ids.o")), "E0706");
         withstand::object(&payload);
     }
+}
+
+/// What an update does to a rule's probability: the parameters come back out of a file, and are proved again.
+#[test]
+fn thresholds_of_parameter_files_are_proved() {
+    let (model, spec) = (
+        read("testdata/cases/three-classes-5-12-3/model.onnx"),
+        read("testdata/cases/three-classes-5-12-3/three.spec"),
+    );
+    let sources = Sources {
+        model: Named { name: "model.onnx", bytes: &model },
+        spec: Some(Named { name: "three.spec", bytes: &spec }),
+        calibration: None,
+        resolver: &NoFiles,
+    };
+    let plan = compile::plan(&sources, &quant::Options::default()).unwrap();
+    let module = compile::module(&plan, &target(Clock::Kernel)).unwrap();
+    let metadata = metadata::from_payload(&module.metadata, "ids.o").unwrap();
+    let network = plan.network.get();
+    let fresh = |network: &Network| ParamsFile::of(network, [1; 32]);
+    let back = metadata::with_parameters(&metadata, &fresh(network)).unwrap();
+    assert_eq!(&back, network);
+    assert!(check::check(back).is_ok());
+    let mut hostile = network.clone();
+    for test in &mut hostile.decision.tests {
+        if let RuleTest::Softmax { lead, .. } = test {
+            lead.offset = -1;
+        }
+    }
+    let back = metadata::with_parameters(&metadata, &fresh(&hostile)).unwrap();
+    assert_eq!(code(check::check(back)), "E0406");
+    // A shift that code would mask is no slot that the compiler writes.
+    let mut file = fresh(network);
+    let drop = file.slot.len() - 24;
+    file.slot[drop] |= 64;
+    assert_eq!(metadata::with_parameters(&metadata, &file), None);
 }
