@@ -30,7 +30,7 @@ use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
 use crate::ir::{Network, Op, OpOrigin};
-use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data};
+use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data, thresholds};
 use crate::params::slot;
 use emit::Emitter;
 use parameters::{Parameters, SlotPointer};
@@ -194,7 +194,9 @@ impl Plan<'_> {
         let mut spent = 0;
         for piece in self.pieces() {
             let cost = self.cost(piece)?;
-            if piece == Piece::Decide && cost > options.budget {
+            // The decision is not divided, and only sums of powers make it long.
+            let sums = piece == Piece::Decide && thresholds(self.network).next().is_some();
+            if sums && cost > options.budget {
                 let what = "the number of instructions of the rules' probabilities".to_owned();
                 return Err(LowerError::TooLarge { what, value: cost, limit: options.budget });
             }
