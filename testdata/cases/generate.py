@@ -60,7 +60,7 @@ def write(name, mean, scale, widths, tail, seed, lean=0.0):
 # The inputs of specs/dsn24.spec: gaps in nanoseconds beside lengths and counts.
 write("dsn24-6-32-32-2", [300, 4e8, 40, 9000, 600, 20], [500, 2e9, 30, 15000, 2500, 80], [32, 32, 2], "Softmax", 1, 0.6)
 # The inputs of specs/dsn24-cic.spec.
-write("dsn24-cic-6-12-2", [400, 4e6, 20, 8000, 300, 12], [600, 2e7, 30, 15000, 700, 40], [12, 2], "Softmax", 3, 0.6)
+write("dsn24-cic-6-12-2", [400, 4e6, 20, 8000, 300, 12], [600, 2e7, 30, 15000, 700, 40], [12, 2], "Softmax", 3, -2.0)
 # The inputs of specs/cic6.spec.
 write("cic6-6-16-2", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [16, 2], "Softmax", 2, 0.8)
 # gaps.spec: every aggregate of gaps in nanoseconds and microseconds.
