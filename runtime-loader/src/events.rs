@@ -1,4 +1,4 @@
-//! Events of the `report` action, read from the ring buffer `nn_events`.
+//! Events, read from the ring buffer `nn_events`: verdicts that a rule reports, and a fuse that blew.
 //!
 //! The layout of an event is [`nnbpf_compiler::lower::packet::maps::event`]'s. The score is computed here, in
 //! floating point, from the raw outputs; the kernel decided without it.
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map as AyaMap, MapData, RingBuf};
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_compiler::ir::flow::Trigger;
-use nnbpf_compiler::ir::{Decision, interpret};
+use nnbpf_compiler::ir::flow::guard::acts;
+use nnbpf_compiler::ir::{Decision, FractionBits, interpret};
+use nnbpf_compiler::lower::packet::guard::fuse_event;
 use nnbpf_compiler::lower::packet::maps::{EVENTS, event};
-use nnbpf_compiler::lower::packet::shared::acts;
 
 use crate::hosts::Host;
 use crate::installation::parameters::provenances;
@@ -21,6 +22,13 @@ use crate::installation::{Installation, InstallationError};
 use crate::maps::MapError;
 use crate::pins::PinDirectory;
 use crate::sys;
+
+/// What the ring buffer tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    Verdict(Event),
+    Fuse(FuseEvent),
+}
 
 /// One verdict that a rule reported; ends are in forward orientation.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,12 +57,37 @@ pub struct Event {
     /// What the fired rules ask for, in the order drop, block, report.
     pub actions: Vec<&'static str>,
     pub outputs: Vec<i64>,
+    /// Raw values, described by [`Events::features`].
+    pub features: Vec<i64>,
+}
+
+/// The fuse blew: the detector is in monitor mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FuseEvent {
+    pub time_ns: u64,
+    /// Of the window in which it blew.
+    pub packets: u64,
+    pub drops: u64,
+    /// In millionths.
+    pub limit: u32,
+    /// In packets.
+    pub window: u32,
+}
+
+/// A feature's name and the meaning of its raw value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    pub name: String,
+    pub fraction: FractionBits,
 }
 
 /// The only reader of an installation's events.
 pub struct Events {
     ring: RingBuf<MapData>,
     decision: Decision,
+    /// Raw values in an event: outputs, then features.
+    outputs: usize,
+    features: Vec<Feature>,
     /// Units of the outputs by generation.
     units: BTreeMap<u64, f64>,
     pins: PinDirectory,
@@ -68,7 +101,14 @@ impl Events {
     /// # Errors
     /// Somebody else reads already, or the object reports nothing.
     pub fn open(installation: Installation) -> Outcome<Self> {
-        let decision = installation.metadata()?.plan.decision;
+        let metadata = installation.metadata()?;
+        let outputs = metadata.plan.output_count();
+        let features = metadata
+            .features
+            .into_iter()
+            .map(|feature| Feature { name: feature.name, fraction: FractionBits(feature.fraction_bits) })
+            .collect();
+        let decision = metadata.plan.decision;
         let pins = installation.pins().clone();
         drop(installation);
         let refused = |error: InstallationError| vec![error.diagnostic()];
@@ -79,32 +119,56 @@ impl Events {
             .try_lock()
             .map_err(|_| refused(InstallationError::EventsInUse { directory: pins.path().to_owned() }))?;
         let ring = ring(&pins).map_err(|error| vec![error.diagnostic()])?;
-        Ok(Self { ring, decision, units: BTreeMap::new(), pins, _reader: reader })
+        Ok(Self { ring, decision, outputs, features, units: BTreeMap::new(), pins, _reader: reader })
+    }
+
+    /// Names and meanings of the features, in the specification's order.
+    #[must_use]
+    pub fn features(&self) -> &[Feature] {
+        &self.features
     }
 
     /// The next event, waiting until `deadline` for one; `None` when none came.
     ///
     /// # Errors
     /// The ring buffer cannot be waited for.
-    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, MapError> {
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Record>, MapError> {
         loop {
-            // Bytes that are no event come from another program; they are passed over.
-            while let Some(bytes) = self.ring.next().map(|item| item.to_vec()) {
-                if let Some(mut event) = parse(&bytes) {
-                    self.describe(&mut event);
-                    return Ok(Some(event));
-                }
+            if let Some(record) = self.waiting() {
+                return Ok(Some(record));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(None);
             }
-            sys::wait_readable(self.ring.as_fd(), left).map_err(|source| MapError::Kernel {
-                map: EVENTS.to_owned(),
-                operation: "waiting",
-                source,
-            })?;
+            self.wait(left)?;
         }
+    }
+
+    /// An event that is in the ring buffer already.
+    pub fn waiting(&mut self) -> Option<Record> {
+        loop {
+            let mut record = parse(&self.ring.next()?, self.outputs);
+            if let Some(Record::Verdict(event)) = &mut record {
+                self.describe(event);
+            }
+            // Bytes that are no event come from another program; they are passed over.
+            if record.is_some() {
+                return record;
+            }
+        }
+    }
+
+    /// Waits until there is an event, at most so long; without a limit, for ever.
+    ///
+    /// # Errors
+    /// The ring buffer cannot be waited for.
+    pub fn wait(&self, limit: Option<Duration>) -> Result<(), MapError> {
+        sys::wait_readable(self.ring.as_fd(), limit).map_err(|source| MapError::Kernel {
+            map: EVENTS.to_owned(),
+            operation: "waiting",
+            source,
+        })
     }
 
     /// Adds what the kernel does not know: the label's name and the score.
@@ -137,12 +201,17 @@ fn ring(pins: &PinDirectory) -> Result<RingBuf<MapData>, MapError> {
     RingBuf::try_from(AyaMap::RingBuf(MapData::from_pin(path).map_err(failed)?)).map_err(failed)
 }
 
-fn parse(bytes: &[u8]) -> Option<Event> {
+/// An event of a model with so many outputs.
+fn parse(bytes: &[u8], outputs: usize) -> Option<Record> {
+    if bytes.len() == usize::from(fuse_event::BYTES) {
+        return parse_fuse(bytes).map(Record::Fuse);
+    }
     let asked = i32::from(u16::from_ne_bytes(field(bytes, event::ACTS)?));
-    let outputs = bytes.get(usize::from(event::OUTPUTS.unsigned_abs())..)?;
+    let values = bytes.get(usize::from(event::OUTPUTS.unsigned_abs())..)?;
+    let mut values = values.as_chunks().0.iter().map(|value| i64::from_ne_bytes(*value));
     let [proto] = field(bytes, event::PROTO)?;
     let [trigger] = field(bytes, event::TRIGGER)?;
-    Some(Event {
+    Some(Record::Verdict(Event {
         time_ns: u64::from_ne_bytes(field(bytes, event::TIME)?),
         generation: u64::from_ne_bytes(field(bytes, event::GENERATION)?),
         first_ns: u64::from_ne_bytes(field(bytes, event::FIRST)?),
@@ -163,7 +232,18 @@ fn parse(bytes: &[u8]) -> Option<Event> {
             .filter(|(bit, _)| asked & bit != 0)
             .map(|(_, name)| name)
             .collect(),
-        outputs: outputs.as_chunks().0.iter().map(|output| i64::from_ne_bytes(*output)).collect(),
+        outputs: values.by_ref().take(outputs).collect(),
+        features: values.collect(),
+    }))
+}
+
+fn parse_fuse(bytes: &[u8]) -> Option<FuseEvent> {
+    Some(FuseEvent {
+        time_ns: u64::from_ne_bytes(field(bytes, fuse_event::TIME)?),
+        packets: u64::from_ne_bytes(field(bytes, fuse_event::PACKETS)?),
+        drops: u64::from_ne_bytes(field(bytes, fuse_event::DROPS)?),
+        limit: u32::from_ne_bytes(field(bytes, fuse_event::LIMIT)?),
+        window: u32::from_ne_bytes(field(bytes, fuse_event::WINDOW)?),
     })
 }
 
@@ -173,14 +253,27 @@ fn field<const N: usize>(bytes: &[u8], offset: i16) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{FuseEvent, Record, parse};
 
     #[test]
     fn what_is_too_short_is_no_event() {
         let whole = [0_u8; 96];
-        let event = parse(&whole).unwrap();
-        assert_eq!((event.outputs, event.trigger, event.actions), (vec![0, 0], None, vec![]));
-        assert_eq!(parse(&whole[..79]), None);
-        assert_eq!(parse(&[]), None);
+        let Some(Record::Verdict(event)) = parse(&whole, 1) else { panic!("a verdict") };
+        assert_eq!((event.outputs, event.trigger, event.actions), (vec![0], None, vec![]));
+        assert_eq!(event.features, [0]);
+        assert_eq!(parse(&whole[..79], 1), None);
+        assert_eq!(parse(&[], 1), None);
+    }
+
+    #[test]
+    fn the_fuse_has_an_event_of_its_own() {
+        let mut bytes = Vec::new();
+        for word in [7_u64, 1_000, 300] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(200_000_u32.to_ne_bytes());
+        bytes.extend(1_000_u32.to_ne_bytes());
+        let fuse = FuseEvent { time_ns: 7, packets: 1_000, drops: 300, limit: 200_000, window: 1_000 };
+        assert_eq!(parse(&bytes, 2), Some(Record::Fuse(fuse)));
     }
 }

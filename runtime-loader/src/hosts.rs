@@ -17,6 +17,28 @@ pub struct Prefix {
     pub address: Host,
 }
 
+/// A host whose packets are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    pub host: Host,
+    /// In the time of packets.
+    pub until: u64,
+    /// Whether that time is over.
+    pub expired: bool,
+}
+
+impl Block {
+    /// The end of a block that has none.
+    pub const FOR_EVER: u64 = u64::MAX;
+}
+
+/// Both lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostLists {
+    pub blocked: Vec<Block>,
+    pub allowed: Vec<Prefix>,
+}
+
 /// Text that is no address or prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -76,6 +98,19 @@ impl Prefix {
         Ok(Self { bits, address: Host(address.to_be_bytes()) })
     }
 
+    /// The only host of a prefix of full length.
+    #[must_use]
+    pub fn host(&self) -> Option<Host> {
+        (self.bits == 128).then_some(self.address)
+    }
+
+    /// Whether a host has this prefix.
+    #[must_use]
+    pub fn contains(&self, host: Host) -> bool {
+        let differing = u128::from_be_bytes(self.address.0) ^ u128::from_be_bytes(host.0);
+        differing.checked_shr(128_u32.saturating_sub(self.bits)).unwrap_or(0) == 0
+    }
+
     /// The key of the prefix trie: length, then address.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {
@@ -90,6 +125,12 @@ impl Prefix {
         let (bits, address) = key.split_first_chunk()?;
         let address = Host(address.try_into().ok()?);
         Some(Self { bits: u32::from_ne_bytes(*bits), address })
+    }
+}
+
+impl From<Host> for Prefix {
+    fn from(address: Host) -> Self {
+        Self { bits: 128, address }
     }
 }
 
@@ -125,6 +166,11 @@ mod tests {
         assert_eq!(Prefix::parse("::/0").unwrap().bits, 0);
         assert_eq!(Prefix::parse("::1").unwrap().bits, 128);
         assert_eq!(Prefix::from_key(&prefix.key()), Some(prefix));
+        let host = |text| Host::parse(text).unwrap();
+        assert!(prefix.contains(host("10.255.0.1")) && !prefix.contains(host("11.0.0.1")));
+        assert!(Prefix::parse("::/0").unwrap().contains(host("10.0.0.1")));
+        let one = Prefix::parse("10.0.0.7").unwrap();
+        assert_eq!((one.host(), prefix.host()), (Some(host("10.0.0.7")), None));
     }
 
     #[test]

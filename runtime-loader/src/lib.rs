@@ -6,6 +6,7 @@
 //! turns into a [`nnbpf_compiler::diag::Diagnostic`] with a code of the family `E08xx`.
 
 pub mod permission;
+pub mod holds;
 pub mod open;
 pub mod load;
 pub mod test_run;
@@ -20,6 +21,9 @@ mod xdp_query;
 pub mod pins;
 pub mod installation;
 pub mod events;
+pub mod whole_file;
+pub mod corrections;
+pub mod capabilities;
 mod sys;
 
 pub use attach_tc::Hook;
@@ -28,4 +32,4 @@ pub use log::VerifierLog;
 pub use maps::{Map, MapError, Update, possible_cpus};
 pub use open::OpenError;
 pub use permission::PermissionError;
-pub use test_run::{RunError, RunInput, RunOutput, pin_to_cpu};
+pub use test_run::{PinnedProgram, RunError, RunInput, RunOutput, pin_to_cpu};

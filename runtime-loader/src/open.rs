@@ -9,6 +9,8 @@ use nnbpf_compiler::elf::metadata::read_metadata;
 use nnbpf_compiler::elf::read;
 use nnbpf_compiler::metadata::{self, Metadata};
 
+use crate::holds;
+
 /// An object file that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -48,7 +50,7 @@ impl OpenError {
 /// Reads and checks an object file.
 ///
 /// # Errors
-/// A file that cannot be read, that is no object, or whose metadata is missing or damaged.
+/// A file that cannot be read, that is no object, or whose metadata is missing, damaged or not true.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
     let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     check(bytes, &path.display().to_string()).map_err(OpenError::Refused)
@@ -58,5 +60,6 @@ fn check(bytes: Vec<u8>, file: &str) -> Outcome<Opened> {
     let inventory = read::read(&bytes, file)?;
     let payload = read_metadata(&bytes, file)?;
     let metadata = metadata::from_payload(&payload, file)?;
+    holds::check(&inventory, &metadata, file)?;
     Ok(Opened { bytes, inventory, payload, metadata })
 }

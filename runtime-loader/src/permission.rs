@@ -9,7 +9,7 @@ use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 
-use crate::sys;
+use crate::{capabilities, sys};
 
 /// `BPF_PROG_TYPE_XDP`.
 const PROG_TYPE_XDP: u32 = 6;
@@ -20,8 +20,8 @@ const XDP_PASS: i32 = 2;
 /// BPF is not available to this process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionError {
-    #[error("the kernel does not let this process load BPF programs")]
-    Denied,
+    #[error("the kernel does not let this process load BPF programs{}", lacks(missing))]
+    Denied { missing: Vec<&'static str> },
     #[error("this kernel has no BPF system call")]
     NoBpf,
     #[error("the kernel refuses a program of two instructions: {reason}")]
@@ -43,7 +43,7 @@ impl PermissionError {
     pub fn diagnostic(&self) -> Diagnostic {
         let origin = Origin::Kernel { object: "bpf(2)".to_owned() };
         let (code, help) = match self {
-            Self::Denied => (
+            Self::Denied { .. } => (
                 &codes::NO_PERMISSION,
                 "run the command as root, or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
             ),
@@ -60,7 +60,17 @@ impl PermissionError {
     }
 }
 
+/// The capabilities that are missing, in words.
+fn lacks(missing: &[&str]) -> String {
+    if missing.is_empty() { String::new() } else { format!(": it lacks {}", missing.join(", ")) }
+}
+
 fn probe() -> Result<(), PermissionError> {
+    // The small program needs less than a real one.
+    let missing = capabilities::missing();
+    if !missing.is_empty() {
+        return Err(PermissionError::Denied { missing });
+    }
     let instructions = smallest_program()
         .ok_or_else(|| PermissionError::Refused { reason: "it does not assemble".to_owned() })?;
     match sys::load_program(PROG_TYPE_XDP, &instructions, "GPL") {
@@ -71,7 +81,7 @@ fn probe() -> Result<(), PermissionError> {
 
 fn classify(error: &io::Error) -> PermissionError {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => PermissionError::Denied,
+        Some(libc::EPERM | libc::EACCES) => PermissionError::Denied { missing: capabilities::missing() },
         Some(libc::ENOSYS) => PermissionError::NoBpf,
         _ => PermissionError::Refused { reason: error.to_string() },
     }

@@ -466,3 +466,68 @@ fn address(bytes: &[u8]) -> u64 {
 fn length(bytes: &[u8]) -> io::Result<u32> {
     u32::try_from(bytes.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))
 }
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`: half of each set.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct CapabilityHalf {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits in two halves.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+fn capabilities() -> io::Result<[CapabilityHalf; 2]> {
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let mut halves = [CapabilityHalf::default(); 2];
+    // SAFETY: the kernel writes two halves for this version, and both structures live until it returns.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) };
+    if result == 0 { Ok(halves) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What this thread may do.
+pub(crate) fn effective_capabilities() -> io::Result<u64> {
+    let [low, high] = capabilities()?;
+    Ok(u64::from(low.effective) | u64::from(high.effective) << 32)
+}
+
+/// What this thread may make effective.
+pub(crate) fn permitted_capabilities() -> io::Result<u64> {
+    let [low, high] = capabilities()?;
+    Ok(u64::from(low.permitted) | u64::from(high.permitted) << 32)
+}
+
+/// Leaves this thread these capabilities, and what it executes none.
+pub(crate) fn set_capabilities(keep: u64) -> io::Result<()> {
+    for capability in 0..u64::BITS {
+        // The first that the kernel does not know ends the set; without CAP_SETPCAP the bounding set stays,
+        // which matters to executed programs only, and those are kept from gaining anything below.
+        // SAFETY: takes a number and touches no memory of ours.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, u64::from(capability), 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+    // SAFETY: takes numbers and touches no memory of ours.
+    unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    }
+    let half = |bits: u64| {
+        let bits = (bits & u64::from(u32::MAX)) as u32;
+        CapabilityHalf { effective: bits, permitted: bits, inheritable: 0 }
+    };
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let halves = [half(keep), half(keep >> 32)];
+    // SAFETY: the kernel reads two halves for this version, and both structures live until it returns.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

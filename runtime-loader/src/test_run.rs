@@ -1,7 +1,7 @@
 //! `BPF_PROG_TEST_RUN`: a program on a packet, without a network interface.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
@@ -95,6 +95,23 @@ pub fn is_stub(hook: Hook, frame: &[u8]) -> bool {
 ///
 /// # Errors
 /// A packet whose size the kernel does not take, or a kernel that cannot run the program.
+/// A program that is pinned, for runs without an interface.
+#[derive(Debug)]
+pub struct PinnedProgram {
+    pub(crate) fd: OwnedFd,
+    pub(crate) name: String,
+}
+
+impl PinnedProgram {
+    /// Runs the program on a packet.
+    ///
+    /// # Errors
+    /// A packet that the kernel does not take.
+    pub fn run(&self, input: RunInput<'_>) -> Result<RunOutput, RunError> {
+        run(self.fd.as_fd(), &self.name, &input)
+    }
+}
+
 pub(crate) fn run(program: BorrowedFd<'_>, name: &str, input: &RunInput<'_>) -> Result<RunOutput, RunError> {
     let bytes = input.data.len();
     if bytes < MIN_PACKET_BYTES {

@@ -90,16 +90,7 @@ impl Engine for Interpreted<'_> {
             flow::Fate::Blocked | flow::Fate::Dropped => Fate::Drop,
         };
         let judged = |verdict: Verdict| {
-            let mut bits = 0;
-            for (wanted, bit) in [
-                (verdict.acts.drop, acts::DROP),
-                (verdict.acts.block_until.is_some(), acts::BLOCK),
-                (verdict.acts.report, acts::REPORT),
-            ] {
-                if wanted {
-                    bits |= bit;
-                }
-            }
+            let bits = verdict.acts.bits();
             Judged { trigger: verdict.trigger, outputs: verdict.judgement.outputs, acts: bits }
         };
         Ok(PacketResult { fate, retired: result.retired.map(judged), own: result.own.map(judged) })

@@ -3,6 +3,7 @@
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_runtime_loader::hosts::Prefix;
 
+use super::corrections::{Because, Truth, record};
 use super::target::Target;
 use super::{bad_host, refused};
 
@@ -13,8 +14,10 @@ pub(crate) struct Allow {
     #[arg(value_name = "HOST")]
     host: String,
     /// Take the host or prefix off the list again.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "because")]
     remove: bool,
+    #[command(flatten)]
+    correction: Because,
     #[command(flatten)]
     target: Target,
 }
@@ -27,8 +30,19 @@ impl Allow {
             let found = installation.disallow(prefix).map_err(refused)?;
             println!("{prefix}: {}", if found { "no longer allowed" } else { "was not allowed" });
         } else {
+            let correction = self.correction.correction(&installation, prefix, Truth::Harmless)?;
+            // What cannot be recorded changes nothing.
+            if let Some((correction, log)) = &correction {
+                record(correction, log)?;
+            }
             installation.allow(prefix).map_err(refused)?;
             println!("{prefix}: allowed");
+            if correction.is_some()
+                && let Some(host) = prefix.host()
+                && installation.unblock(host).map_err(refused)?
+            {
+                println!("{host}: unblocked");
+            }
         }
         Ok(())
     }

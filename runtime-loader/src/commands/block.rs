@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use nnbpf_compiler::diag::Outcome;
-use nnbpf_runtime_loader::hosts::Host;
+use nnbpf_runtime_loader::hosts::{Host, Prefix};
 
+use super::corrections::{Because, Truth, record};
 use super::target::Target;
 use super::time::duration;
 use super::{bad_host, refused};
@@ -19,13 +20,21 @@ pub(crate) struct Block {
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
     #[command(flatten)]
+    correction: Because,
+    #[command(flatten)]
     target: Target,
 }
 
 impl Block {
     pub(crate) fn run(&self) -> Outcome<()> {
         let host = Host::parse(&self.host).map_err(|error| bad_host(&error))?;
-        self.target.open()?.block(host, self.time).map_err(refused)?;
+        let installation = self.target.open()?;
+        if let Some((correction, log)) =
+            self.correction.correction(&installation, Prefix::from(host), Truth::Harmful)?
+        {
+            record(&correction, &log)?;
+        }
+        installation.block(host, self.time).map_err(refused)?;
         match self.time {
             None => println!("{host}: blocked"),
             Some(time) => println!("{host}: blocked for {} s", time.as_secs()),

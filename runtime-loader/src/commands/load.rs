@@ -29,6 +29,8 @@ pub(crate) struct Load {
     /// Let verdicts act; otherwise they are only counted and reported.
     #[arg(long)]
     enforce: bool,
+    #[command(flatten)]
+    fuse: super::fuse::Limit,
     /// Name of the installation [default: the first interface].
     #[arg(long, value_name = "NAME", conflicts_with = "pin")]
     name: Option<String>,
@@ -47,7 +49,8 @@ impl Load {
         let pins = self.directory();
         let mode = if self.enforce { Mode::Enforce } else { Mode::Monitor };
         if let Some(installation) = complete(&pins)? {
-            return self.again(&installation, &opened, mode);
+            self.again(&installation, &opened, mode)?;
+            return self.fuse.apply(&installation);
         }
         let loaded = Kernel::load(&opened.bytes).map_err(|error| error.diagnostics(&file))?;
         let request = Request { interfaces: &self.iface, attach: self.mode.into(), mode };
@@ -61,6 +64,7 @@ impl Load {
             }
             installed => installed.map_err(refused)?,
         };
+        self.fuse.apply(&installation)?;
         let directory = installation.pins().path().display();
         let does = if self.enforce { "enforcing" } else { "monitoring" };
         for attachment in &attachments {

@@ -3,11 +3,17 @@
 mod allow;
 mod attach;
 mod block;
+mod corrections;
 mod detach;
 mod events;
+mod filter;
+mod fuse;
+mod host_file;
+mod hosts;
 mod load;
 mod promote;
 mod shadow;
+mod record;
 mod rollback;
 mod status;
 mod target;
@@ -36,6 +42,7 @@ pub(crate) enum Command {
     Detach(detach::Detach),
     Status(status::Status),
     Events(events::Events),
+    Fuse(fuse::Fuse),
     Update(update::Update),
     Shadow(shadow::Shadow),
     Promote(promote::Promote),
@@ -43,6 +50,8 @@ pub(crate) enum Command {
     Allow(allow::Allow),
     Block(block::Block),
     Unblock(unblock::Unblock),
+    Hosts(hosts::Hosts),
+    Corrections(corrections::Corrections),
     Unload(unload::Unload),
 }
 
@@ -54,6 +63,7 @@ impl Command {
             Self::Detach(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Events(command) => command.run(),
+            Self::Fuse(command) => command.run(),
             Self::Update(command) => command.run(),
             Self::Shadow(command) => command.run(),
             Self::Promote(command) => command.run(),
@@ -61,6 +71,8 @@ impl Command {
             Self::Allow(command) => command.run(),
             Self::Block(command) => command.run(),
             Self::Unblock(command) => command.run(),
+            Self::Hosts(command) => command.run(),
+            Self::Corrections(command) => command.run(),
             Self::Unload(command) => command.run(),
         }
     }
@@ -69,6 +81,17 @@ impl Command {
 /// An installation's error as a report.
 fn refused(error: InstallationError) -> Vec<Diagnostic> {
     vec![error.diagnostic()]
+}
+
+/// A setting that cannot be made sense of.
+fn bad_setting(flag: &str, reason: String) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(
+        &codes::SETTING,
+        Origin::Flag { flag: flag.to_owned() },
+        reason,
+        "write `--set` as in `label=attack,acts=drop|block,sample=1/10,rate=1000/s,burst=100` or `all`, and labels \
+         as the model names them",
+    )]
 }
 
 /// An address that is none.

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use nnbpf_compiler::diag::{Outcome, render};
 use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_compiler::ir::flow::guard::EventFilter;
 use nnbpf_compiler::metadata::hex;
 use nnbpf_runtime_loader::installation::{
     Attachment, Generation, Installation, InstallationError, Mode, Status as Snapshot,
@@ -13,8 +14,10 @@ use nnbpf_runtime_loader::pins::PinDirectory;
 use serde_json::{Value, json};
 
 use super::attach::way;
+use super::record::share;
 use super::target::Target;
-use super::{refused, shadow};
+use super::time::WallClock;
+use super::{filter, fuse, refused, shadow};
 
 /// Show what is installed: mode, parameters, flows, host lists, counters.
 #[derive(clap::Args)]
@@ -109,6 +112,12 @@ fn show(status: &Snapshot) {
         println!("  interface   {}", interface(attachment));
     }
     println!("  mode        {}", mode(status));
+    if status.fuse.limit != 0 {
+        println!("  fuse        {}", fuse::describe(&status.fuse, WallClock::of_status(status)));
+    }
+    if status.filter != EventFilter::default() {
+        println!("  events      {}", filter::describe(&status.filter, &status.labels));
+    }
     match (status.active, status.provenance) {
         (Some(active), _) => {
             println!("  parameters  generation {}, slot {}", active.generation, active.index);
@@ -181,6 +190,8 @@ fn in_json(status: &Snapshot) -> Value {
         "interface": status.attachments.iter().find(|one| one.program.is_some()).map(|one| &one.interface),
         "interfaces": status.attachments.iter().map(attachment).collect::<Vec<_>>(),
         "mode": mode(status),
+        "fuse": fuse_in_json(status),
+        "events": filter::describe(&status.filter, &status.labels),
         "generation": status.generation,
         "slot": status.active.map(|active| active.index),
         "model_hash": status.provenance.map(|provenance| hex(&provenance.model_hash)),
@@ -214,6 +225,24 @@ fn in_json(status: &Snapshot) -> Value {
         "allowed": status.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "blocked": blocked.collect::<Vec<_>>(),
         "counters": counters.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// Shares of 1; nothing without a fuse.
+fn fuse_in_json(status: &Snapshot) -> Option<Value> {
+    let fuse = &status.fuse;
+    (fuse.limit != 0).then(|| {
+        let of_one = |millionths: u64| millionths as f64 / 1e6;
+        json!({
+            "limit": of_one(fuse.limit.into()),
+            "window": fuse.window,
+            "blown": fuse.blown.map(|blown| json!({
+                "time": WallClock::of_status(status).show(blown.at_ns),
+                "share": of_one(share(blown.drops, blown.packets)),
+                "packets": blown.packets,
+                "drops": blown.drops,
+            })),
+        })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nnbpf_runtime_loader::installation::{Installation, InstallationError};
+use nnbpf_runtime_loader::installation::{Installation, InstallationError, Status};
 
 /// Reads a whole number with a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -32,18 +32,71 @@ pub(super) struct WallClock {
 
 impl WallClock {
     pub(super) fn of(installation: &Installation) -> Result<Self, InstallationError> {
-        if installation.is_replay() {
-            return Ok(Self { offset: 0 });
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        Ok(Self { offset: now.saturating_sub(installation.now_ns()?) })
+        Ok(Self { offset: installation.clock_offset_ns()? })
+    }
+
+    pub(super) fn of_status(status: &Status) -> Self {
+        Self { offset: status.clock_offset_ns }
+    }
+
+    /// The time of packets at a time of day.
+    pub(super) fn packet_ns(self, unix_ns: u64) -> u64 {
+        unix_ns.saturating_sub(self.offset)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn offset(offset: u64) -> Self {
+        Self { offset }
     }
 
     /// UTC as in RFC 3339, with nanoseconds.
     pub(super) fn show(self, packet_ns: u64) -> String {
         rfc3339(packet_ns.saturating_add(self.offset))
     }
+}
+
+/// The time of day, as in RFC 3339.
+pub(super) fn now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Reads what [`rfc3339`] writes, with or without a fraction of up to 9 digits.
+pub(super) fn unix_ns(text: &str) -> Option<u64> {
+    let (date, time) = text.trim().strip_suffix('Z')?.split_once('T')?;
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let number = |text: &str, digits: usize| {
+        let right = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        if right { text.parse::<u64>().ok() } else { None }
+    };
+    let mut date = date.split('-');
+    let (year, month) = (number(date.next()?, 4)?, number(date.next()?, 2)?);
+    let day = number(date.next()?, 2)?;
+    let mut clock = clock.split(':');
+    let (hour, minute) = (number(clock.next()?, 2)?, number(clock.next()?, 2)?);
+    let second = number(clock.next()?, 2)?;
+    let more = date.next().is_some() || clock.next().is_some();
+    if more || !(1970..=2500).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    if fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    let nanoseconds = number(&format!("{fraction:0<9}"), 9)?;
+    if !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    // As in `rfc3339`, backwards.
+    let (year_from_march, month_from_march) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = 365 * year_of_era + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (146_097 * era + day_of_era).checked_sub(719_468)?;
+    let unix = (days * 86_400 + hour * 3600 + minute * 60 + second).checked_mul(1_000_000_000)?;
+    let unix = unix.checked_add(nanoseconds)?;
+    // Days that a month does not have come back as others.
+    rfc3339(unix).get(..10).filter(|date| text.trim().starts_with(date)).map(|_| unix)
 }
 
 fn rfc3339(unix_ns: u64) -> String {
@@ -65,7 +118,7 @@ fn rfc3339(unix_ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, rfc3339};
+    use super::{duration, rfc3339, unix_ns};
     use std::time::Duration;
 
     #[test]
@@ -89,7 +142,24 @@ mod tests {
             (1_795_158_605, "2026-11-20T07:10:05"),
             (4_107_542_400, "2100-03-01T00:00:00"),
         ] {
-            assert_eq!(rfc3339(seconds * 1_000_000_000 + 7), format!("{shown}.000000007Z"));
+            let text = format!("{shown}.000000007Z");
+            assert_eq!(rfc3339(seconds * 1_000_000_000 + 7), text);
+            assert_eq!(unix_ns(&text), Some(seconds * 1_000_000_000 + 7));
+            assert_eq!(unix_ns(&format!("{shown}Z")), Some(seconds * 1_000_000_000));
+        }
+        for wrong in [
+            "",
+            "2026-11-20",
+            "2026-11-31T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T00:00:00",
+            "2026-11-20T00:00:00.Z",
+            "+026-11-20T00:00:00Z",
+        ] {
+            assert_eq!(unix_ns(wrong), None, "{wrong}");
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Installation, InstallationError};
-use crate::hosts::{Host, Prefix};
-use crate::maps::{MapError, Update};
+use crate::hosts::{Block, Host, HostLists, Prefix};
+use crate::maps::{Map, MapError, Update};
 
 /// Blocked hosts: address to expiry in ktime nanoseconds.
 pub(super) const BLOCKED: &str = "nn_blocked";
@@ -19,14 +19,20 @@ impl Installation {
     /// The object has no list of blocked hosts, or the list is full.
     pub fn block(&self, host: Host, time: Option<Duration>) -> Result<(), InstallationError> {
         let expiry = match time {
-            None => u64::MAX,
+            None => Block::FOR_EVER,
             Some(time) => {
                 let now = self.now_ns()?;
                 now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
             }
         };
         self.map(BLOCKED)?.update(&host.0, &expiry.to_ne_bytes(), Update::Any)?;
-        self.advance_epoch()
+        self.changed()
+    }
+
+    /// After a change of a list: it acts from the next packet on, and what is expired goes.
+    fn changed(&self) -> Result<(), InstallationError> {
+        self.advance_epoch()?;
+        optional(self.sweep()).map(|_removed| ())
     }
 
     /// Removes a host from the blocked ones; says whether it was there.
@@ -36,7 +42,7 @@ impl Installation {
     pub fn unblock(&self, host: Host) -> Result<bool, InstallationError> {
         let found = self.map(BLOCKED)?.delete(&host.0)?;
         if found {
-            self.advance_epoch()?;
+            self.changed()?;
         }
         Ok(found)
     }
@@ -52,7 +58,7 @@ impl Installation {
             *first = 1;
         }
         map.update(&prefix.key(), &value, Update::Any)?;
-        self.advance_epoch()
+        self.changed()
     }
 
     /// Removes a prefix from the allowed ones; says whether it was there.
@@ -62,9 +68,94 @@ impl Installation {
     pub fn disallow(&self, prefix: Prefix) -> Result<bool, InstallationError> {
         let found = self.map(ALLOWED)?.delete(&prefix.key())?;
         if found {
-            self.advance_epoch()?;
+            self.changed()?;
         }
         Ok(found)
+    }
+
+    /// Removes blocks whose time is over; says how many. They have acted no more since then.
+    ///
+    /// # Errors
+    /// The list is not readable.
+    pub fn sweep(&self) -> Result<usize, InstallationError> {
+        let map = self.map(BLOCKED)?;
+        let expired = self.hosts()?.blocked.into_iter().filter(|block| block.expired);
+        let mut removed = 0;
+        for block in expired {
+            // The program may have blocked the host again since the list was read.
+            if expiry(&map, &block.host.0)? == Some(block.until) && map.delete(&block.host.0)? {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Both lists, expired blocks included; a list that the object does not have is empty.
+    ///
+    /// # Errors
+    /// A list is not readable.
+    pub fn hosts(&self) -> Result<HostLists, InstallationError> {
+        let mut lists = HostLists { blocked: Vec::new(), allowed: optional(self.allowed())? };
+        let map = match self.map(BLOCKED) {
+            Ok(map) => map,
+            Err(MapError::NoMap { .. }) => return Ok(lists),
+            Err(error) => return Err(error.into()),
+        };
+        let now = self.now_ns()?;
+        for key in map.keys()? {
+            let Ok(address) = <[u8; 16]>::try_from(key.as_slice()) else { continue };
+            let Some(until) = expiry(&map, &key)? else { continue };
+            lists.blocked.push(Block { host: Host(address), until, expired: until <= now });
+        }
+        lists.blocked.sort_by_key(|block| block.host.0);
+        Ok(lists)
+    }
+
+    /// Adds to both lists: all of it or nothing. Blocks and prefixes that are there already are replaced.
+    ///
+    /// # Errors
+    /// A list that the object does not have, or that is full; then both are as they were.
+    pub fn add_hosts(&self, more: &HostLists) -> Result<(), InstallationError> {
+        let (blocked, allowed) = (self.map(BLOCKED)?, self.map(ALLOWED)?);
+        let mut value = vec![0; allowed.shape().value_size];
+        if let Some(first) = value.first_mut() {
+            *first = 1;
+        }
+        // Prefixes come first: their list is the one that can be full, and it protects hosts.
+        let mut new: Vec<Vec<u8>> = Vec::new();
+        for prefix in &more.allowed {
+            let key = prefix.key();
+            let known = allowed.keys()?.contains(&key);
+            if let Err(error) = allowed.update(&key, &value, Update::Any) {
+                for key in &new {
+                    allowed.delete(key)?;
+                }
+                return Err(error.into());
+            }
+            if !known {
+                new.push(key);
+            }
+        }
+        let before: Vec<(Host, Option<u64>)> = more
+            .blocked
+            .iter()
+            .map(|block| Ok((block.host, expiry(&blocked, &block.host.0)?)))
+            .collect::<Result<_, MapError>>()?;
+        for block in &more.blocked {
+            if let Err(error) = blocked.update(&block.host.0, &block.until.to_ne_bytes(), Update::Any) {
+                for key in &new {
+                    allowed.delete(key)?;
+                }
+                for (host, until) in before {
+                    match until {
+                        Some(until) => blocked.update(&host.0, &until.to_ne_bytes(), Update::Any)?,
+                        None => blocked.delete(&host.0).map(|_was_there| ())?,
+                    }
+                }
+                return Err(error.into());
+            }
+        }
+        self.changed()
     }
 
     /// Blocked hosts with what is left of their time; `None` means without end. Expired ones are left out.
@@ -72,23 +163,12 @@ impl Installation {
     /// # Errors
     /// The list is not readable.
     pub fn blocked(&self) -> Result<Vec<(Host, Option<Duration>)>, InstallationError> {
-        let map = self.map(BLOCKED)?;
         let now = self.now_ns()?;
-        let mut hosts = Vec::new();
-        for key in map.keys()? {
-            let Ok(address) = <[u8; 16]>::try_from(key.as_slice()) else { continue };
-            let value = map.lookup(&key)?;
-            let Some(expiry) = value.as_deref().and_then(<[u8]>::first_chunk) else { continue };
-            match u64::from_ne_bytes(*expiry) {
-                u64::MAX => hosts.push((Host(address), None)),
-                expiry if expiry > now => {
-                    hosts.push((Host(address), Some(Duration::from_nanos(expiry - now))));
-                }
-                _ => {}
-            }
-        }
-        hosts.sort_by_key(|(host, _)| host.0);
-        Ok(hosts)
+        let lists = self.hosts()?;
+        let lasting = lists.blocked.iter().filter(|block| !block.expired);
+        let left =
+            |until: u64| (until != Block::FOR_EVER).then(|| Duration::from_nanos(until.saturating_sub(now)));
+        Ok(lasting.map(|block| (block.host, left(block.until))).collect())
     }
 
     /// Allowed prefixes.
@@ -101,6 +181,12 @@ impl Installation {
         prefixes.sort_by_key(|prefix| (prefix.address.0, prefix.bits));
         Ok(prefixes)
     }
+}
+
+/// Until when a host is blocked.
+fn expiry(map: &Map, key: &[u8]) -> Result<Option<u64>, MapError> {
+    let value = map.lookup(key)?;
+    Ok(value.as_deref().and_then(<[u8]>::first_chunk).map(|until| u64::from_ne_bytes(*until)))
 }
 
 /// An object without a list has nothing in it.

@@ -1,9 +1,10 @@
-//! What outlives a program generation: flows, host lists, counters, events, the mode.
+//! What outlives a program generation: flows, host lists, counters, events, the mode, event filter and fuse.
 //!
 //! New programs use the maps of the old ones where key, value and capacity are the same. Where they are not, the
 //! content is carried over if it means the same, and said to be lost if it does not.
 
 use nnbpf_compiler::elf::read::Inventory;
+use nnbpf_compiler::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN};
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CLOCK, CONFIG, COUNTERS, EVENTS, FLOWS};
 use nnbpf_compiler::metadata::Metadata;
 
@@ -14,7 +15,7 @@ use crate::maps::{Map, MapError, Update};
 use crate::pins::CodeDirectory;
 
 /// Maps and sections that belong to the installation rather than to its programs.
-const STATE: [&str; 7] = [FLOWS, BLOCKED, ALLOWED, COUNTERS, EVENTS, CONFIG, CLOCK];
+const STATE: [&str; 10] = [FLOWS, BLOCKED, ALLOWED, COUNTERS, EVENTS, CONFIG, FILTER, FUSE, FUSE_SEEN, CLOCK];
 
 impl Installation {
     /// The pinned maps that a new object can use instead of its own.

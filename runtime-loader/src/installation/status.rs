@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_compiler::ir::flow::guard::{EventFilter, Fuse};
 use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
 use nnbpf_compiler::metadata::hex;
 use nnbpf_compiler::params::layout::COMPILED_IN;
@@ -33,6 +34,12 @@ pub struct Status {
     pub object_hash: Option<ObjectHash>,
     pub history: Vec<Generation>,
     pub config: Config,
+    pub fuse: Fuse,
+    pub filter: EventFilter,
+    /// What turns the time of packets into nanoseconds since 1970.
+    pub clock_offset_ns: u64,
+    /// Names of the classes.
+    pub labels: Vec<String>,
     /// `None` when the object's parameters are constants.
     pub active: Option<Active>,
     /// Where the active parameters came from; `None` when they were written by hand.
@@ -86,6 +93,10 @@ impl Installation {
             object_hash: self.object_hash()?,
             history: self.history(),
             config: self.config()?,
+            fuse: self.fuse()?,
+            filter: self.event_filter()?,
+            clock_offset_ns: self.clock_offset_ns()?,
+            labels: self.metadata().map(|metadata| metadata.labels).unwrap_or_default(),
             active,
             provenance: provenance.flatten(),
             shadow: self.shadow()?,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nnbpf_runtime_loader::events::Events;
+use nnbpf_runtime_loader::events::{Events, Record};
 use nnbpf_runtime_loader::installation::Installation;
 use nnbpf_runtime_loader::pins::PinDirectory;
 
@@ -50,6 +50,7 @@ fn flows_and_lists_outlive_the_program() {
     // The new rule reports and lets through; the flow is the one of before.
     assert_eq!(setup.fate(&wire), Fate::Arrived);
     let event = reader.next(Some(std::time::Instant::now() + Duration::from_secs(5))).unwrap().unwrap();
+    let Record::Verdict(event) = event else { panic!("{event:?}") };
     assert_eq!((event.packets, event.generation, event.actions), (4, 4, vec!["report"]));
     let after = setup.status();
     assert_eq!(after.flows, Some((1, 1024)));

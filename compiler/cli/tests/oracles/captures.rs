@@ -3,11 +3,13 @@
 
 use nnbpf_compiler::capture::Packet;
 use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_compiler::ir::flow::guard::{EventFilter, Fuse, acts};
 use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::lower::network::Split;
 use nnbpf_compiler::lower::packet::Clock;
 
-use super::common::{SPLITS, captures, cases_with_spec, skip, target};
+use super::common::{SPLITS, captures, case, cases_with_spec, skip, target};
 use super::engines::{Engine, Interpreted, LINEAR, Running, SHORTEST, Virtual};
 
 /// Packets between two comparisons of everything; fewer events than the ring holds.
@@ -21,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) drops: usize,
     pub(crate) flows: usize,
     pub(crate) events: usize,
+    pub(crate) suppressed: u64,
+    pub(crate) blown: bool,
     pub(crate) labels: std::collections::BTreeSet<u32>,
 }
 
@@ -65,6 +69,8 @@ pub(crate) fn compare<'f>(
             assert_eq!(got, wanted, "{place}: {name}: the state");
         }
         seen.events += wanted.events.len();
+        seen.blown |= wanted.fuse[0] != 0;
+        seen.suppressed = wanted.counters[Counter::EventsSuppressed.name()];
         flows = wanted.flows.len();
     }
     seen.flows += flows;
@@ -76,6 +82,7 @@ struct Engines<'p> {
     module: nnbpf_compiler::bpf::module::Module,
     running: Option<Running>,
     mode: Mode,
+    guard: Option<(EventFilter, Fuse)>,
 }
 
 impl<'p> Engines<'p> {
@@ -84,7 +91,7 @@ impl<'p> Engines<'p> {
         target.fragments = fragments;
         let module = compile::module(plan, &target).unwrap();
         let running = kernel.then(|| Running::new(&module, plan, mode));
-        Self { plan, module, running, mode }
+        Self { plan, module, running, mode, guard: None }
     }
 
     fn compare(&mut self, place: &str, packets: &[Packet<'_>], seen: &mut Seen) {
@@ -95,6 +102,10 @@ impl<'p> Engines<'p> {
         if let Some(running) = &mut self.running {
             running.reset();
             others.push(("kernel", running));
+        }
+        if let Some((filter, fuse)) = &self.guard {
+            reference.guard(filter, fuse);
+            others.iter_mut().for_each(|(_, engine)| engine.guard(filter, fuse));
         }
         let frames = packets.iter().map(|packet| (packet.number, packet.data, packet.ts_ns));
         compare(place, &mut reference, &mut others, frames, seen);
@@ -151,4 +162,51 @@ fn captures_agree_in_monitor_mode() {
 #[test]
 fn captures_agree_in_enforce_mode() {
     all("captures_agree_in_enforce_mode", Mode::Enforce, &SPLITS);
+}
+
+/// Every setting of the filter alone, then together with fuses that blow early, late and not at all.
+#[test]
+fn captures_agree_behind_filter_and_fuse() {
+    let test = "captures_agree_behind_filter_and_fuse";
+    let kernel = !skip(test);
+    let all = EventFilter::default();
+    let off = Fuse::default();
+    let fuse = |limit, window| Fuse { limit, window, ..off };
+    let settings = [
+        (EventFilter { labels: 1, ..all }, off),
+        (EventFilter { labels: 1 << 1, sample: 3, ..all }, off),
+        (EventFilter { acts: acts::DROP.cast_unsigned(), ..all }, fuse(1_000, 50)),
+        (EventFilter { interval_ns: 100_000_000, burst_ns: 400_000_000, ..all }, fuse(300_000, 500)),
+        (EventFilter { sample: 2, interval_ns: 1_000_000, burst_ns: 0, ..all }, fuse(999_999, 100)),
+    ];
+    let case = case("ids");
+    let files = captures(test);
+    let mut engines = Engines::new(&case.plan, Split::Auto, Mode::Enforce, false, kernel);
+    let mut blown = Vec::new();
+    for (number, guard) in settings.into_iter().enumerate() {
+        let (mut seen, mut suppressed) = (Seen::default(), 0);
+        engines.guard = Some(guard);
+        for file in &files {
+            let fits = |packet: &Packet<'_>| (SHORTEST..=LINEAR).contains(&packet.data.len());
+            let packets: Vec<_> = file.packets().into_iter().filter(fits).collect();
+            engines.compare(&format!("{test} {number}: {}", file.name), &packets, &mut seen);
+            suppressed += seen.suppressed;
+        }
+        println!(
+            "{test} {number}: {} packets, {} drops, {} events, {suppressed} suppressed, fuse {}",
+            seen.packets,
+            seen.drops,
+            seen.events,
+            if seen.blown { "blown" } else { "whole" }
+        );
+        if !files.is_empty() {
+            assert!(suppressed > 0, "{number}: the filter does something");
+            // The first setting lets label 0 through, which nothing reports.
+            assert_eq!(seen.events > 0, number > 0, "{number}");
+        }
+        blown.push(seen.blown);
+    }
+    if !files.is_empty() {
+        assert!(blown.contains(&true) && blown.contains(&false), "{blown:?}");
+    }
 }

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nnbpf_compiler::bpf::module::{Module, Type};
 use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::elf;
+use nnbpf_compiler::ir::flow::guard::{EventFilter, Fuse};
 use nnbpf_compiler::ir::flow::interpret::{Fate, FlowInterpreter, Judgement, Mode, Verdict};
 use nnbpf_compiler::ir::flow::lists::HostLists;
 use nnbpf_compiler::ir::flow::{Counter, FlowProgram};
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::lower::network::shadow;
 use nnbpf_compiler::lower::packet::ENTRY;
+use nnbpf_compiler::lower::packet::guard::{self, FILTER, FUSE, FUSE_SEEN, filter_bytes, fuse_bytes};
 use nnbpf_compiler::lower::packet::maps::{
     BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, event_type,
 };
@@ -59,6 +61,12 @@ pub(crate) struct State {
     pub(crate) counters: BTreeMap<&'static str, u64>,
     pub(crate) blocked: BTreeMap<Vec<u8>, u64>,
     pub(crate) epoch: u64,
+    /// 0 monitor, 1 enforce.
+    pub(crate) mode: u32,
+    /// `seen` and `next_ns` of the event filter.
+    pub(crate) filter: [u64; 2],
+    /// `blown`, then time, packets and drops when it blew.
+    pub(crate) fuse: [u64; 4],
     /// Since the last look.
     pub(crate) events: Vec<Vec<u8>>,
     /// What a shadow was compared with: the counts of `nn_shadow` that are not zero, by position.
@@ -69,6 +77,8 @@ pub(crate) struct State {
 pub(crate) trait Engine {
     fn packet(&mut self, frame: &[u8], now: u64) -> Answer;
     fn state(&mut self) -> State;
+    /// Sets the event filter and the fuse.
+    fn guard(&mut self, filter: &EventFilter, fuse: &Fuse);
 }
 
 fn named(counters: impl Iterator<Item = u64>) -> BTreeMap<&'static str, u64> {
@@ -142,8 +152,32 @@ fn event(verdict: &Verdict, now: u64) -> Vec<u8> {
     bytes.extend(verdict.judgement.label.to_le_bytes());
     bytes.extend(verdict.judgement.rules.to_le_bytes());
     bytes.extend(verdict.judgement.outputs.iter().flat_map(|value| value.to_le_bytes()));
-    assert_eq!(bytes.len(), event_type(verdict.judgement.outputs.len()).size() as usize);
+    bytes.extend(verdict.features.iter().flat_map(|value| value.to_le_bytes()));
+    let size = event_type(verdict.judgement.outputs.len(), verdict.features.len()).size();
+    assert_eq!(bytes.len(), size as usize);
     bytes
+}
+
+fn fuse_event(fuse: &Fuse) -> Vec<u8> {
+    let blown = fuse.blown.unwrap();
+    let mut bytes = Vec::new();
+    for word in [blown.at_ns, blown.packets, blown.drops] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(fuse.limit.to_le_bytes());
+    bytes.extend(fuse.window.to_le_bytes());
+    bytes
+}
+
+/// `seen` and `next_ns` of a filter's value.
+fn filter_state(value: &[u8]) -> [u64; 2] {
+    [guard::filter::SEEN, guard::filter::NEXT].map(|at| words(&value[at as usize..]).next().unwrap())
+}
+
+/// The mark of a fuse's value.
+fn fuse_state(value: &[u8]) -> [u64; 4] {
+    use guard::fuse::{BLOWN, BLOWN_DROPS, BLOWN_NS, BLOWN_PACKETS};
+    [BLOWN, BLOWN_NS, BLOWN_PACKETS, BLOWN_DROPS].map(|at| words(&value[at as usize..]).next().unwrap())
 }
 
 impl Engine for Interpreted<'_> {
@@ -157,8 +191,12 @@ impl Engine for Interpreted<'_> {
             }
             Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
         };
+        let whole = self.flow.fuse().blown.is_none();
         let result = self.flow.packet(frame, now, &mut judge);
-        self.events.extend(result.verdicts().filter(|v| v.acts.report).map(|v| event(v, now)));
+        self.events.extend(result.verdicts().filter(|v| v.reported).map(|v| event(v, now)));
+        if whole && self.flow.fuse().blown.is_some() {
+            self.events.push(fuse_event(self.flow.fuse()));
+        }
         let judged = |verdict: Verdict| Judged {
             trigger: verdict.trigger as u32,
             acts: act_bits(&verdict),
@@ -177,10 +215,30 @@ impl Engine for Interpreted<'_> {
         let flows = self.flow.table().by_creation();
         let flows = flows.iter().map(|(k, r)| (k.to_bytes().to_vec(), r.to_bytes(self.program))).collect();
         let counters = named(Counter::all().map(|counter| self.flow.counter(counter)));
+        let mode = u32::from(self.flow.mode() == Mode::Enforce);
+        let blown = self.flow.fuse().blown;
+        let fuse = blown.map_or([0; 4], |blown| [1, blown.at_ns, blown.packets, blown.drops]);
+        let state = self.flow.filter_state();
+        let filter = [state.seen, state.next_ns];
         let lists = self.flow.lists_mut();
         let blocked = lists.blocked().map(|(host, until)| (host.0.to_vec(), until)).collect();
         let events = std::mem::take(&mut self.events);
-        State { flows, counters, blocked, epoch: lists.epoch(), events, pairs: self.pairs.clone() }
+        State {
+            flows,
+            counters,
+            blocked,
+            epoch: lists.epoch(),
+            mode,
+            filter,
+            fuse,
+            events,
+            pairs: self.pairs.clone(),
+        }
+    }
+
+    fn guard(&mut self, filter: &EventFilter, fuse: &Fuse) {
+        self.flow.set_filter(*filter);
+        self.flow.set_fuse(*fuse);
     }
 }
 
@@ -306,13 +364,22 @@ impl Engine for Virtual {
         let flows = entries(FLOWS).into_iter().collect();
         let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
         let counters = named(words(self.vm.map(COUNTERS).unwrap().at(0).unwrap()));
-        let epoch = words(&self.vm.data(CONFIG).unwrap()[CONFIG_EPOCH as usize..]).next().unwrap();
+        let config = self.vm.data(CONFIG).unwrap();
+        let epoch = words(&config[CONFIG_EPOCH as usize..]).next().unwrap();
+        let mode = u32::from_le_bytes(*config.first_chunk().unwrap());
+        let filter = filter_state(self.vm.data(FILTER).unwrap());
+        let fuse = fuse_state(self.vm.data(FUSE).unwrap());
         let events = self.vm.map(EVENTS).unwrap().records();
         let pairs = nonzero(self.vm.map(shadow::MAP).into_iter().flat_map(|mut map| {
             let counts: Vec<u64> = words(map.at(0).unwrap()).collect();
             counts
         }));
-        State { flows, counters, blocked, epoch, events, pairs }
+        State { flows, counters, blocked, epoch, mode, filter, fuse, events, pairs }
+    }
+
+    fn guard(&mut self, filter: &EventFilter, fuse: &Fuse) {
+        self.vm.data_mut(FILTER).unwrap().copy_from_slice(&filter_bytes(filter));
+        self.vm.data_mut(FUSE).unwrap().copy_from_slice(&fuse_bytes(fuse));
     }
 }
 
@@ -379,6 +446,9 @@ impl Running {
             copies.iter_mut().for_each(|copy| copy.fill(0));
             map.update_per_cpu(&zero, &copies, Update::Any).unwrap();
         }
+        let seen = vec![vec![0; guard::seen::BYTES]; possible_cpus().unwrap()];
+        self.loaded.map(FUSE_SEEN).unwrap().update_per_cpu(&zero, &seen, Update::Any).unwrap();
+        self.guard(&EventFilter::default(), &Fuse::default());
         self.ring.records();
     }
 }
@@ -416,7 +486,25 @@ impl Engine for Running {
         let pairs = nonzero(sums(shadow::MAP).into_iter().flatten());
         let config = self.loaded.map(CONFIG).unwrap().read_value().unwrap();
         let epoch = words(&config[CONFIG_EPOCH as usize..]).next().unwrap();
+        let mode = u32::from_le_bytes(*config.first_chunk().unwrap());
+        let filter = filter_state(&self.loaded.map(FILTER).unwrap().read_value().unwrap());
+        let fuse = fuse_state(&self.loaded.map(FUSE).unwrap().read_value().unwrap());
         let events = self.ring.records();
-        State { flows, counters: named(counters.into_iter()), blocked, epoch, events, pairs }
+        State {
+            flows,
+            counters: named(counters.into_iter()),
+            blocked,
+            epoch,
+            mode,
+            filter,
+            fuse,
+            events,
+            pairs,
+        }
+    }
+
+    fn guard(&mut self, filter: &EventFilter, fuse: &Fuse) {
+        self.loaded.map(FILTER).unwrap().write_value(&filter_bytes(filter)).unwrap();
+        self.loaded.map(FUSE).unwrap().write_value(&fuse_bytes(fuse)).unwrap();
     }
 }

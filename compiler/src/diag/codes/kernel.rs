@@ -216,6 +216,22 @@ pub static NO_SHADOW: Code = Code {
         An update, a rollback and a promotion end a shadow too.",
 };
 
+/// A setting that cannot be made sense of.
+pub static SETTING: Code = Code {
+    id: "E0840",
+    title: "not a setting",
+    explanation: "A setting of the event filter is unknown, has a value out of its range, or names a label that \
+        the model does not have. Nothing was changed.",
+};
+
+/// A file of records that cannot be read or written.
+pub static RECORDS: Code = Code {
+    id: "E0841",
+    title: "a file of events, hosts or corrections",
+    explanation: "A file that the loader was told to read or write is not accessible, or a line of it does not \
+        say what it should. Files are read as a whole before anything is changed; the message names the line.",
+};
+
 /// This family, in order of its identifiers.
 pub static TABLE: &[&Code] = &[
     &NO_PERMISSION,
@@ -243,4 +259,6 @@ pub static TABLE: &[&Code] = &[
     &SHADOW_UNSUPPORTED,
     &SHADOW_RUNS,
     &NO_SHADOW,
+    &SETTING,
+    &RECORDS,
 ];

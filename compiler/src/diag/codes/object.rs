@@ -81,6 +81,15 @@ pub static CONSTANT_WEIGHTS: Code = Code {
                   packets flow.",
 };
 
+/// The object is not what its metadata says.
+pub static METADATA_FALSE: Code = Code {
+    id: "E0709",
+    title: "metadata that does not hold",
+    explanation: "The description of the object is intact, but the object is not what it says: a program, map or \
+                  section is missing or has another size, or the description contradicts itself. Such an object \
+                  was changed after it was compiled. Nothing in the kernel was touched.",
+};
+
 /// The parameter file comes from another release.
 pub static PARAMS_VERSION: Code = Code {
     id: "E0722",
@@ -107,6 +116,7 @@ pub static TABLE: &[&Code] = &[
     &METADATA_CONTENT,
     &OTHER_PLAN,
     &CONSTANT_WEIGHTS,
+    &METADATA_FALSE,
     &PARAMS_FORMAT,
     &PARAMS_VERSION,
     &PARAMS_CHECKSUM,

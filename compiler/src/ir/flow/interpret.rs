@@ -4,6 +4,7 @@
 //! happens to later packets.
 
 use super::eval;
+use super::guard::{EventFilter, FilterState, Fuse, acts};
 use super::lists::HostLists;
 use super::record::{Key, NONE_64, Oriented, flag};
 use super::table::{FlowId, ListAnswer, Record, Table, low};
@@ -100,6 +101,8 @@ pub struct Verdict {
     pub features: Vec<i64>,
     pub judgement: Judgement,
     pub acts: Acts,
+    /// Whether an event was sent.
+    pub reported: bool,
 }
 
 /// What the fired rules ask for, exemptions of allowed hosts already applied. Carried out in enforce mode
@@ -112,6 +115,17 @@ pub struct Acts {
     pub report: bool,
 }
 
+impl Acts {
+    /// Bits of [`acts`].
+    #[must_use]
+    pub fn bits(&self) -> i32 {
+        let bit = |wanted: bool, bit: i32| if wanted { bit } else { 0 };
+        bit(self.drop, acts::DROP)
+            | bit(self.block_until.is_some(), acts::BLOCK)
+            | bit(self.report, acts::REPORT)
+    }
+}
+
 /// The packet path's state.
 #[derive(Debug, Clone)]
 pub struct FlowInterpreter<'p> {
@@ -121,6 +135,10 @@ pub struct FlowInterpreter<'p> {
     lists: HostLists,
     counters: Vec<u64>,
     created: u64,
+    filter: (EventFilter, FilterState),
+    fuse: Fuse,
+    /// Packets that the fuse has heard of.
+    fused: u64,
 }
 
 impl<'p> FlowInterpreter<'p> {
@@ -134,12 +152,60 @@ impl<'p> FlowInterpreter<'p> {
     #[must_use]
     pub fn with(program: &'p FlowProgram, mode: Mode, lists: HostLists) -> Self {
         let table = Table::new(program.capacity);
-        Self { program, mode, table, lists, counters: vec![0; Counter::COUNT as usize], created: 0 }
+        Self {
+            program,
+            mode,
+            table,
+            lists,
+            counters: vec![0; Counter::COUNT as usize],
+            created: 0,
+            filter: (EventFilter::default(), FilterState::default()),
+            fuse: Fuse::default(),
+            fused: 0,
+        }
     }
 
     /// The lists, for changes between packets.
     pub fn lists_mut(&mut self) -> &mut HostLists {
         &mut self.lists
+    }
+
+    /// Sets which events are sent, with fresh state.
+    pub fn set_filter(&mut self, filter: EventFilter) {
+        self.filter = (filter, FilterState::default());
+    }
+
+    /// What the filter remembers.
+    #[must_use]
+    pub fn filter_state(&self) -> FilterState {
+        self.filter.1
+    }
+
+    /// Sets the fuse; its window starts here.
+    pub fn set_fuse(&mut self, fuse: Fuse) {
+        self.fuse = fuse;
+        self.fused = self.counter(Counter::Packet(Reason::Parsed));
+    }
+
+    /// The fuse with its state.
+    #[must_use]
+    pub fn fuse(&self) -> &Fuse {
+        &self.fuse
+    }
+
+    /// Whether verdicts and lists act: the fuse ends it.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Tells the fuse of a dropped packet.
+    fn fuse_dropped(&mut self, now: u64) {
+        let packets = self.counter(Counter::Packet(Reason::Parsed));
+        if self.fuse.dropped(packets - self.fused, now) {
+            self.mode = Mode::Monitor;
+        }
+        self.fused = packets;
     }
 
     /// The flow table.
@@ -191,6 +257,7 @@ impl<'p> FlowInterpreter<'p> {
         if now < answer.blocked_until {
             if self.mode == Mode::Enforce {
                 self.count(Counter::Blocked);
+                self.fuse_dropped(now);
                 result.fate = Fate::Blocked;
                 if let Some(record) = known {
                     self.table.put(key, record);
@@ -234,6 +301,7 @@ impl<'p> FlowInterpreter<'p> {
             if verdict.acts.drop {
                 if self.mode == Mode::Enforce {
                     self.count(Counter::Dropped);
+                    self.fuse_dropped(now);
                     result.fate = Fate::Dropped;
                 } else {
                     self.count(Counter::WouldDrop);
@@ -319,6 +387,14 @@ impl<'p> FlowInterpreter<'p> {
             }
         }
         verdict.acts = acts;
+        if acts.report {
+            let (filter, state) = &mut self.filter;
+            let bits = acts.bits().cast_unsigned();
+            verdict.reported = filter.passes(state, verdict.judgement.label, bits, now);
+            if !verdict.reported {
+                self.count(Counter::EventsSuppressed);
+            }
+        }
         if let (Some(until), Mode::Enforce) = (acts.block_until, self.mode) {
             self.lists.block(verdict.src, until);
             self.count(Counter::HostsBlocked);
@@ -363,6 +439,7 @@ fn verdict(program: &FlowProgram, trigger: Trigger, key: Key, record: &Record) -
             .collect(),
         judgement: Judgement::default(),
         acts: Acts::default(),
+        reported: false,
     }
 }
 

@@ -60,6 +60,7 @@ pub mod eval;
 mod identity;
 pub mod table;
 pub mod lists;
+pub mod guard;
 pub mod interpret;
 pub mod extract;
 
@@ -248,7 +249,7 @@ pub enum Expr {
 
 /// What to do when a rule fires.
 ///
-/// - `report` sends an event, in both modes.
+/// - `report` sends an event, in both modes, unless the filter ([`guard::EventFilter`]) holds it back.
 /// - `drop` drops the packet that is judged, in enforce mode, unless one of its ends is allowed. The verdict
 ///   of an old record (idle) drops nothing: that flow has no packet at hand.
 /// - `block` puts the judged flow's forward source on the block list until now plus the time (never shortening
@@ -320,11 +321,13 @@ pub enum Counter {
     Contended,
     /// Events that found the ring buffer full.
     EventsLost,
+    /// Events that the filter held back.
+    EventsSuppressed,
 }
 
 impl Counter {
     /// The counters after the parser's, by index.
-    pub const REST: [Self; 13] = [
+    pub const REST: [Self; 14] = [
         Self::Unselected,
         Self::Blocked,
         Self::WouldBlock,
@@ -338,6 +341,7 @@ impl Counter {
         Self::NoRecord,
         Self::Contended,
         Self::EventsLost,
+        Self::EventsSuppressed,
     ];
 
     /// Number of counters.
@@ -367,6 +371,7 @@ impl Counter {
             Self::NoRecord => rest + 10,
             Self::Contended => rest + 11,
             Self::EventsLost => rest + 12,
+            Self::EventsSuppressed => rest + 13,
         }
     }
 
@@ -388,6 +393,7 @@ impl Counter {
             Self::NoRecord => "no_record",
             Self::Contended => "contended",
             Self::EventsLost => "events_lost",
+            Self::EventsSuppressed => "events_suppressed",
         }
     }
 }

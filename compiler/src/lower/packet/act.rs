@@ -1,18 +1,19 @@
 //! Step 10 of [`crate::ir::flow`]: what fired rules ask for. Runs only where a rule fired, so in a function of
 //! its own.
 
+use super::guard;
 use super::hook::{self, Answers};
-use super::lists;
-use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, CONFIG_MODE, MODE_ENFORCE, event, event_type};
-use super::path::{address, copy_words, count, line, send_event, single_value};
+use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, MODE_ENFORCE};
+use super::path::{address, count, line, single_value};
 use super::shared::{Shared, acts};
+use super::{fuse, lists, report};
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Size};
 use crate::ir::flow::{Counter, FlowProgram, Rule};
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
-use crate::lower::scratch::{self, GENERATION, LABEL, RULES, Scratch};
+use crate::lower::scratch::{self, RULES};
 use crate::spec::typed::{Action, FeatureSpec};
 
 /// `nn_act(ctx, retired)`: carries out the fired rules of the verdict in the scratch value, which is on the
@@ -39,8 +40,6 @@ struct Act<'a> {
 pub(super) fn function(
     program: &FlowProgram,
     spec: &FeatureSpec,
-    outputs: usize,
-    layout: &Scratch,
     shared: &Shared,
 ) -> Result<Function, LowerError> {
     let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Context, Parameter::Scalar]);
@@ -61,7 +60,7 @@ pub(super) fn function(
     }
     act.exempt();
     act.store_acts();
-    act.report(layout, outputs);
+    act.report();
     act.block();
     act.drop();
     act.b.bind(missing);
@@ -130,79 +129,12 @@ impl Act<'_> {
         self.b.bind(done);
     }
 
-    /// Forward sender and receiver to two places, from the packet's and its direction.
-    fn ends(&mut self, base: VReg, src: i16, dst: i16) {
-        let (backward, done) = (self.b.label(), self.b.label());
-        let direction = self.b.load(Size::DW, self.scratch, self.shared.backward);
-        self.b.jump(Cond::Ne, direction, 0, backward);
-        copy_words(&mut self.b, (self.scratch, self.shared.src), (base, src), 2);
-        copy_words(&mut self.b, (self.scratch, self.shared.dst), (base, dst), 2);
-        self.b.goto(done);
-        self.b.bind(backward);
-        copy_words(&mut self.b, (self.scratch, self.shared.dst), (base, src), 2);
-        copy_words(&mut self.b, (self.scratch, self.shared.src), (base, dst), 2);
-        self.b.bind(done);
-    }
-
-    fn report(&mut self, layout: &Scratch, outputs: usize) {
-        let (skip, sent) = (self.b.label(), self.b.label());
-        self.b.jump(Cond::Set, self.acts, acts::REPORT, sent);
-        self.b.goto(skip);
-        self.b.bind(sent);
-        let place = address(&mut self.b, self.scratch, self.shared.event);
-        let words = [
-            (self.shared.now, event::TIME),
-            (GENERATION, event::GENERATION),
-            (self.shared.first, event::FIRST),
-            (self.shared.packets, event::PACKETS),
-        ];
-        for (from, to) in words {
-            copy_words(&mut self.b, (self.scratch, from), (place, to), 1);
-        }
-        self.ends(place, event::SRC, event::DST);
-        self.ports(place);
-        self.trigger(place);
-        self.b.store(Size::H, place, event::ACTS, self.acts);
-        for (from, to) in [(LABEL, event::LABEL), (RULES, event::RULES)] {
-            let value = self.b.load(Size::W, self.scratch, from);
-            self.b.store(Size::W, place, to, value);
-        }
-        let count = i16::try_from(outputs).unwrap_or(i16::MAX);
-        copy_words(&mut self.b, (self.scratch, layout.output(0)), (place, event::OUTPUTS), count);
-        let result = send_event(&mut self.b, place, event_type(outputs).size());
-        self.b.jump(Cond::Eq, result, 0, skip);
-        self.count(Counter::EventsLost);
+    fn report(&mut self) {
+        let skip = self.b.label();
+        let wanted = self.b.compute(AluOp::And, self.acts, acts::REPORT);
+        self.b.jump(Cond::Eq, wanted, 0, skip);
+        self.b.call_function(report::FUNCTION, &[self.context, self.retired, self.acts]);
         self.b.bind(skip);
-    }
-
-    /// Ports in forward orientation, and the protocol.
-    fn ports(&mut self, place: VReg) {
-        let (backward, done) = (self.b.label(), self.b.label());
-        let ports = self.b.load(Size::DW, self.scratch, self.shared.ports);
-        let receiver = self.b.compute(AluOp::Rsh, ports, 16);
-        let proto = self.b.compute(AluOp::Rsh, ports, 32);
-        self.b.store(Size::B, place, event::PROTO, proto);
-        let direction = self.b.load(Size::DW, self.scratch, self.shared.backward);
-        self.b.jump(Cond::Ne, direction, 0, backward);
-        self.b.store(Size::H, place, event::SPORT, ports);
-        self.b.store(Size::H, place, event::DPORT, receiver);
-        self.b.goto(done);
-        self.b.bind(backward);
-        self.b.store(Size::H, place, event::SPORT, receiver);
-        self.b.store(Size::H, place, event::DPORT, ports);
-        self.b.bind(done);
-    }
-
-    fn trigger(&mut self, place: VReg) {
-        let (own, done) = (self.b.label(), self.b.label());
-        self.own(own);
-        let trigger = self.b.load(Size::W, self.scratch, self.shared.retired.trigger);
-        self.b.store(Size::B, place, event::TRIGGER, trigger);
-        self.b.goto(done);
-        self.b.bind(own);
-        let trigger = self.b.load(Size::W, self.scratch, self.shared.own.trigger);
-        self.b.store(Size::B, place, event::TRIGGER, trigger);
-        self.b.bind(done);
     }
 
     /// Puts the forward sender on the block list in enforce mode, unless it is there for longer.
@@ -210,14 +142,13 @@ impl Act<'_> {
         let (skip, absent) = (self.b.label(), self.b.label());
         let wanted = self.b.compute(AluOp::And, self.acts, acts::BLOCK);
         self.b.jump(Cond::Eq, wanted, 0, skip);
-        let config = self.b.map_value(CONFIG, CONFIG_MODE);
-        let mode = self.b.load(Size::W, config, 0);
+        let mode = guard::mode(&mut self.b);
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, skip);
         self.count(Counter::HostsBlocked);
         let hosts = self.b.stack_slot(32);
         let value = self.b.stack_slot(8);
         let host = self.b.stack_address(hosts);
-        self.ends(host, 0, 16);
+        report::ends(&mut self.b, self.shared, self.scratch, (host, 0, 16));
         let blocked = self.b.map(BLOCKED);
         let key = address(&mut self.b, host, 0);
         let known = self.b.call(Helper::MapLookup, &[blocked, key]);
@@ -242,10 +173,11 @@ impl Act<'_> {
         let (pass, monitor) = (self.b.label(), self.b.label());
         let wanted = self.b.compute(AluOp::And, self.acts, acts::DROP);
         self.b.jump(Cond::Eq, wanted, 0, pass);
-        let config = self.b.map_value(CONFIG, CONFIG_MODE);
-        let mode = self.b.load(Size::W, config, 0);
+        let mode = guard::mode(&mut self.b);
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, monitor);
         self.count(Counter::Dropped);
+        let now = self.b.load(Size::DW, self.scratch, self.shared.now);
+        fuse::dropped(&mut self.b, self.context, now);
         self.b.ret(self.answers.drop);
         self.b.bind(monitor);
         self.count(Counter::WouldDrop);

@@ -1,5 +1,6 @@
 //! The lists of blocked and allowed hosts: asked seldom, so in a function of its own.
 
+use super::fuse;
 use super::maps::{ALLOWED, BLOCKED};
 use super::path::{Path, address, copy_words, single_value};
 use super::shared::Shared;
@@ -39,6 +40,7 @@ pub(super) fn function(shared: &Shared) -> Result<Function, LowerError> {
     let zero = b.stack_slot(8);
     let prefix = b.stack_slot(24);
     let (none, exempt, listed) = (b.label(), b.label(), b.label());
+    fuse::account(&mut b, zero, none);
     let scratch = single_value(&mut b, scratch::MAP, zero, none);
     b.store(Size::DW, scratch, shared.exempt, 0);
     for end in [shared.src, shared.dst] {

@@ -3,6 +3,7 @@
 //! The names are an interface: scripts, the loader and operators use them (see `docs/object-format.md`).
 
 use super::Clock;
+use super::guard::{FILTER, FUSE, FUSE_SEEN, filter_type, fuse_type, seen_type};
 use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
 use crate::ir::flow::record::{KEY_SIZE, Layout};
 use crate::ir::flow::{Counter, FlowProgram, Slot, Width};
@@ -34,7 +35,7 @@ pub const BLOCKED_HOSTS: u32 = 65_536;
 /// Allowed prefixes.
 pub const ALLOWED_PREFIXES: u32 = 1_024;
 /// Bytes of the event ring.
-pub const EVENT_BYTES: u32 = 256 << 10;
+pub const EVENT_BYTES: u32 = 2 << 20;
 /// `BPF_F_NO_PREALLOC` in `include/uapi/linux/bpf.h`: required for prefix tries.
 const NO_PREALLOC: u32 = 1;
 
@@ -130,19 +131,27 @@ pub mod event {
     pub const RULES: i16 = 76;
     /// One i64 per output follows.
     pub const OUTPUTS: i16 = 80;
+
+    /// One raw feature each, i64, behind the outputs.
+    #[must_use]
+    pub fn features(outputs: usize) -> i16 {
+        let bytes = i16::try_from(outputs.saturating_mul(8)).unwrap_or(i16::MAX);
+        OUTPUTS.saturating_add(bytes)
+    }
 }
 
 /// The structure of an event.
 #[must_use]
-pub fn event_type(outputs: usize) -> Type {
+pub fn event_type(outputs: usize, features: usize) -> Type {
     use event::{
         ACTS, DPORT, DST, FIRST, GENERATION, LABEL, OUTPUTS, PACKETS, PROTO, RULES, SPORT, SRC, TIME, TRIGGER,
     };
     let at = |offset: i16| u32::from(offset.cast_unsigned());
-    let count = u32::try_from(outputs).unwrap_or(u32::MAX / 16);
+    let words = |count: usize| u32::try_from(count).unwrap_or(u32::MAX / 32);
+    let array = |count: usize| Type::Array(Box::new(Type::Signed(8)), words(count));
     structure(
         "nn_event",
-        at(OUTPUTS) + count * 8,
+        at(OUTPUTS) + (words(outputs) + words(features)) * 8,
         vec![
             member("time_ns", at(TIME), Type::Unsigned(8)),
             member("generation", at(GENERATION), Type::Unsigned(8)),
@@ -157,7 +166,8 @@ pub fn event_type(outputs: usize) -> Type {
             member("acts", at(ACTS), Type::Unsigned(2)),
             member("label", at(LABEL), Type::Unsigned(4)),
             member("rules", at(RULES), Type::Unsigned(4)),
-            member("outputs", at(OUTPUTS), Type::Array(Box::new(Type::Signed(8)), count)),
+            member("outputs", at(OUTPUTS), array(outputs)),
+            member("features", at(OUTPUTS) + words(outputs) * 8, array(features)),
         ],
     )
 }
@@ -181,6 +191,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
         map(ALLOWED, MapKind::LpmTrie, Some(prefix), Some(Type::Unsigned(4)), ALLOWED_PREFIXES, NO_PREALLOC),
         map(COUNTERS, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(counters()), 1, 0),
         map(EVENTS, MapKind::RingBuf, None, None, EVENT_BYTES, 0),
+        map(FUSE_SEEN, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(seen_type()), 1, 0),
     ]
 }
 
@@ -202,7 +213,11 @@ pub(super) fn data(clock: Clock) -> Vec<Data> {
         ty,
         writable: true,
     };
-    let mut data = vec![section(CONFIG, "nn_config", config)];
+    let mut data = vec![
+        section(CONFIG, "nn_config", config),
+        section(FILTER, "nn_filter", filter_type()),
+        section(FUSE, "nn_fuse", fuse_type()),
+    ];
     match clock {
         Clock::Kernel => {}
         Clock::Replay => data.push(section(CLOCK, "nn_clock", Type::Unsigned(8))),

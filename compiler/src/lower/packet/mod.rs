@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`maps`] | names and types of the maps and data sections |
 //! | [`shared`] | the packet path's part of the per-CPU scratch value |
+//! | [`guard`] | names and types of the event filter and the fuse |
 //! | `path` | what every step needs: builder, frame, labels, counters |
 //! | [`hook`] | what the hooks differ in |
 //! | `clock` | what replay builds do instead of asking for the time |
@@ -18,6 +19,8 @@
 //! | `formula` | arithmetic between running values |
 //! | `root` | standard deviations: 128-bit division and square root |
 //! | `verdict` | triggers, the model, counters |
+//! | `fuse` | when too many packets are dropped |
+//! | `report` | events, and which of them are sent |
 //! | `act` | what fired rules ask for |
 //!
 //! # How it stays cheap to verify
@@ -28,6 +31,7 @@
 
 pub mod maps;
 pub mod shared;
+pub mod guard;
 mod path;
 pub mod hook;
 mod clock;
@@ -39,6 +43,8 @@ mod features;
 mod formula;
 mod root;
 mod verdict;
+mod fuse;
+mod report;
 mod act;
 
 use super::LowerError;
@@ -81,8 +87,8 @@ pub struct PacketPath {
     pub data: Vec<Data>,
 }
 
-/// Shares of the stack. The chains are entry, comparison, model; entry,
-/// root, division; entry, act, lists; entry, waiting.
+/// Shares of the stack. The chains are entry, comparison, model; entry, root, division; entry, act, and one
+/// of lists, report, fuse; entry, waiting.
 mod frame {
     pub(super) const ENTRY: u32 = 288;
     pub(super) const ROOT: u32 = 128;
@@ -121,9 +127,10 @@ pub fn lower(
     path.follow(&packet);
     path.exits();
     let mut entry = path.finish(limit)?;
-    let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?];
+    let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?, fuse::function()?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
-        functions.push(act::function(program, spec, outputs, scratch, &shared)?);
+        functions.push(report::function(outputs, program.features.len(), scratch, &shared)?);
+        functions.push(act::function(program, spec, &shared)?);
     }
     if features::needs_root(program) {
         functions.push(root::function(program)?);

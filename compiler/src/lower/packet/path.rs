@@ -1,9 +1,9 @@
 //! What every step of the packet path needs: the builder, the frame, labels, counters, the clock.
 
 use super::hook::{self, Answers};
-use super::maps::{CONFIG, CONFIG_EPOCH, CONFIG_MODE, COUNTERS, EVENTS};
+use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
 use super::shared::Shared;
-use super::{ENTRY, Options};
+use super::{ENTRY, Options, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
@@ -47,8 +47,8 @@ pub(super) enum Exit {
     Count(Counter),
     /// Passes.
     Pass,
-    /// Drops.
-    Drop,
+    /// Drops a packet of this time, which has been counted.
+    Drop { now: VReg },
 }
 
 /// The tail of an update whose first compare-and-exchange may have lost a race.
@@ -165,10 +165,9 @@ impl<'a> Path<'a> {
         self.b.call(Helper::KtimeGetNs, &[])
     }
 
-    /// The configured mode.
+    /// The mode, as [`guard::mode`] gives it.
     pub(super) fn mode(&mut self) -> VReg {
-        let config = self.b.map_value(CONFIG, CONFIG_MODE);
-        self.b.load(Size::W, config, 0)
+        guard::mode(&mut self.b)
     }
 
     /// The epoch of the host lists.
@@ -227,8 +226,9 @@ impl<'a> Path<'a> {
                     self.b.goto(pass);
                 }
                 Exit::Pass => {}
-                Exit::Drop => {
+                Exit::Drop { now } => {
                     self.b.bind(label);
+                    fuse::dropped(&mut self.b, self.context, now);
                     self.b.ret(self.answers.drop);
                 }
             }

@@ -63,26 +63,24 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
 
     // floor(65536 * numerator / divisor), at once where the product fits 64 bits: flows that are not very
     // long, or whose lengths hardly vary.
-    let scaled = Wide { low: b.fresh(), high: b.constant(0) };
-    let (long, rooted) = (b.label(), b.label());
-    b.jump(Cond::Ne, numerator.high, 0, long);
+    let scaled = Wide { low: b.fresh(), high: b.fresh() };
+    let (long, narrow) = (b.label(), b.label());
+    // One test of both words: the verifier then knows neither of them where paths meet.
     let above = b.compute(AluOp::Rsh, numerator.low, 48);
+    b.or(above, numerator.high);
     b.jump(Cond::Ne, above, 0, long);
     b.mov(scaled.low, numerator.low);
     b.lsh(scaled.low, 16);
     b.div(scaled.low, divisor);
-    b.goto(rooted);
+    b.goto(narrow);
     b.bind(long);
     scale(&mut b, numerator, divisor, scaled);
-    b.bind(rooted);
-
-    let narrow = b.label();
     if wide {
         b.jump(Cond::Eq, scaled.high, 0, narrow);
         let root = wide_root(&mut b, scaled);
         b.ret(root);
-        b.bind(narrow);
     }
+    b.bind(narrow);
     let root = root(&mut b, scaled.low, if wide { WIDE_STEPS } else { STEPS });
     b.ret(root);
     b.bind(zero);

@@ -8,12 +8,7 @@ use crate::ir::flow::record::KEY_SIZE;
 use crate::lower::LowerError;
 use crate::lower::scratch::Scratch;
 
-/// Bits that say what a verdict asks for, exemptions of allowed hosts applied.
-pub mod acts {
-    pub const DROP: i32 = 1;
-    pub const BLOCK: i32 = 2;
-    pub const REPORT: i32 = 4;
-}
+pub use crate::ir::flow::guard::acts;
 
 /// Byte offsets in the scratch value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +90,7 @@ impl Shared {
             retired_model: scratch.append("retired_model", retired_model)?,
             key: scratch.append("key", words(KEY_SIZE / 8))?,
             image: scratch.append("image", words(program.record.size / 8))?,
-            event: scratch.append("event", event_type(outputs))?,
+            event: scratch.append("event", event_type(outputs, program.features.len()))?,
         })
     }
 }

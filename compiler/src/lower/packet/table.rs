@@ -162,14 +162,14 @@ impl Path<'_> {
         self.b.goto(fresh);
 
         self.b.bind(listed);
-        self.blocked();
+        self.blocked(flow);
         self.b.bind(on);
     }
 
     /// A packet on the block list: leaves in enforce mode, goes on in monitor mode.
-    fn blocked(&mut self) {
+    fn blocked(&mut self, flow: &Flow) {
         let monitor = self.b.label();
-        let drop = self.exit(Exit::Drop);
+        let drop = self.exit(Exit::Drop { now: flow.now });
         let mode = self.mode();
         self.b.jump(Cond::Ne, mode, super::maps::MODE_ENFORCE, monitor);
         self.count(Counter::Blocked);
@@ -250,7 +250,7 @@ impl Path<'_> {
         self.b.jump(Cond::Gt, flow.until, flow.now, listed);
         self.b.goto(on);
         self.b.bind(listed);
-        self.blocked();
+        self.blocked(flow);
         self.b.bind(on);
         self.b.mov(flow.update_mode, NO_EXIST);
         // Falls through to creation.

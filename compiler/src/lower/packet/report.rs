@@ -1,0 +1,203 @@
+//! `nn_report`: sends the event of a verdict, unless the filter of [`crate::ir::flow::guard`] holds it back. A
+//! function of its own, so that the verifier walks what follows a report once.
+
+use super::guard::{FILTER, filter};
+use super::maps::{event, event_type};
+use super::path::{address, copy_words, count, send_event, single_value};
+use super::shared::Shared;
+use crate::bpf::module::{Function, Parameter};
+use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
+use crate::ir::flow::Counter;
+use crate::ir::flow::guard::LABEL_BITS;
+use crate::lower::LowerError;
+use crate::lower::builder::Builder;
+use crate::lower::code::{FrameLimit, VReg};
+use crate::lower::scratch::{self, GENERATION, LABEL, RULES, Scratch};
+
+/// `nn_report(ctx, retired, acts)`: tells the verdict in the scratch value, which is on the packet's own record
+/// or, with `retired` 1, on an old one, and asks for `acts`. Gives 0.
+pub(super) const FUNCTION: &str = "nn_report";
+
+struct Report<'a> {
+    b: Builder,
+    shared: &'a Shared,
+    scratch: VReg,
+    retired: VReg,
+    acts: VReg,
+}
+
+pub(super) fn function(
+    outputs: usize,
+    features: usize,
+    layout: &Scratch,
+    shared: &Shared,
+) -> Result<Function, LowerError> {
+    let parameters = [Parameter::Context, Parameter::Scalar, Parameter::Scalar];
+    let mut b = Builder::new(FUNCTION, ".text", &parameters);
+    let (retired, acts) = (b.parameter(1), b.parameter(2));
+    let zero = b.stack_slot(8);
+    let (passed, held, done) = (b.label(), b.label(), b.label());
+    let scratch = single_value(&mut b, scratch::MAP, zero, done);
+    let mut report = Report { b, shared, scratch, retired, acts };
+    report.filter(passed, held);
+    report.b.bind(passed);
+    let result = report.send(layout, outputs, features);
+    let mut b = report.b;
+    b.jump(Cond::Eq, result, 0, done);
+    count(&mut b, Counter::EventsLost, zero, done);
+    b.goto(done);
+    b.bind(held);
+    count(&mut b, Counter::EventsSuppressed, zero, done);
+    b.bind(done);
+    b.ret(0);
+    b.finish(FrameLimit::Share(super::frame::LISTS))
+}
+
+impl Report<'_> {
+    /// Leaves for `held` where the event is held back. An exchange that another processor wins counts as a rate
+    /// that is exhausted. Without branches, because the verifier would walk what follows once for each of them.
+    fn filter(&mut self, passed: Label, held: Label) {
+        let b = &mut self.b;
+        let settings = b.map_value(FILTER, 0);
+        let active = b.load(Size::W, settings, filter::ACTIVE);
+        b.jump(Cond::Eq, active, 0, passed);
+
+        let labels = b.load(Size::DW, settings, filter::LABELS);
+        let any = is_zero(b, labels);
+        let label = b.load(Size::W, self.scratch, LABEL);
+        b.and(label, (LABEL_BITS - 1).cast_signed());
+        b.rsh(labels, label);
+        b.and(labels, 1);
+        b.or(labels, any);
+        let wanted = b.load(Size::W, settings, filter::ACTS);
+        let any = is_zero(b, wanted);
+        b.and(wanted, self.acts);
+        let none = is_zero(b, wanted);
+        b.xor(none, 1);
+        b.or(none, any);
+        b.and(labels, none);
+
+        let number = b.copy(labels);
+        b.atomic(Size::DW, AtomicOp::FetchAdd, settings, filter::SEEN, number);
+        let sample = b.load(Size::W, settings, filter::SAMPLE);
+        let all = is_zero(b, sample);
+        b.or(sample, all);
+        b.modulo(number, sample);
+        let chosen = is_zero(b, number);
+        b.and(labels, chosen);
+
+        let now = b.load(Size::DW, self.scratch, self.shared.now);
+        let due = b.load(Size::DW, settings, filter::NEXT);
+        let interval = b.load(Size::DW, settings, filter::INTERVAL);
+        let unlimited = is_zero(b, interval);
+        // How far `max(due, now)` is ahead of now; times are below 2^63.
+        let next = b.compute(AluOp::Sub, due, now);
+        let past = b.compute(AluOp::Arsh, next, 63);
+        b.xor(past, -1);
+        b.and(next, past);
+        let early = b.load(Size::DW, settings, filter::BURST);
+        b.sub(early, next);
+        b.rsh(early, 63);
+        b.xor(early, 1);
+        b.or(early, unlimited);
+        b.and(labels, early);
+        // The next event is due later, unless this one is held back.
+        b.add(next, now);
+        b.add(next, interval);
+        b.xor(next, due);
+        let sent = b.copy(labels);
+        b.neg(sent);
+        b.and(next, sent);
+        b.xor(next, due);
+        let found = b.compare_exchange(Size::DW, settings, filter::NEXT, due, next);
+        b.xor(found, due);
+        let exchanged = is_zero(b, found);
+        b.or(exchanged, unlimited);
+        b.and(labels, exchanged);
+        b.jump(Cond::Eq, labels, 0, held);
+    }
+
+    /// Gives the result of the ring buffer.
+    fn send(&mut self, layout: &Scratch, outputs: usize, features: usize) -> VReg {
+        let place = address(&mut self.b, self.scratch, self.shared.event);
+        // Branches come first: what follows the last one is walked once for each of its ways.
+        self.ports(place);
+        self.trigger(place);
+        let words = [
+            (self.shared.now, event::TIME),
+            (GENERATION, event::GENERATION),
+            (self.shared.first, event::FIRST),
+            (self.shared.packets, event::PACKETS),
+        ];
+        for (from, to) in words {
+            copy_words(&mut self.b, (self.scratch, from), (place, to), 1);
+        }
+        ends(&mut self.b, self.shared, self.scratch, (place, event::SRC, event::DST));
+        self.b.store(Size::H, place, event::ACTS, self.acts);
+        for (from, to) in [(LABEL, event::LABEL), (RULES, event::RULES)] {
+            let value = self.b.load(Size::W, self.scratch, from);
+            self.b.store(Size::W, place, to, value);
+        }
+        let words = |count: usize| i16::try_from(count).unwrap_or(i16::MAX);
+        let from = (self.scratch, layout.output(0));
+        copy_words(&mut self.b, from, (place, event::OUTPUTS), words(outputs));
+        let from = (self.scratch, layout.feature(0));
+        copy_words(&mut self.b, from, (place, event::features(outputs)), words(features));
+        send_event(&mut self.b, place, event_type(outputs, features).size())
+    }
+
+    /// Ports in forward orientation, and the protocol.
+    fn ports(&mut self, place: VReg) {
+        let (backward, done) = (self.b.label(), self.b.label());
+        let ports = self.b.load(Size::DW, self.scratch, self.shared.ports);
+        let receiver = self.b.compute(AluOp::Rsh, ports, 16);
+        let proto = self.b.compute(AluOp::Rsh, ports, 32);
+        self.b.store(Size::B, place, event::PROTO, proto);
+        let direction = self.b.load(Size::DW, self.scratch, self.shared.backward);
+        self.b.jump(Cond::Ne, direction, 0, backward);
+        self.b.store(Size::H, place, event::SPORT, ports);
+        self.b.store(Size::H, place, event::DPORT, receiver);
+        self.b.goto(done);
+        self.b.bind(backward);
+        self.b.store(Size::H, place, event::SPORT, receiver);
+        self.b.store(Size::H, place, event::DPORT, ports);
+        self.b.bind(done);
+    }
+
+    fn trigger(&mut self, place: VReg) {
+        let (own, done) = (self.b.label(), self.b.label());
+        self.b.jump(Cond::Eq, self.retired, 0, own);
+        let trigger = self.b.load(Size::W, self.scratch, self.shared.retired.trigger);
+        self.b.store(Size::B, place, event::TRIGGER, trigger);
+        self.b.goto(done);
+        self.b.bind(own);
+        let trigger = self.b.load(Size::W, self.scratch, self.shared.own.trigger);
+        self.b.store(Size::B, place, event::TRIGGER, trigger);
+        self.b.bind(done);
+    }
+}
+
+/// 1 for zero, 0 for a number from 1 to 2^63 and above, without a branch.
+fn is_zero(b: &mut Builder, number: VReg) -> VReg {
+    let negative = b.copy(number);
+    b.neg(negative);
+    b.or(negative, number);
+    b.rsh(negative, 63);
+    b.xor(negative, 1);
+    negative
+}
+
+/// Forward sender and receiver to two places of `(base, src, dst)`, from the packet's and its direction.
+pub(super) fn ends(b: &mut Builder, shared: &Shared, scratch: VReg, to: (VReg, i16, i16)) {
+    let (base, src, dst) = to;
+    let (backward, done) = (b.label(), b.label());
+    let direction = b.load(Size::DW, scratch, shared.backward);
+    b.jump(Cond::Ne, direction, 0, backward);
+    copy_words(b, (scratch, shared.src), (base, src), 2);
+    copy_words(b, (scratch, shared.dst), (base, dst), 2);
+    b.goto(done);
+    b.bind(backward);
+    copy_words(b, (scratch, shared.dst), (base, src), 2);
+    copy_words(b, (scratch, shared.src), (base, dst), 2);
+    b.bind(done);
+}
