@@ -3,6 +3,10 @@
 //! The layout of an event is [`nnbpf_compiler::lower::packet::maps::event`]'s. The score is computed here, in
 //! floating point, from the raw outputs; the kernel decided without it.
 
+mod stream;
+
+pub use stream::Stream;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;

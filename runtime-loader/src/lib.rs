@@ -4,6 +4,35 @@
 //! runs a program on a packet without a network interface. Everything that depends on the running kernel
 //! lives in this crate; the compiler's output never does. Each stage has its own error type, and every error
 //! turns into a [`nnbpf_compiler::diag::Diagnostic`] with a code of the family `E08xx`.
+//!
+//! Programs that embed the loader attach with [`installation::install`], update with
+//! [`installation::Installation::update`] and take events as an iterator:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use nnbpf_runtime_loader::events::{Events, Record};
+//! use nnbpf_runtime_loader::installation::{AttachMode, Mode, Request, install};
+//! use nnbpf_runtime_loader::pins::PinDirectory;
+//! use nnbpf_runtime_loader::{Kernel, open};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let opened = open::open(Path::new("ids.o"))?;
+//! let loaded = Kernel::load(&opened.bytes)?;
+//! let interfaces = ["eth0".to_owned()];
+//! let request = Request { interfaces: &interfaces, attach: AttachMode::Auto, mode: Mode::Monitor };
+//! let (installation, _) = install(&loaded, &opened, request, PinDirectory::named("mine"))?;
+//! let mut events = Events::open(installation).map_err(|refused| refused[0].message.clone())?;
+//! for record in events.until(None) {
+//!     if let Record::Verdict(event) = record? {
+//!         println!("{}: {}", event.src, event.label_name);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/embed.rs` is a whole program.
 
 pub mod permission;
 pub mod holds;

@@ -11,6 +11,7 @@ mod built;
 mod net;
 mod setup;
 mod commands;
+mod embedded;
 mod enforce;
 mod guard;
 mod holds;
