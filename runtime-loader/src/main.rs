@@ -1,5 +1,7 @@
 //! The `nnbpf` command: reads the arguments and hands over to one module per subcommand.
 
+#[macro_use]
+mod output;
 mod commands;
 
 use std::process::ExitCode;

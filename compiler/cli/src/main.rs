@@ -1,5 +1,7 @@
 //! The `nnbpfc` command: reads the arguments and hands over to one module per subcommand.
 
+#[macro_use]
+mod output;
 mod args;
 mod files;
 mod inputs;

@@ -68,3 +68,22 @@ fn codes_are_explained() {
     assert_golden("explain-unknown", &outcome.stderr);
     assert_eq!(folder.run("model.onnx --explain E0201").code, 2);
 }
+
+#[test]
+fn nobody_has_to_read_the_answer() {
+    let folder = Folder::new();
+    folder.succeeds("model.onnx cic6.spec -o out.o");
+    for command in ["inspect out.o", "inspect out.o --json", "--explain E0201"] {
+        // The reader of the pipe has gone before the command writes.
+        let script =
+            format!("sleep 0.2 | {{ sleep 0.1; {} {command} >&9; }} 9>&1", env!("CARGO_BIN_EXE_nnbpfc"));
+        let closed = format!(
+            "set -o pipefail; {} {command} | true; exit ${{PIPESTATUS[0]}}",
+            env!("CARGO_BIN_EXE_nnbpfc")
+        );
+        for script in [script, closed] {
+            let outcome = folder.run_program("bash", &["-c", &script]);
+            assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{command}");
+        }
+    }
+}
