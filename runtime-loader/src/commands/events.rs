@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_runtime_loader::capabilities;
 use nnbpf_runtime_loader::events::{Events as Reader, Record};
 use nnbpf_runtime_loader::installation::EventCounts;
 
@@ -69,6 +70,9 @@ impl Events {
         let counts = installation.event_counts().map_err(refused)?;
         let mut reader = Reader::open(installation)?;
         let mut out = Out::new(self, clock)?;
+        // What runs for long needs nothing else. Opening the installation may: it mends what a killed command has
+        // left, and filters of clsact are found by number, which takes CAP_SYS_ADMIN.
+        capabilities::keep_needed();
         let deadline = self.time.map(|time| Instant::now() + time);
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut looked = (Instant::now(), counts.read().map_err(|error| vec![error.diagnostic()])?);
