@@ -15,7 +15,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle};
-use aya::programs::{Link, ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::{Link, ProgramError, SchedClassifier, TcAttachType};
 
 use crate::sys;
 
@@ -24,9 +24,6 @@ pub use nnbpf_compiler::spec::typed::Hook;
 /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS` of `enum bpf_attach_type`.
 const TCX_INGRESS: u32 = 46;
 const TCX_EGRESS: u32 = 47;
-
-/// What `tc filter show` calls the filter.
-const FILTER_NAME: &str = "nn_entry";
 
 /// A filter that is attached: everything that finds it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,9 +162,9 @@ fn keep(link: SchedClassifierLink) {
     std::mem::forget(link);
 }
 
+/// By its pin alone: finding programs by number takes `CAP_SYS_ADMIN`.
 fn open(program: &Path) -> io::Result<SchedClassifier> {
-    let info = ProgramInfo::from_pin(program).map_err(plain)?;
-    SchedClassifier::from_program_info(info, FILTER_NAME.into()).map_err(plain)
+    SchedClassifier::from_pin(program).map_err(plain)
 }
 
 fn direction(hook: Hook) -> io::Result<TcAttachType> {

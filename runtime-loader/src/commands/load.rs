@@ -9,7 +9,7 @@ use nnbpf_runtime_loader::installation::{
 };
 use nnbpf_runtime_loader::open::Opened;
 use nnbpf_runtime_loader::pins::PinDirectory;
-use nnbpf_runtime_loader::{Kernel, open};
+use nnbpf_runtime_loader::{Kernel, capabilities, open};
 
 use super::attach::{Way, show};
 use super::refused;
@@ -42,6 +42,8 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn run(&self) -> Outcome<()> {
         let opened = open::open(&self.object).map_err(|error| error.diagnostics())?;
+        // The object may be a file that only its owner reads; from here on nothing needs more.
+        capabilities::keep_needed();
         for interface in &self.iface {
             interface_exists(interface).map_err(refused)?;
         }

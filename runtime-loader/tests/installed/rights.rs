@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::built;
 use crate::common;
 use crate::setup::{Setup, refusal};
+use crate::tc_installed::object;
 
 /// Bits of CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF.
 const NEEDED: u64 = 1 << 12 | 1 << 38 | 1 << 39;
@@ -64,6 +65,22 @@ fn three_capabilities_are_enough() {
     let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{error}");
     assert!(said.contains("generation 2") && said.contains("at most 50% dropped"), "{said}");
+    // tc, by links and by filters, with a program update.
+    object(&setup, "first.o", "tc ingress", "drop;", 0);
+    object(&setup, "second.o", "tc ingress", "drop; report;", 1);
+    for mode in ["tcx", "clsact"] {
+        let script = format!(
+            "$nnbpf load $files/first.o --iface {interface} --mode {mode} --pin $pins
+             $nnbpf update $files/second.o --pin $pins
+             $nnbpf status --pin $pins
+             $nnbpf unload --pin $pins"
+        );
+        let output = as_nobody(&setup, all, &script);
+        let (said, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{mode}: {said}{error}");
+        assert!(said.contains("programs 2 are active") && said.contains(mode), "{said}");
+    }
     for (without, name) in [("bpf", "CAP_BPF"), ("net_admin", "CAP_NET_ADMIN"), ("perfmon", "CAP_PERFMON")] {
         let rest: Vec<&str> =
             ["bpf", "net_admin", "perfmon"].into_iter().filter(|cap| *cap != without).collect();

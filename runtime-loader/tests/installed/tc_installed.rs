@@ -7,7 +7,7 @@ use crate::setup::{Fate, Setup, refusal};
 use crate::{built, common};
 
 /// An object for a hook of tc, whose parameters give every flow this class.
-fn object(setup: &Setup, name: &str, hook: &str, rule: &str, class: usize) -> String {
+pub(crate) fn object(setup: &Setup, name: &str, hook: &str, rule: &str, class: usize) -> String {
     let spec = built::SPEC.replace("attach xdp;", &format!("attach {hook};"));
     let spec = spec.replace("drop; block ip.src for 1 s; report;", rule);
     let mut plan = built::plan_of(built::MODEL, &spec);
