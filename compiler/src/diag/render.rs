@@ -63,6 +63,17 @@ fn remark(kind: &str, text: &str) -> String {
     format!("   = {kind}: {}\n", text.lines().collect::<Vec<_>>().join(&joint))
 }
 
+/// Longest line that is quoted, in bytes.
+const LONGEST_LINE: usize = 1000;
+
+/// Whether the text around a span has a line that is too long to be quoted.
+fn is_long(source: &str, span: &Span) -> bool {
+    let begin = source.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let length = source.get(span.end..).and_then(|rest| rest.find('\n'));
+    let end = length.map_or(source.len(), |length| span.end + length);
+    source.get(begin..end).is_some_and(|lines| lines.lines().any(|line| line.len() > LONGEST_LINE))
+}
+
 /// The message with the lines that it is about.
 fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> String {
     let file = SimpleFile::new(name, source);
@@ -76,14 +87,20 @@ fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> St
         .with_message(&diagnostic.message)
         .with_labels(std::iter::once(primary).chain(secondary).collect());
     let config = term::Config { chars: rustc_chars(), tab_width: 4, ..term::Config::default() };
-    match term::emit_into_string(&config, &file, &shown) {
+    let mut spans = std::iter::once(span).chain(diagnostic.labels.iter().map(|label| &label.span));
+    let quoted = if spans.any(|span| is_long(source, &inside(source, span))) {
+        None
+    } else {
+        term::emit_into_string(&config, &file, &shown).ok()
+    };
+    match quoted {
         // Lines with several labels come with blanks at their end.
-        Ok(text) => {
+        Some(text) => {
             let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
             format!("{}\n", lines.join("\n"))
         }
         // Without a snippet the place is still named.
-        Err(_) => {
+        None => {
             let place = file.location((), inside(source, span).start);
             match place {
                 Ok(place) => {
@@ -161,6 +178,16 @@ mod tests {
             let text = shown(Origin::Source { file: "a.spec".to_owned(), span });
             assert!(text.contains("--> a.spec:"), "{text}");
         }
+    }
+
+    #[test]
+    fn long_lines_are_named_but_not_quoted() {
+        let source = format!("one\n{}bad", "é".repeat(LONGEST_LINE));
+        let at = source.len() - 3;
+        let origin = Origin::Source { file: "a.spec".to_owned(), span: at..at + 3 };
+        let text =
+            plain(&Diagnostic::new(&CODE, origin, "it is wrong", "make it right"), &[("a.spec", &source)]);
+        assert_eq!(text, "error[E0000]: it is wrong\n  --> a.spec:2:1001\n   = help: make it right\n");
     }
 
     #[test]

@@ -147,6 +147,23 @@ pub struct Expr {
     pub span: Span,
 }
 
+impl Expr {
+    /// How many values it names outside of the conditions behind `where`.
+    #[must_use]
+    pub fn operands(&self) -> usize {
+        let pairs = |members: &[(Name, Self)]| members.iter().map(|(_, member)| member.operands()).sum();
+        match &self.kind {
+            ExprKind::Number(_) | ExprKind::Path(_) | ExprKind::Slice { .. } => 1,
+            ExprKind::Call(call) => call.arguments.iter().map(Self::operands).sum::<usize>().max(1),
+            ExprKind::Group(inner) | ExprKind::Not(inner) | ExprKind::Negate(inner) => inner.operands(),
+            ExprKind::Or(members) | ExprKind::And(members) => members.iter().map(Self::operands).sum(),
+            ExprKind::Compare { left, right, .. } => left.operands() + right.operands(),
+            ExprKind::Sum(members) | ExprKind::Product(members) => pairs(members),
+            ExprKind::Qualified { value, .. } => value.operands(),
+        }
+    }
+}
+
 /// Kinds of expressions. `Or`, `And`, `Sum` and `Product` have at least two members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExprKind {

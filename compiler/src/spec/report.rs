@@ -4,18 +4,26 @@
 
 use crate::diag::{Code, Diagnostic, Origin, Span};
 
+/// Most mistakes that are kept; a text of a megabyte has room for a million.
+const MOST: usize = 100;
+
+/// Longest message or help, in bytes; names and numbers in it are as long as the author likes.
+const LONGEST: usize = 2000;
+
 /// Collects diagnostics that point into one file.
 pub(super) struct Reporter<'a> {
     file: &'a str,
     diagnostics: Vec<Diagnostic>,
+    /// Mistakes beyond [`MOST`].
+    beyond: usize,
 }
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(file: &'a str) -> Self {
-        Self { file, diagnostics: Vec::new() }
+        Self { file, diagnostics: Vec::new(), beyond: 0 }
     }
 
-    /// Adds a diagnostic; the reference that comes back takes further labels and notes.
+    /// Adds a diagnostic, unless there are very many; what comes back takes further labels and notes.
     pub(super) fn error(
         &mut self,
         code: &'static Code,
@@ -23,11 +31,15 @@ impl<'a> Reporter<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Details<'_> {
+        if self.diagnostics.len() >= MOST {
+            self.beyond += 1;
+            return Details { diagnostic: None };
+        }
         self.diagnostics.push(Diagnostic::new(
             code,
             Origin::Source { file: self.file.to_owned(), span },
-            message,
-            help,
+            shortened(message.into()),
+            shortened(help.into()),
         ));
         Details { diagnostic: self.diagnostics.last_mut() }
     }
@@ -45,8 +57,19 @@ impl<'a> Reporter<'a> {
     /// Everything reported, in the order of the text.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
         self.diagnostics.sort_by_key(start);
+        if let (Some(last), 1..) = (self.diagnostics.last_mut(), self.beyond) {
+            last.notes.push(format!("{} further mistakes are not shown", self.beyond));
+        }
         self.diagnostics
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
+    text
 }
 
 /// Where a diagnostic points in the text.

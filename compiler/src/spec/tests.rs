@@ -2,6 +2,7 @@
 
 use super::typed::*;
 use super::*;
+use crate::diag::render;
 use crate::ir::flow::{SAMPLE_LIMIT, ranges};
 use crate::ir::{FractionBits, Interval};
 use crate::withstand::specification;
@@ -144,6 +145,36 @@ fn no_deletion_and_no_doubling_panics() {
             specification(text.as_bytes());
         }
     }
+}
+
+/// Sums nest without a bracket; a stack of 2 MiB holds the longest that is accepted in debug builds too.
+#[test]
+fn no_long_expression_overflows_the_stack() {
+    let with = |value: &str| SIX.replacen("sum(ip.len) in 0..1_000_000", value, 1);
+    for (operand, operator) in
+        [("count()", " + "), ("1", " * "), ("count()", " / "), ("share(tcp.syn)", " - ")]
+    {
+        let of = |count: usize| vec![operand; count].join(operator);
+        let long = with(&format!("count(){operator}{}", of(100_000)));
+        specification(long.as_bytes());
+        let codes: Vec<&str> = compile("a", &long).unwrap_err().iter().map(|d| d.code.id).collect();
+        assert_eq!(codes, ["E0202"]);
+    }
+    let fits = with(&vec!["count()"; 256].join(" + "));
+    specification(fits.as_bytes());
+    assert_eq!(compiled(&fits).features[4].value.leaves().len(), 256);
+    assert!(compile("a", &with(&vec!["count()"; 257].join(" + "))).is_err());
+}
+
+#[test]
+fn very_many_mistakes_are_counted_not_shown() {
+    for text in ["}".repeat(1 << 20), "é a ".repeat(200_000), format!("a{}", ".b".repeat(500_000))] {
+        let diagnostics = compile("a.spec", &text).unwrap_err();
+        let shown = render::all(&diagnostics, &[("a.spec", &text)]);
+        assert!(diagnostics.len() <= 100 && shown.len() < 200_000, "{}", shown.len());
+    }
+    let notes = compile("a.spec", &"é a ".repeat(200_000)).unwrap_err().pop().unwrap().notes;
+    assert!(notes.iter().any(|note| note.ends_with("further mistakes are not shown")), "{notes:?}");
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub static TOO_LARGE: Code = Code {
     id: "E0202",
     title: "specification beyond a limit",
     explanation: "A specification has at most 1 MiB of text, 64 levels of brackets, \
-        1,024 features and 32 rules. The limits keep the compiler's own memory and stack bounded.",
+        1,024 features of 256 values each and 32 rules. The limits keep the compiler's own memory and stack bounded.",
 };
 
 pub static MISSING: Code = Code {

@@ -138,14 +138,15 @@ impl<L> Formula<L> {
         Self { node: Node::Unary(op, Box::new(inner)), bits, range }
     }
 
-    /// The nearest value of an interval.
+    /// The nearest value of an interval. Only the part of it that values can reach is kept, so that no value is
+    /// farther from its ends than 63 bits hold: sums are not below 2^62.
     #[must_use]
     pub fn clip(inner: Self, interval: Interval) -> Self {
         let range = Interval {
             low: inner.range.low.clamp(interval.low, interval.high),
             high: inner.range.high.clamp(interval.low, interval.high),
         };
-        Self { bits: inner.bits, node: Node::Clip(Box::new(inner), interval), range }
+        Self { bits: inner.bits, node: Node::Clip(Box::new(inner), range), range }
     }
 
     /// An operation on two values.

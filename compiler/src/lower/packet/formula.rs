@@ -93,7 +93,8 @@ impl Path<'_> {
         value
     }
 
-    /// Differences from the ends fit 64 bits: values have 62, the ends are no larger.
+    /// Differences from the ends fit 64 bits: both lie in the range of the value, which 62 bits and a sign hold, or
+    /// 63 bits without one.
     pub(super) fn clip(&mut self, value: VReg, interval: Interval) -> VReg {
         for (end, above) in [(interval.low, false), (interval.high, true)] {
             let end = self.b.constant(end);

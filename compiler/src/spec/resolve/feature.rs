@@ -18,6 +18,9 @@ use crate::spec::typed::{Aggregate, Feature, Filter, Function, Operand, Unit};
 /// Most features of a specification.
 const MAX_FEATURES: usize = 1024;
 
+/// Most values in the expression of one feature: a sum nests by one level for each, and what reads formulas recurses.
+const MAX_OPERANDS: usize = 256;
+
 /// Longest name of a feature; the kernel's type information would take 127 bytes.
 const MAX_NAME: usize = 64;
 
@@ -118,6 +121,16 @@ fn check_name<'a>(entry: &'a ast::Feature, names: &mut BTreeMap<&'a str, Span>, 
 }
 
 fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Feature> {
+    let operands = entry.value.operands();
+    if operands > MAX_OPERANDS {
+        reporter.error(
+            &codes::TOO_LARGE,
+            entry.value.span.clone(),
+            format!("the expression is over {operands} values, the limit is {MAX_OPERANDS}"),
+            "make several features of it",
+        );
+        return None;
+    }
     let value = formula(&entry.value, flow, reporter);
     let (mut narrowed, mut clip): (Option<&Range>, Option<&Range>) = (None, None);
     for limit in &entry.limits {

@@ -1,5 +1,7 @@
 //! Labels, triggers and rules: when a flow is judged and what follows.
 
+use std::collections::BTreeMap;
+
 use super::FlowFacts;
 use super::feature::check_flow;
 use super::number::{self, Misfit};
@@ -34,9 +36,11 @@ pub(super) fn labels(model: &ast::Model, reporter: &mut Reporter<'_>) -> Option<
         repeated("labels", first.span.clone(), other.span.clone(), reporter);
     }
     let mut labels: Vec<String> = Vec::new();
+    let mut known: BTreeMap<&str, &ast::Name> = BTreeMap::new();
     let mut sound = others.is_empty();
-    for (index, name) in first.names.iter().enumerate() {
-        if let Some(earlier) = first.names.iter().take(index).find(|earlier| earlier.text == name.text) {
+    for name in &first.names {
+        let earlier = *known.entry(&name.text).or_insert(name);
+        if earlier.span != name.span {
             reporter
                 .error(
                     &codes::LABELS,

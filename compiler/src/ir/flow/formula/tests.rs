@@ -47,6 +47,22 @@ fn what_could_pass_62_bits_is_refused() {
     assert_eq!(Formula::binary(Binary::Div, wide(1), negative), Err(Misfit::NegativeDivisor));
 }
 
+/// Code subtracts the ends of a clip from values and values from them.
+#[test]
+fn clips_are_no_wider_than_their_values() {
+    let ends = |low, high, clip| {
+        let formula = Formula::clip(Formula::leaf((), WHOLE, Interval { low, high }), clip);
+        let Node::Clip(_, kept) = formula.node else { unreachable!() };
+        assert_eq!(kept, formula.range);
+        (kept.low, kept.high)
+    };
+    let far = Interval { low: -(1 << 62), high: 5 };
+    assert_eq!(ends(0, i64::MAX, far), (0, 5));
+    assert_eq!(ends(-7, 3, far), (-7, 3));
+    assert_eq!(ends(6, 9, far), (5, 5));
+    assert_eq!(ends(2, 9, Interval { low: 3, high: 1 << 62 }), (3, 9));
+}
+
 /// A value with its range.
 fn side() -> impl Strategy<Value = Formula<i64>> {
     (any::<bool>(), -(1_i64 << 24)..1 << 24, 0_i64..1 << 24, 0.0..=1.0).prop_map(|(whole, low, span, at)| {
