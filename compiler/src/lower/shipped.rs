@@ -97,7 +97,10 @@ fn refusal(plan: &Plan, error: &LowerError) -> Diagnostic {
     match error {
         LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => {
             let file = plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str()).to_owned();
-            too_large(Origin::File { file }, "use fewer features, or a model with narrower layers")
+            too_large(
+                Origin::File { file },
+                "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
+            )
         }
         LowerError::TooManyConstants { .. } => too_large(
             Origin::Flag { flag: "--weights const".to_owned() },
