@@ -1,5 +1,6 @@
 //! Access to any map by bytes: values, per-CPU values, iteration, single-entry data sections.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -206,7 +207,7 @@ impl Map {
         }
     }
 
-    /// All keys, in the kernel's order. A map that changes meanwhile may repeat or miss some.
+    /// All keys, each once, in the kernel's order. Of a map that changes meanwhile some may be missing.
     ///
     /// # Errors
     /// What the kernel answers.
@@ -222,6 +223,8 @@ impl Map {
                 Err(source) => return Err(self.kernel("iteration", source)),
             }
         }
+        let mut seen = HashSet::with_capacity(keys.len());
+        keys.retain(|key| seen.insert(key.clone()));
         Ok(keys)
     }
 

@@ -66,7 +66,8 @@ pub(super) fn write(lists: &HostLists, format: Format, clock: WallClock) -> Stri
 /// Reads all entries; blocks whose time is over are among them.
 pub(super) fn read(text: &str, format: Format, clock: WallClock) -> Result<HostLists, WrongLine> {
     let mut lists = HostLists::default();
-    for (index, line) in text.lines().enumerate() {
+    // Spreadsheets begin a file with a byte order mark.
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let wrong = |reason: String| WrongLine { line: index + 1, reason };
         if format == Format::Csv && index == 0 {
             if line.trim() != HEADER {
@@ -146,6 +147,10 @@ mod tests {
         assert_eq!(write(&lists, Format::Csv, clock), CSV);
         let json = write(&lists, Format::JsonLines, clock);
         assert_eq!(read(&json, Format::JsonLines, clock).unwrap(), lists);
+        for (text, format) in [(CSV, Format::Csv), (&json, Format::JsonLines)] {
+            let by_spreadsheet = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+            assert_eq!(read(&by_spreadsheet, format, clock).unwrap(), lists);
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn unix_ns(text: &str) -> Option<u64> {
     let (hour, minute) = (number(clock.next()?, 2)?, number(clock.next()?, 2)?);
     let second = number(clock.next()?, 2)?;
     let more = date.next().is_some() || clock.next().is_some();
-    if more || !(1970..=2500).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+    if more || !(1970..=2554).contains(&year) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     if fraction.is_empty() || fraction.len() > 9 {
@@ -147,8 +147,12 @@ mod tests {
             assert_eq!(unix_ns(&text), Some(seconds * 1_000_000_000 + 7));
             assert_eq!(unix_ns(&format!("{shown}Z")), Some(seconds * 1_000_000_000));
         }
+        // The last time that there is, which the longest blocks have.
+        assert_eq!(unix_ns(&rfc3339(u64::MAX)), Some(u64::MAX));
         for wrong in [
             "",
+            "2555-01-01T00:00:00Z",
+            "2554-12-31T00:00:00Z",
             "2026-11-20",
             "2026-11-31T00:00:00Z",
             "2026-02-29T00:00:00Z",

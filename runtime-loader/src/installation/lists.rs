@@ -1,6 +1,7 @@
 //! The host lists: blocked hosts until a time, allowed prefixes for good. Allowed always wins; the program
 //! in the kernel sees to that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Installation, InstallationError};
@@ -114,48 +115,45 @@ impl Installation {
     /// Adds to both lists: all of it or nothing. Blocks and prefixes that are there already are replaced.
     ///
     /// # Errors
-    /// A list that the object does not have, or that is full; then both are as they were.
+    /// A list that the object does not have, or that cannot hold all of it; then both are as they were.
     pub fn add_hosts(&self, more: &HostLists) -> Result<(), InstallationError> {
         let (blocked, allowed) = (self.map(BLOCKED)?, self.map(ALLOWED)?);
+        // The list of blocked hosts is never full: it would forget some for others, without a word.
+        let hosts: BTreeSet<[u8; 16]> = more.blocked.iter().map(|block| block.host.0).collect();
+        if hosts.len() > blocked.shape().max_entries as usize {
+            return Err(MapError::Full { map: BLOCKED.to_owned() }.into());
+        }
+        let known: BTreeSet<Vec<u8>> = allowed.keys()?.into_iter().collect();
+        let keys: BTreeSet<Vec<u8>> = more.allowed.iter().map(Prefix::key).collect();
+        let before: Vec<([u8; 16], Option<u64>)> = hosts
+            .into_iter()
+            .map(|host| Ok((host, expiry(&blocked, &host)?)))
+            .collect::<Result<_, MapError>>()?;
         let mut value = vec![0; allowed.shape().value_size];
         if let Some(first) = value.first_mut() {
             *first = 1;
         }
         // Prefixes come first: their list is the one that can be full, and it protects hosts.
-        let mut new: Vec<Vec<u8>> = Vec::new();
-        for prefix in &more.allowed {
-            let key = prefix.key();
-            let known = allowed.keys()?.contains(&key);
-            if let Err(error) = allowed.update(&key, &value, Update::Any) {
-                for key in &new {
-                    allowed.delete(key)?;
-                }
-                return Err(error.into());
-            }
-            if !known {
-                new.push(key);
-            }
+        let prefixes = keys.iter().try_for_each(|key| allowed.update(key, &value, Update::Any));
+        let added = prefixes.and_then(|()| {
+            let mut blocks = more.blocked.iter();
+            blocks
+                .try_for_each(|block| blocked.update(&block.host.0, &block.until.to_ne_bytes(), Update::Any))
+        });
+        let Err(error) = added else { return self.changed() };
+        // What cannot be undone either is named by the error that comes first.
+        for key in keys.difference(&known) {
+            let _first_error_counts = allowed.delete(key);
         }
-        let before: Vec<(Host, Option<u64>)> = more
-            .blocked
-            .iter()
-            .map(|block| Ok((block.host, expiry(&blocked, &block.host.0)?)))
-            .collect::<Result<_, MapError>>()?;
-        for block in &more.blocked {
-            if let Err(error) = blocked.update(&block.host.0, &block.until.to_ne_bytes(), Update::Any) {
-                for key in &new {
-                    allowed.delete(key)?;
-                }
-                for (host, until) in before {
-                    match until {
-                        Some(until) => blocked.update(&host.0, &until.to_ne_bytes(), Update::Any)?,
-                        None => blocked.delete(&host.0).map(|_was_there| ())?,
-                    }
-                }
-                return Err(error.into());
-            }
+        for (host, until) in before {
+            let _first_error_counts = match until {
+                Some(until) => blocked.update(&host, &until.to_ne_bytes(), Update::Any),
+                None => blocked.delete(&host).map(|_was_there| ()),
+            };
         }
-        self.changed()
+        // Flows that began meanwhile have seen what was taken back.
+        self.advance_epoch()?;
+        Err(error.into())
     }
 
     /// Blocked hosts with what is left of their time; `None` means without end. Expired ones are left out.
