@@ -72,7 +72,7 @@ impl Correction {
     }
 
     /// Appends to a log, which and whose directory only the owner reads. The line is written at once and is on
-    /// the disk when this returns; an unfinished line that a crash left is removed first.
+    /// the disk when this returns; an unfinished line that a crash left is removed first, a whole one is ended.
     ///
     /// # Errors
     /// What the system answers.
@@ -86,10 +86,15 @@ impl Correction {
         let mut before = Vec::new();
         file.read_to_end(&mut before)?;
         let whole = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        if whole < before.len() {
+        let mut line = self.line();
+        let rest = before.get(whole..).unwrap_or_default();
+        if std::str::from_utf8(rest).is_ok_and(|rest| Self::parse(rest).is_ok()) {
+            // An editor has left out the end, or a crash nothing but it.
+            line.insert(0, '\n');
+        } else if !rest.is_empty() {
             file.set_len(whole as u64)?;
         }
-        file.write_all(self.line().as_bytes())?;
+        file.write_all(line.as_bytes())?;
         file.sync_all()
     }
 }
@@ -175,7 +180,7 @@ pub fn label(corrections: &[Correction], events: &str) -> Result<Rows, WrongLine
 
 /// A CSV field, quoted where it must be.
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) {
+    if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.to_owned()
@@ -242,7 +247,11 @@ mod tests {
         std::fs::write(&log, &text).unwrap();
         two.append(&log).unwrap();
         let text = std::fs::read_to_string(&log).unwrap();
-        assert_eq!(parse(&text).unwrap(), [one, two]);
+        assert_eq!(parse(&text).unwrap(), [one.clone(), two.clone()]);
+        std::fs::write(&log, text.trim_end()).unwrap();
+        one.append(&log).unwrap();
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(parse(&text).unwrap(), [one.clone(), two, one], "a whole line is kept");
         assert_eq!(parse("{}\n").unwrap_err().line, 1);
         let mode = |path: &std::path::Path| {
             std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).unwrap()) & 0o777

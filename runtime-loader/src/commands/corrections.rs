@@ -142,7 +142,9 @@ impl Corrections {
         match &self.what {
             What::List(list) => {
                 for Correction { time, hosts, label, because, .. } in list.log.read()?.0 {
-                    println!("{time}  {hosts}  {label}  {because}");
+                    // One line each, and nothing that a terminal would obey.
+                    let plain = |text: &str| text.replace(char::is_control, " ");
+                    println!("{}  {hosts}  {}  {}", plain(&time), plain(&label), plain(&because));
                 }
                 Ok(())
             }

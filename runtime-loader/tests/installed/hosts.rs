@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
+use nnbpf_runtime_loader::installation::Installation;
+use nnbpf_runtime_loader::pins::PinDirectory;
 use serde_json::{Value, json};
 
 use crate::common;
@@ -86,6 +88,25 @@ fn lists_expire_and_travel_in_files() {
         (hosts(&setup)["allowed"].clone(), blocked(&setup)),
         (before["allowed"].clone(), two.to_vec())
     );
+    // Who began to send meanwhile has seen the allowed prefixes, so every flow asks again.
+    let epoch = || setup.status().config.epoch;
+    let before = epoch();
+    setup.run(&["hosts", "import", &file]);
+    assert!(epoch() > before);
+    // The list of blocked hosts would forget some of these for others.
+    let many: String = (0..=held(&setup))
+        .map(|number| format!("blocked,2001:db8::{:x}:{:x},\n", number >> 16, number & 0xffff))
+        .collect();
+    std::fs::write(&file, format!("list,host,until\n{many}")).unwrap();
+    let error = refusal(&setup.run(&["hosts", "import", &file]));
+    assert!(error.contains("E0808") && error.contains("`nn_blocked` is full"), "{error}");
+    assert_eq!(blocked(&setup), two);
+}
+
+/// How many hosts can be blocked.
+fn held(setup: &Setup) -> u32 {
+    let installation = Installation::open(PinDirectory::at(&setup.pins)).unwrap();
+    installation.map("nn_blocked").unwrap().shape().max_entries
 }
 
 #[test]
@@ -105,6 +126,10 @@ fn corrections_become_training_rows() {
     assert_eq!(setup.fate(&wire), Fate::Arrived);
     assert_eq!(blocked(&setup), []);
     assert_eq!(std::fs::metadata(&log).unwrap().mode() & 0o777, 0o600);
+    let strange = setup.file("strange.jsonl");
+    setup.done(&["allow", "10.99.0.9", "--because", "two\nlines\u{1b}[31m", "--log", &strange]);
+    let listed = setup.done(&["corrections", "list", "--log", &strange]);
+    assert!(listed.ends_with("10.99.0.9/32  benign  two lines [31m\n"), "{listed}");
     let listed = setup.done(&["corrections", "list", "--log", &log]);
     assert!(listed.contains("10.99.0.2/32  benign  backup server"), "{listed}");
 
