@@ -19,10 +19,12 @@ use nnbpf_compiler::ir::flow::guard::acts;
 use nnbpf_compiler::ir::{Decision, FractionBits, interpret};
 use nnbpf_compiler::lower::packet::guard::fuse_event;
 use nnbpf_compiler::lower::packet::maps::{EVENTS, event};
+use nnbpf_compiler::metadata::Metadata;
 
 use crate::hosts::Host;
+use crate::hot_update;
 use crate::installation::parameters::provenances;
-use crate::installation::{Installation, InstallationError};
+use crate::installation::{Generation, Installation, InstallationError, code};
 use crate::maps::MapError;
 use crate::pins::PinDirectory;
 use crate::sys;
@@ -94,6 +96,14 @@ pub struct Events {
     features: Vec<Feature>,
     /// Units of the outputs by generation.
     units: BTreeMap<u64, f64>,
+    /// Program generation that decision and features are of.
+    code: Option<u32>,
+    /// Generation of the last event.
+    generation: Option<u64>,
+    /// The program generation at work when that event came.
+    current: Option<u32>,
+    /// Whether there was no event waiting since then.
+    rested: bool,
     pins: PinDirectory,
     /// Holds the lock that keeps other readers out.
     _reader: File,
@@ -107,13 +117,10 @@ impl Events {
     pub fn open(installation: Installation) -> Outcome<Self> {
         let metadata = installation.metadata()?;
         let outputs = metadata.plan.output_count();
-        let features = metadata
-            .features
-            .into_iter()
-            .map(|feature| Feature { name: feature.name, fraction: FractionBits(feature.fraction_bits) })
-            .collect();
+        let features = features(&metadata);
         let decision = metadata.plan.decision;
         let pins = installation.pins().clone();
+        let current = pins.current_number();
         drop(installation);
         let refused = |error: InstallationError| vec![error.diagnostic()];
         let unreadable = |source| InstallationError::Pin { path: pins.readers(), source };
@@ -123,10 +130,23 @@ impl Events {
             .try_lock()
             .map_err(|_| refused(InstallationError::EventsInUse { directory: pins.path().to_owned() }))?;
         let ring = ring(&pins).map_err(|error| vec![error.diagnostic()])?;
-        Ok(Self { ring, decision, outputs, features, units: BTreeMap::new(), pins, _reader: reader })
+        Ok(Self {
+            ring,
+            decision,
+            outputs,
+            features,
+            units: BTreeMap::new(),
+            code: current,
+            generation: None,
+            current,
+            rested: false,
+            pins,
+            _reader: reader,
+        })
     }
 
-    /// Names and meanings of the features, in the specification's order.
+    /// Names and meanings of the features of the last event, in the specification's order; a program update can
+    /// change them.
     #[must_use]
     pub fn features(&self) -> &[Feature] {
         &self.features
@@ -152,7 +172,14 @@ impl Events {
     /// An event that is in the ring buffer already.
     pub fn waiting(&mut self) -> Option<Record> {
         loop {
-            let mut record = parse(&self.ring.next()?, self.outputs);
+            let Some(bytes) = self.ring.next().map(|item| item.to_vec()) else {
+                self.rested = true;
+                return None;
+            };
+            if let Some(generation) = generation(&bytes) {
+                self.follow(generation);
+            }
+            let mut record = parse(&bytes, self.outputs, self.features.len());
             if let Some(Record::Verdict(event)) = &mut record {
                 self.describe(event);
             }
@@ -173,6 +200,33 @@ impl Events {
             operation: "waiting",
             source,
         })
+    }
+
+    /// Learns what the events of a generation mean, when other programs than before gave them.
+    fn follow(&mut self, generation: u64) {
+        let known = self.generation == Some(generation);
+        if known && !self.rested {
+            return;
+        }
+        self.rested = false;
+        let current = self.pins.current_number();
+        if known && current == self.current {
+            return;
+        }
+        (self.generation, self.current) = (Some(generation), current);
+        // Programs whose parameters are constants name the generation that was compiled in; of others the history
+        // knows before they go to work.
+        let constants = !self.pins.map(hot_update::PARAMS).exists();
+        let entry = || Generation::read(&self.pins, u32::try_from(generation).ok()?);
+        let code = if constants { current } else { entry().map(|entry| entry.code).or(current) };
+        if code == self.code {
+            return;
+        }
+        let Some(Ok(metadata)) = code.map(|code| code::metadata(&self.pins.code(code))) else { return };
+        self.code = code;
+        self.outputs = metadata.plan.output_count();
+        self.features = features(&metadata);
+        self.decision = metadata.plan.decision;
     }
 
     /// Adds what the kernel does not know: the label's name and the score.
@@ -205,10 +259,28 @@ fn ring(pins: &PinDirectory) -> Result<RingBuf<MapData>, MapError> {
     RingBuf::try_from(AyaMap::RingBuf(MapData::from_pin(path).map_err(failed)?)).map_err(failed)
 }
 
-/// An event of a model with so many outputs.
-fn parse(bytes: &[u8], outputs: usize) -> Option<Record> {
+fn features(metadata: &Metadata) -> Vec<Feature> {
+    let features = metadata.features.iter();
+    features
+        .map(|feature| Feature { name: feature.name.clone(), fraction: FractionBits(feature.fraction_bits) })
+        .collect()
+}
+
+/// The generation that a verdict names.
+fn generation(bytes: &[u8]) -> Option<u64> {
+    if bytes.len() == usize::from(fuse_event::BYTES) {
+        return None;
+    }
+    field(bytes, event::GENERATION).map(u64::from_ne_bytes)
+}
+
+/// An event of a model with so many outputs and features.
+fn parse(bytes: &[u8], outputs: usize, features: usize) -> Option<Record> {
     if bytes.len() == usize::from(fuse_event::BYTES) {
         return parse_fuse(bytes).map(Record::Fuse);
+    }
+    if bytes.len() != usize::from(event::OUTPUTS.unsigned_abs()) + 8 * (outputs + features) {
+        return None;
     }
     let asked = i32::from(u16::from_ne_bytes(field(bytes, event::ACTS)?));
     let values = bytes.get(usize::from(event::OUTPUTS.unsigned_abs())..)?;
@@ -262,11 +334,13 @@ mod tests {
     #[test]
     fn what_is_too_short_is_no_event() {
         let whole = [0_u8; 96];
-        let Some(Record::Verdict(event)) = parse(&whole, 1) else { panic!("a verdict") };
+        let Some(Record::Verdict(event)) = parse(&whole, 1, 1) else { panic!("a verdict") };
         assert_eq!((event.outputs, event.trigger, event.actions), (vec![0], None, vec![]));
         assert_eq!(event.features, [0]);
-        assert_eq!(parse(&whole[..79], 1), None);
-        assert_eq!(parse(&[], 1), None);
+        // Nor what has other outputs and features.
+        for (bytes, outputs, features) in [(79, 1, 1), (88, 1, 1), (96, 1, 0), (96, 2, 1), (0, 1, 1)] {
+            assert_eq!(parse(&whole[..bytes], outputs, features), None);
+        }
     }
 
     #[test]
@@ -278,6 +352,6 @@ mod tests {
         bytes.extend(200_000_u32.to_ne_bytes());
         bytes.extend(1_000_u32.to_ne_bytes());
         let fuse = FuseEvent { time_ns: 7, packets: 1_000, drops: 300, limit: 200_000, window: 1_000 };
-        assert_eq!(parse(&bytes, 2), Some(Record::Fuse(fuse)));
+        assert_eq!(parse(&bytes, 2, 2), Some(Record::Fuse(fuse)));
     }
 }

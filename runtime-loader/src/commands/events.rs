@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nnbpf_compiler::diag::codes::kernel as codes;
@@ -73,7 +73,7 @@ impl Events {
         // What runs for long needs nothing else. Opening the installation may: it mends what a killed command has
         // left, and filters of clsact are found by number, which takes CAP_SYS_ADMIN.
         capabilities::keep_needed();
-        let deadline = self.time.map(|time| Instant::now() + time);
+        let deadline = self.time.and_then(|time| Instant::now().checked_add(time));
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut looked = (Instant::now(), counts.read().map_err(|error| vec![error.diagnostic()])?);
         'all: while left > 0 {
@@ -147,7 +147,8 @@ impl Out {
                 let mut options = OpenOptions::new();
                 // Addresses of people are in it.
                 options.append(true).create(true).mode(0o600);
-                Some((options.open(path).map_err(|error| unwritable(path, &error))?, path.clone()))
+                let file = options.open(path).and_then(|file| cut_unfinished(path, &file).map(|()| file));
+                Some((file.map_err(|error| unwritable(path, &error))?, path.clone()))
             }
         };
         Ok(Self {
@@ -189,7 +190,14 @@ impl Out {
     /// Says what was recorded, or why it could not be.
     fn end(mut self, counts: EventCounts) -> Outcome<()> {
         let _kept = self.flush();
-        let Some((_, path)) = self.file else { return Ok(()) };
+        let Some((_, path)) = self.file else {
+            return match self.failed {
+                Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(unwritable(Path::new("/dev/stdout"), &error))
+                }
+                Some(_) | None => Ok(()),
+            };
+        };
         if let Some(error) = self.failed {
             return Err(unwritable(&path, &error));
         }
@@ -206,11 +214,55 @@ impl Out {
     }
 }
 
-fn unwritable(path: &std::path::Path, error: &io::Error) -> Vec<Diagnostic> {
+/// Removes what a killed recorder has left of a line, so that the next one does not begin in its middle.
+fn cut_unfinished(path: &Path, file: &File) -> io::Result<()> {
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Ok(());
+    }
+    let (mut end, mut block) = (about.len(), [0; 4096]);
+    let reader = File::open(path)?;
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let Some(bytes) = block.get_mut(..(end - start) as usize) else { break };
+        reader.read_exact_at(bytes, start)?;
+        if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            end = start + at as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    if end < about.len() { file.set_len(end) } else { Ok(()) }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Vec<Diagnostic> {
     vec![Diagnostic::new(
         &codes::RECORDS,
         Origin::File { file: path.display().to_string() },
         format!("cannot write {}: {error}", path.display()),
         "name a file in a directory that you can write to",
     )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut_unfinished;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn recordings_go_on_at_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let long = format!("{{}}\n{}", "x".repeat(10_000));
+        for (before, after) in
+            [("", ""), ("{}\n", "{}\n"), ("{}\n{\"ki", "{}\n"), ("{\"ki", ""), (&long, "{}\n")]
+        {
+            std::fs::write(&path, before).unwrap();
+            let file = OpenOptions::new().append(true).open(&path).unwrap();
+            cut_unfinished(&path, &file).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+        let device = OpenOptions::new().append(true).open("/dev/null").unwrap();
+        cut_unfinished("/dev/null".as_ref(), &device).unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::params::file::{self, ParamsFile};
-use nnbpf_runtime_loader::installation::{Installation, Replaced};
+use nnbpf_runtime_loader::installation::{Installation, Replaced, compile_like};
 use nnbpf_runtime_loader::open;
 
 use super::target::Target;
@@ -64,8 +64,13 @@ impl Update {
                 let rows = rows_name.as_ref().zip(rows.as_ref());
                 let calibration = rows.map(|(name, bytes)| Named { name, bytes });
                 let model = Named { name: &name, bytes: &bytes };
-                let params = installation.compile(model, calibration, &Beside { model: &self.file })?;
-                self.swap(&installation, &params, &name)
+                let (metadata, place) = (installation.metadata()?, installation.pins().metadata());
+                // Hosts can be blocked and updates rolled back while a large model is compiled.
+                drop(installation);
+                let params =
+                    compile_like((&metadata, &place), model, calibration, &Beside { model: &self.file })?;
+                // What was replaced meanwhile refuses parameters of another plan.
+                self.swap(&self.target.open()?, &params, &name)
             }
             Kind::Object => {
                 let opened = open::open(&self.file).map_err(|error| error.diagnostics())?;

@@ -1,5 +1,7 @@
 //! A program generation in bpffs: programs, maps, what the object says about itself.
 
+use nnbpf_compiler::diag::Outcome;
+use nnbpf_compiler::metadata::{self, Metadata};
 use sha2::{Digest as _, Sha256};
 
 use super::{InstallationError, parameters};
@@ -47,6 +49,13 @@ pub(super) fn pin_bytes(name: &str, bytes: &[u8], path: &std::path::Path) -> Res
         map.write_value(bytes)?;
     }
     map.pin(path).map_err(failed)
+}
+
+/// What the object of a program generation says about itself.
+pub(crate) fn metadata(code: &CodeDirectory) -> Outcome<Metadata> {
+    let payload = Map::from_pin("metadata", &code.metadata()).and_then(|map| map.read_value());
+    let payload = payload.map_err(|error| vec![error.diagnostic()])?;
+    metadata::from_payload(&payload, &code.metadata().display().to_string())
 }
 
 /// Hash of the object that a program generation came from.

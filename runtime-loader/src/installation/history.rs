@@ -116,7 +116,7 @@ impl Generation {
         code::pin_bytes("generation", &self.bytes(), &path)
     }
 
-    pub(super) fn read(pins: &PinDirectory, number: u32) -> Option<Self> {
+    pub(crate) fn read(pins: &PinDirectory, number: u32) -> Option<Self> {
         let value = Map::from_pin("generation", &pins.generation(number)).and_then(|map| map.read_value());
         value.ok().and_then(|value| Self::parse(number, &value))
     }

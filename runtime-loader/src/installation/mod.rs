@@ -9,7 +9,7 @@ mod lock;
 mod place;
 mod way;
 mod attach;
-mod code;
+pub(crate) mod code;
 mod history;
 mod guard;
 mod install;
@@ -30,6 +30,7 @@ pub use error::InstallationError;
 pub use guard::{EventCounters, EventCounts};
 pub use history::{Change, Generation, KEPT};
 pub use install::{Request, install};
+pub use model::compile_like;
 pub use parameters::Provenance;
 pub use place::AttachedBy;
 pub use replace::Replaced;
@@ -41,7 +42,7 @@ use std::fs::File;
 
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_compiler::lower::packet::maps::CLOCK;
-use nnbpf_compiler::metadata::{self, Metadata};
+use nnbpf_compiler::metadata::Metadata;
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
 use crate::hot_update::{self, Active};
@@ -117,9 +118,7 @@ impl Installation {
 
     /// What the object of a program generation says about itself.
     fn metadata_of(&self, code: &CodeDirectory) -> Outcome<Metadata> {
-        let payload = Map::from_pin("metadata", &code.metadata()).and_then(|map| map.read_value());
-        let payload = payload.map_err(|error| vec![error.diagnostic()])?;
-        metadata::from_payload(&payload, &code.metadata().display().to_string())
+        code::metadata(code)
     }
 
     /// The time that packets have: the kernel's clock, or in replay builds what stands in `.data.nn_clock`.

@@ -1,7 +1,10 @@
 //! A retrained model straight to the installed object's parameters, as `nnbpfc --like` does it with files.
 
+use std::path::Path;
+
 use nnbpf_compiler::compile::{self, Named, Sources};
 use nnbpf_compiler::diag::Outcome;
+use nnbpf_compiler::metadata::Metadata;
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant::{Options, plan_of};
@@ -20,19 +23,32 @@ impl Installation {
         calibration: Option<Named<'_>>,
         resolver: &dyn Resolver,
     ) -> Outcome<ParamsFile> {
-        let metadata = self.metadata()?;
-        if let Some(refusal) = metadata.constant_weights(&self.pins.metadata().display().to_string()) {
-            return Err(vec![*refusal]);
-        }
-        let spec = metadata.spec.as_ref().map(|spec| (format!("{}.spec", spec.name), &spec.source));
-        let sources = Sources {
-            model,
-            spec: spec.as_ref().map(|(name, source)| Named { name, bytes: source.as_bytes() }),
-            calibration,
-            resolver,
-        };
-        let options = Options { like: Some(plan_of(&metadata.plan)), ..Options::default() };
-        let plan = compile::plan(&sources, &options)?;
-        Ok(ParamsFile::of(plan.network.get(), plan.model.hash))
+        compile_like((&self.metadata()?, &self.pins.metadata()), model, calibration, resolver)
     }
+}
+
+/// As [`Installation::compile`], for what an installed object says about itself, which is pinned at `place`: the
+/// installation need not be locked meanwhile.
+///
+/// # Errors
+/// As [`Installation::compile`].
+pub fn compile_like(
+    (metadata, place): (&Metadata, &Path),
+    model: Named<'_>,
+    calibration: Option<Named<'_>>,
+    resolver: &dyn Resolver,
+) -> Outcome<ParamsFile> {
+    if let Some(refusal) = metadata.constant_weights(&place.display().to_string()) {
+        return Err(vec![*refusal]);
+    }
+    let spec = metadata.spec.as_ref().map(|spec| (format!("{}.spec", spec.name), &spec.source));
+    let sources = Sources {
+        model,
+        spec: spec.as_ref().map(|(name, source)| Named { name, bytes: source.as_bytes() }),
+        calibration,
+        resolver,
+    };
+    let options = Options { like: Some(plan_of(&metadata.plan)), ..Options::default() };
+    let plan = compile::plan(&sources, &options)?;
+    Ok(ParamsFile::of(plan.network.get(), plan.model.hash))
 }

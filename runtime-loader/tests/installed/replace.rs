@@ -52,6 +52,8 @@ fn flows_and_lists_outlive_the_program() {
     let event = reader.next(Some(std::time::Instant::now() + Duration::from_secs(5))).unwrap().unwrap();
     let Record::Verdict(event) = event else { panic!("{event:?}") };
     assert_eq!((event.packets, event.generation, event.actions), (4, 4, vec!["report"]));
+    let names: Vec<&str> = reader.features().iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["packets", "most"], "the reader has not noticed the update");
     let after = setup.status();
     assert_eq!(after.flows, Some((1, 1024)));
     assert_eq!((after.blocked.len(), after.allowed.len()), (1, 1));
