@@ -37,6 +37,8 @@ pub fn missing() -> Vec<&'static str> {
 /// Drops every capability but the needed ones, for good: also what an executed program could regain. To be
 /// called before a second thread exists. A process that has no others is left as it is.
 pub fn keep_needed() {
+    // Kernels that charge maps to the limit on locked memory want CAP_SYS_RESOURCE for this, which goes.
+    sys::lift_memory_limit();
     let Ok(permitted) = sys::permitted_capabilities() else { return };
     let mut keep = NEEDED.iter().fold(0, |bits, (capability, _)| bits | 1_u64 << capability) & permitted;
     // Only where it has to stand for the others.

@@ -60,7 +60,10 @@ impl Load {
             // Another load was faster.
             Err(InstallationError::Exists { directory }) => {
                 return match complete(&pins)? {
-                    Some(installation) => self.again(&installation, &opened, mode),
+                    Some(installation) => {
+                        self.again(&installation, &opened, mode)?;
+                        self.fuse.apply(&installation)
+                    }
                     None => Err(refused(InstallationError::Exists { directory })),
                 };
             }

@@ -70,7 +70,12 @@ impl Installation {
     pub(super) fn advance_epoch(&self) -> Result<(), InstallationError> {
         let map = self.map(SECTION)?;
         let config = Config::read(&map)?;
-        Config { epoch: config.epoch.wrapping_add(EPOCH_STEP), ..config }.write(&map)?;
+        let next = Config { epoch: config.epoch.wrapping_add(EPOCH_STEP), ..config };
+        next.write(&map)?;
+        // A fuse that blew between reading and writing has set the mode that was just overwritten.
+        if next.mode == Mode::Enforce && self.fuse()?.blown.is_some() {
+            Config { mode: Mode::Monitor, ..next }.write(&map)?;
+        }
         Ok(())
     }
 }

@@ -7,6 +7,8 @@ use nnbpf_compiler::diag::Outcome;
 use super::history::{Change, Generation};
 use super::parameters::{self, Parameters};
 use super::{Installation, InstallationError};
+use crate::grace;
+use crate::hot_update::UpdateError;
 
 /// What a rollback came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +85,9 @@ impl Installation {
             time: SystemTime::now(),
             ..target.clone()
         };
-        // Nobody runs these programs, so both slots may be written.
+        // Nobody runs these programs once those packets are through that met them before they were replaced: then
+        // both slots may be written.
+        grace::wait().map_err(|error| vec![UpdateError::Grace(error).diagnostic()])?;
         let done = parameters::set(&directory, &entry).and_then(|()| self.take_over(&directory, &entry));
         match done {
             Ok(lost) => Ok(RolledBack::Done { generation, restores, code: Some(target.code), lost }),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_runtime_loader::RunInput;
-use nnbpf_runtime_loader::installation::Installation;
+use nnbpf_runtime_loader::installation::{Installation, Mode};
 use nnbpf_runtime_loader::pins::PinDirectory;
 use serde_json::Value;
 
@@ -84,6 +84,11 @@ fn the_filter_holds_events_back() {
     assert_eq!(mode & 0o777, 0o600);
     let error = refusal(&setup.run(&["events", "--for", "0s", "--record", "/proc/no/such"]));
     assert!(error.contains("E0841"), "{error}");
+    // A full disk is told; the longest time is no error.
+    judge(&setup, 1);
+    let error = refusal(&setup.run(&["events", "--for", "0s", "--record", "/dev/full"]));
+    assert!(error.contains("E0841"), "{error}");
+    setup.done(&["events", "--count", "0", "--for", "18446744073709551615s"]);
 }
 
 /// The program in the kernel stops dropping by itself, says so, and goes on when told to.
@@ -120,8 +125,14 @@ fn the_fuse_ends_enforcement() {
     assert_eq!((&told[0]["share"], &told[0]["limit"]), (&0.75.into(), &0.5.into()));
 
     // Nobody brings enforcement back by changing a list.
+    let mode = Installation::open(PinDirectory::at(&setup.pins)).unwrap().map(".data.nn_config").unwrap();
+    let mut config = mode.read_value().unwrap();
+    // As if the fuse had blown between the reading and the writing of a change.
+    config[0] = 1;
+    mode.write_value(&config).unwrap();
     setup.done(&["block", "10.99.0.9"]);
     assert_eq!(setup.fate(&wire), Fate::Arrived);
+    assert_eq!(setup.status().config.mode, Mode::Monitor);
     let said = setup.done(&["fuse", "--reset"]);
     assert!(said.starts_with("fuse reset: enforcing\nfuse: at most 50%"), "{said}");
     setup.done(&["block", "10.99.0.2"]);
