@@ -1,4 +1,4 @@
-//! `println!` and `print!` for whoever stops reading, as `head` does: what cannot be written is left out, where
+//! `println!` and its relatives for whoever stops reading, as `head` does: what cannot be written is left out, where
 //! the standard macros would panic.
 
 macro_rules! println {
@@ -12,5 +12,19 @@ macro_rules! print {
     ($($argument:tt)*) => {{
         use std::io::Write as _;
         let _nobody_reads = write!(std::io::stdout(), $($argument)*);
+    }};
+}
+
+macro_rules! eprintln {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _nobody_reads = writeln!(std::io::stderr(), $($argument)*);
+    }};
+}
+
+macro_rules! eprint {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _nobody_reads = write!(std::io::stderr(), $($argument)*);
     }};
 }

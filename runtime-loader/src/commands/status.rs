@@ -31,32 +31,33 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(&self) -> Outcome<()> {
-        let mut all = Vec::new();
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
         if self.target.is_named() {
             all.push(self.target.open()?.status().map_err(refused)?);
         } else {
             permission::check().map_err(|error| vec![error.diagnostic()])?;
             for pins in PinDirectory::all() {
                 match Installation::open(pins) {
-                    // It was removed since, or says nothing about itself; the others do.
+                    // It was removed since, or says nothing about itself; the others do, beside one that is damaged.
                     Err(InstallationError::NotInstalled { .. }) => {}
                     Err(error @ InstallationError::Incomplete { .. }) => {
                         eprint!("{}", render::plain(&error.diagnostic(), &[]));
                     }
-                    installation => {
-                        all.push(installation.map_err(refused)?.status().map_err(refused)?);
-                    }
+                    installation => match installation.and_then(|installation| installation.status()) {
+                        Ok(status) => all.push(status),
+                        Err(error) => errors.push(error.diagnostic()),
+                    },
                 }
             }
         }
         if self.json {
             println!("{:#}", Value::Array(all.iter().map(in_json).collect()));
-        } else if all.is_empty() {
+        } else if all.is_empty() && errors.is_empty() {
             println!("nothing is installed");
         } else {
             all.iter().for_each(show);
         }
-        Ok(())
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
 

@@ -184,3 +184,26 @@ fn an_interface_that_is_removed() {
     setup.done(&["unload"]);
     assert!(!setup.pins.exists());
 }
+
+/// One installation that says nothing about itself does not keep the others from being shown.
+#[test]
+fn a_damaged_installation_hides_no_other() {
+    if common::skip("a_damaged_installation_hides_no_other") {
+        return;
+    }
+    let setup = Setup::new("damaged");
+    let script = "mount -t bpf bpf /sys/fs/bpf
+        bad=/sys/fs/bpf/nnbpf/bad
+        mkdir -p $bad/code/1/programs/nn_entry
+        ln -s code/1 $bad/current
+        $1 load $2 --iface $3 --mode skb --name good
+        $1 status || echo refused
+        $1 unload --name good";
+    let mut command = setup.lab.enter("unshare");
+    command.args(["--mount", "sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_nnbpf"), &setup.object()]);
+    let output = command.arg(INTERFACE).output().unwrap();
+    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}{error}");
+    assert!(text.contains("mode        monitor") && text.contains("refused"), "{text}{error}");
+    assert!(error.starts_with("error[E080"), "{error}");
+}
