@@ -107,7 +107,10 @@ impl Load {
             let is = if self.enforce { "monitor" } else { "enforce" };
             return refuse(
                 format!("the object is loaded at {directory} already, in {is} mode"),
-                format!("run `nnbpf unload --pin {directory}` first"),
+                format!(
+                    "run `nnbpf mode {} --pin {directory}`",
+                    if self.enforce { "enforce" } else { "monitor" }
+                ),
             );
         }
         let attachments = installation.attachments().map_err(refused)?;

@@ -11,6 +11,7 @@ mod fuse;
 mod host_file;
 mod hosts;
 mod load;
+mod mode;
 mod promote;
 mod shadow;
 mod record;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Detach(detach::Detach),
     Status(status::Status),
     Events(events::Events),
+    Mode(mode::Mode),
     Fuse(fuse::Fuse),
     Update(update::Update),
     Shadow(shadow::Shadow),
@@ -63,6 +65,7 @@ impl Command {
             Self::Detach(command) => command.run(),
             Self::Status(command) => command.run(),
             Self::Events(command) => command.run(),
+            Self::Mode(command) => command.run(),
             Self::Fuse(command) => command.run(),
             Self::Update(command) => command.run(),
             Self::Shadow(command) => command.run(),

@@ -66,6 +66,21 @@ impl Installation {
         Ok(Config::read(&self.map(SECTION)?)?)
     }
 
+    /// Lets verdicts act, or only counts and reports them; says whether that is a change.
+    ///
+    /// # Errors
+    /// The object has no such section.
+    pub fn set_mode(&self, mode: Mode) -> Result<bool, InstallationError> {
+        let map = self.map(SECTION)?;
+        let config = Config::read(&map)?;
+        if config.mode == mode {
+            return Ok(false);
+        }
+        // The whole value is written: see the step's reason.
+        Config { mode, epoch: config.epoch.wrapping_add(EPOCH_STEP) }.write(&map)?;
+        Ok(true)
+    }
+
     /// Makes every flow record ask the host lists again at its next packet.
     pub(super) fn advance_epoch(&self) -> Result<(), InstallationError> {
         let map = self.map(SECTION)?;

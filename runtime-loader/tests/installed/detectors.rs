@@ -116,7 +116,7 @@ fn every_command_twice() {
     assert!(setup.done(&again).contains("veth0: already loaded"));
     assert_eq!(setup.status().generation, 2);
     for (more, help) in [
-        (&["--enforce"][..], "nnbpf unload"),
+        (&["--enforce"][..], "nnbpf mode enforce"),
         (&["--mode", "native"], "nnbpf detach --iface veth0"),
         (&["--iface", SECOND], "nnbpf attach --iface veth2"),
     ] {

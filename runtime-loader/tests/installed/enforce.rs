@@ -40,6 +40,15 @@ fn a_blocked_host_is_dropped() {
         setup.done(&["allow", prefix, "--remove"]);
         setup.done(&["unblock", from]);
         assert_eq!(setup.fate(&wire), Fate::Arrived);
+        // In monitor mode a block is counted only.
+        setup.done(&["block", from]);
+        assert_eq!(setup.fate(&wire), Fate::Dropped);
+        assert_eq!(setup.done(&["mode", "monitor"]), "monitoring\n");
+        assert_eq!(setup.done(&["mode", "monitor"]), "monitoring already\n");
+        assert_eq!(setup.fate(&wire), Fate::Arrived);
+        assert_eq!(setup.done(&["mode", "enforce"]), "enforcing\n");
+        assert_eq!(setup.fate(&wire), Fate::Dropped);
+        setup.done(&["unblock", from]);
         // Time sets a host free.
         setup.done(&["block", from, "--for", "4s"]);
         let blocked = Instant::now();

@@ -133,6 +133,8 @@ fn the_fuse_ends_enforcement() {
     setup.done(&["block", "10.99.0.9"]);
     assert_eq!(setup.fate(&wire), Fate::Arrived);
     assert_eq!(setup.status().config.mode, Mode::Monitor);
+    let refused = refusal(&setup.run(&["mode", "enforce"]));
+    assert!(refused.contains("the fuse has blown") && refused.contains("fuse --reset"), "{refused}");
     let said = setup.done(&["fuse", "--reset"]);
     assert!(said.starts_with("fuse reset: enforcing\nfuse: at most 50%"), "{said}");
     setup.done(&["block", "10.99.0.2"]);

@@ -15,7 +15,8 @@ use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possibl
 
 use crate::{built, common};
 
-/// Packets that are all alike give features that stay the same.
+/// Packets that are all alike give features that stay the same. Each is one value of the record: of two, as a mean
+/// has them, a verdict may see one before and one after a packet that the other processor has in flight.
 const SPEC: &str = "
 spec same v1;
 attach xdp;
@@ -28,7 +29,7 @@ flow conn on udp {
 features of conn {
     longest  = max(l4.payload_len) in 0..1500;
     shortest = min(l4.payload_len) in 0..1500;
-    mean     = mean(l4.payload_len) in 0..1500;
+    lowest   = min(l4.len) in 0..1500;
     whole    = max(l4.len) in 0..1500;
     dst_port = first(l4.dst_port);
     src_port = last(l4.src_port);
