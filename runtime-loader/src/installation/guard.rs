@@ -8,7 +8,7 @@ use nnbpf_compiler::ir::packet::Reason;
 use nnbpf_compiler::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN, filter, filter_bytes, fuse, fuse_bytes};
 use nnbpf_compiler::lower::packet::maps::COUNTERS;
 
-use super::config::{Config, Mode, SECTION};
+use super::config::Mode;
 use super::{Installation, InstallationError};
 use crate::maps::{Map, MapError, Update};
 use crate::sys;
@@ -158,8 +158,7 @@ impl Installation {
             return Ok(false);
         }
         self.set_fuse(fuse.limit, fuse.window)?;
-        let map = self.map(SECTION)?;
-        Config { mode: Mode::Enforce, ..Config::read(&map)? }.write(&map)?;
+        self.set_mode(Mode::Enforce)?;
         Ok(true)
     }
 }

@@ -148,6 +148,19 @@ impl Bench {
         )
     }
 
+    /// Generation and features of the first packet, which makes the flow. On a thread of its own: the calling one
+    /// must stay free to run beside those that infer.
+    fn first(&self) -> (u64, Vec<i64>) {
+        std::thread::scope(|scope| {
+            let first = || {
+                pin_to_cpu(0).unwrap();
+                self.infer(&packet(), 0)
+            };
+            let (generation, features, _) = scope.spawn(first).join().unwrap();
+            (generation, features)
+        })
+    }
+
     /// Infers on every processor until `done`, hands generation and outputs to `look`, and returns how many
     /// inferences there were. `swap` goes on meanwhile.
     fn under_traffic(
@@ -186,14 +199,7 @@ fn no_inference_sees_mixed_parameters() {
         return;
     }
     let bench = Bench::new();
-    // On a thread of its own: this one must stay free to run beside those that infer.
-    let (generation, features, _) = std::thread::scope(|scope| {
-        let first = || {
-            pin_to_cpu(0).unwrap();
-            bench.infer(&packet(), 0)
-        };
-        scope.spawn(first).join().unwrap()
-    });
+    let (generation, features) = bench.first();
     assert_eq!(generation, 1);
     assert_eq!(features[..2], [30, 30]);
     let pair = Pair::new(&bench.plan, &features);
@@ -248,14 +254,8 @@ fn a_verdict_names_the_generation_that_gave_it() {
         return;
     }
     let bench = Bench::new();
-    let first = std::thread::scope(|scope| {
-        let first = || {
-            pin_to_cpu(0).unwrap();
-            bench.infer(&packet(), 0)
-        };
-        scope.spawn(first).join().unwrap()
-    });
-    let pair = Pair::new(&bench.plan, &first.1);
+    let (_, features) = bench.first();
+    let pair = Pair::new(&bench.plan, &features);
     let (params, active) = (bench.loaded.map(PARAMS).unwrap(), bench.loaded.map(ACTIVE).unwrap());
     params.update(&[0; 4], &pair.slots.concat(), Update::Any).unwrap();
     let (wrong, begin) = (AtomicU64::new(0), Instant::now());
@@ -286,14 +286,8 @@ fn promotions_under_traffic_mix_nothing() {
         return;
     }
     let bench = Bench::new();
-    let first = std::thread::scope(|scope| {
-        let first = || {
-            pin_to_cpu(0).unwrap();
-            bench.infer(&packet(), 0)
-        };
-        scope.spawn(first).join().unwrap()
-    });
-    let pair = Pair::new(&bench.plan, &first.1);
+    let (_, features) = bench.first();
+    let pair = Pair::new(&bench.plan, &features);
     let label = |outputs: &Vec<i64>| usize::from(outputs[1] > outputs[0]);
     let labels = pair.outputs.each_ref().map(label);
     assert_ne!(labels[0], labels[1]);
