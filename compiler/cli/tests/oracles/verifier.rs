@@ -14,10 +14,8 @@ use nnbpf_runtime_loader::{Kernel, Loaded};
 
 use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
 
-/// How often the verifier may walk an instruction, on average; and of the specification that makes it hard,
-/// with deviations of times in nanoseconds.
+/// How often the verifier may walk an instruction, on average.
 const LIMIT: f64 = 1.3;
-const HARD_LIMIT: f64 = 1.45;
 
 /// Instructions of a function as the kernel counts them: a 64-bit constant is one instruction in two slots.
 fn emitted(function: &Function) -> u64 {
@@ -90,8 +88,7 @@ fn whole(case: &Case, split: Split) {
         case.name,
         time.as_secs_f64() * 1e3
     );
-    let limit = if case.name.starts_with("gaps") { HARD_LIMIT } else { LIMIT };
-    assert!(share <= limit, "{} {split:?}: {entry} emitted, {walked} walked", case.name);
+    assert!(share <= LIMIT, "{} {split:?}: {entry} emitted, {walked} walked", case.name);
 }
 
 #[test]

@@ -42,7 +42,7 @@
 //! | `packets` | 64-bit fetch-and-add; the ordinal is the old value plus one |
 //! | count, sum | 32- or 64-bit add |
 //! | squares, 64 bits | 64-bit add |
-//! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word |
+//! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word, where there is any |
 //! | min, max | load; while it improves, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
 //! | first | one compare-and-exchange of [`record::NONE_32`] or [`record::NONE_64`] |
 //! | last | plain store |

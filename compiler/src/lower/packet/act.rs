@@ -14,7 +14,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, RULES};
-use crate::spec::typed::{Action, FeatureSpec};
+use crate::spec::typed::{Action, FeatureSpec, Nanos};
 
 /// `nn_act(ctx, retired)`: carries out the fired rules of the verdict in the scratch value, which is on the
 /// packet's own record or, with `retired` 1, on an old one. Gives the hook's answer.
@@ -33,8 +33,6 @@ struct Act<'a> {
     acts: VReg,
     /// Until when the forward sender is to be blocked; 0 for not at all.
     until: VReg,
-    /// 0, which the verifier does not know: added where paths meet, it makes them look alike.
-    unknown: VReg,
 }
 
 pub(super) fn function(
@@ -48,16 +46,10 @@ pub(super) fn function(
     let zero = b.stack_slot(8);
     let missing = b.label();
     let scratch = single_value(&mut b, scratch::MAP, zero, missing);
-    // The direction is 0 or 1.
-    let unknown = b.load(Size::DW, scratch, shared.backward);
-    b.rsh(unknown, 1);
-    let (acts, until) = (b.copy(unknown), b.constant(0));
+    let (acts, until) = (b.constant(0), b.constant(0));
     let answers = hook::answers(spec.hook);
-    let mut act = Act { b, answers, shared, zero, missing, context, scratch, retired, acts, until, unknown };
-    for (index, rule) in program.rules.iter().enumerate() {
-        act.b.origin(line(spec, &rule.span));
-        act.rule(index, rule);
-    }
+    let mut act = Act { b, answers, shared, zero, missing, context, scratch, retired, acts, until };
+    act.rules(program, spec);
     act.exempt();
     act.store_acts();
     act.report();
@@ -69,64 +61,65 @@ pub(super) fn function(
 }
 
 impl Act<'_> {
-    /// Gathers what a rule asks for, if it fired.
-    fn rule(&mut self, index: usize, rule: &Rule) {
-        let skip = self.b.label();
-        let fired = self.b.load(Size::W, self.scratch, RULES);
-        let bit = 1_u32.checked_shl(u32::try_from(index).unwrap_or(32)).unwrap_or(0);
-        self.b.and(fired, bit.cast_signed());
-        self.b.jump(Cond::Eq, fired, 0, skip);
-        for action in &rule.actions {
-            match action {
-                Action::Drop => self.b.or(self.acts, acts::DROP),
-                Action::Report => self.b.or(self.acts, acts::REPORT),
-                Action::BlockSource(time) => {
-                    self.b.or(self.acts, acts::BLOCK);
-                    let until = self.b.load(Size::DW, self.scratch, self.shared.now);
-                    let time = self.b.constant(time.0.cast_signed());
-                    self.b.add(until, time);
-                    let later = self.b.label();
-                    self.b.jump(Cond::Ge, self.until, until, later);
-                    self.b.mov(self.until, until);
-                    self.b.bind(later);
-                }
+    /// Gathers what the fired rules ask for, without branches: what follows is walked once. Of several times,
+    /// the longest is taken last, so it stays.
+    fn rules(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
+        let mut rules: Vec<(Option<Nanos>, usize, &Rule)> =
+            program.rules.iter().enumerate().map(|(index, rule)| (block_time(rule), index, rule)).collect();
+        rules.sort_by_key(|(time, ..)| time.map(|time| time.0));
+        let blocks = rules.iter().any(|(time, ..)| time.is_some());
+        for (time, index, rule) in rules {
+            self.b.origin(line(spec, &rule.span));
+            // 1 when the rule fired.
+            let fired = self.b.load(Size::W, self.scratch, RULES);
+            self.b.rsh(fired, i32::try_from(index).unwrap_or(63));
+            self.b.and(fired, 1);
+            if let Some(time) = time {
+                let change = self.b.constant(time.0.cast_signed());
+                self.b.xor(change, self.until);
+                let mask = self.b.copy(fired);
+                self.b.neg(mask);
+                self.b.and(change, mask);
+                self.b.xor(self.until, change);
             }
+            let bits = rule.actions.iter().fold(0, |bits, action| {
+                bits | match action {
+                    Action::Drop => acts::DROP,
+                    Action::Report => acts::REPORT,
+                    Action::BlockSource(_) => acts::BLOCK,
+                }
+            });
+            self.b.mul(fired, bits);
+            self.b.or(self.acts, fired);
         }
-        self.b.bind(skip);
-        self.b.add(self.acts, self.unknown);
-    }
-
-    /// Leaves for `own` when the verdict is on the packet's own record.
-    fn own(&mut self, own: crate::bpf::Label) {
-        let retired = self.b.compute(AluOp::Add, self.retired, self.unknown);
-        self.b.jump(Cond::Eq, retired, 0, own);
+        if blocks {
+            let now = self.b.load(Size::DW, self.scratch, self.shared.now);
+            self.b.add(self.until, now);
+        }
     }
 
     /// Allowed hosts are neither dropped nor blocked; a verdict on an old record drops nothing. Reports alone
     /// need no answer from the lists.
     fn exempt(&mut self) {
-        let (acting, own) = (self.b.label(), self.b.label());
+        let asked = self.b.label();
+        // All ones where both may act.
+        let may = self.b.constant(-1);
         let strong = self.b.compute(AluOp::And, self.acts, acts::DROP | acts::BLOCK);
-        self.b.jump(Cond::Eq, strong, 0, own);
+        self.b.jump(Cond::Eq, strong, 0, asked);
         self.b.call_function(lists::FUNCTION, &[self.context]);
-        let exempt = self.b.load(Size::DW, self.scratch, self.shared.exempt);
-        self.b.jump(Cond::Eq, exempt, 0, acting);
-        self.b.and(self.acts, acts::REPORT);
-        self.b.bind(acting);
-        self.own(own);
-        self.b.and(self.acts, acts::REPORT | acts::BLOCK);
-        self.b.bind(own);
-        self.b.add(self.acts, self.unknown);
+        self.b.load_to(may, Size::DW, self.scratch, self.shared.exempt);
+        self.b.sub(may, 1);
+        self.b.bind(asked);
+        self.b.or(may, acts::REPORT);
+        self.b.and(self.acts, may);
+        let own = self.b.compute(AluOp::Sub, self.retired, 1);
+        self.b.or(own, acts::REPORT | acts::BLOCK);
+        self.b.and(self.acts, own);
     }
 
     fn store_acts(&mut self) {
-        let (own, done) = (self.b.label(), self.b.label());
-        self.own(own);
-        self.b.store(Size::W, self.scratch, self.shared.retired.acts, self.acts);
-        self.b.goto(done);
-        self.b.bind(own);
-        self.b.store(Size::W, self.scratch, self.shared.own.acts, self.acts);
-        self.b.bind(done);
+        let verdict = self.shared.verdict(&mut self.b, self.scratch, self.retired);
+        self.b.store(Size::W, verdict, self.shared.own.acts, self.acts);
     }
 
     fn report(&mut self) {
@@ -188,4 +181,13 @@ impl Act<'_> {
     fn count(&mut self, counter: Counter) {
         count(&mut self.b, counter, self.zero, self.missing);
     }
+}
+
+/// How long a rule blocks.
+fn block_time(rule: &Rule) -> Option<Nanos> {
+    let time = |action: &Action| match action {
+        Action::BlockSource(time) => Some(*time),
+        Action::Drop | Action::Report => None,
+    };
+    rule.actions.iter().filter_map(time).max_by_key(|time| time.0)
 }

@@ -39,6 +39,7 @@ mod parse;
 mod table;
 mod lists;
 mod update;
+mod seldom;
 mod features;
 mod formula;
 mod root;

@@ -2,6 +2,7 @@
 
 use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
+use super::seldom::Pending;
 use super::shared::Shared;
 use super::{ENTRY, Options, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
@@ -49,13 +50,6 @@ pub(super) enum Exit {
     Pass,
     /// Drops a packet of this time, which has been counted.
     Drop { now: VReg },
-}
-
-/// The tail of an update whose first compare-and-exchange may have lost a race.
-pub(super) struct Pending {
-    pub(super) entry: Label,
-    pub(super) back: Label,
-    pub(super) exchange: super::update::Exchange,
 }
 
 /// A verdict while a shadow runs.
@@ -212,7 +206,7 @@ impl<'a> Path<'a> {
 
     /// Emits the code that runs seldom, then all exits.
     pub(super) fn exits(&mut self) {
-        self.pending_updates();
+        self.seldom();
         self.shadows();
         self.step("packet is done");
         let pass = self.exit(Exit::Pass);

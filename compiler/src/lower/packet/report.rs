@@ -120,7 +120,6 @@ impl Report<'_> {
     /// Gives the result of the ring buffer.
     fn send(&mut self, layout: &Scratch, outputs: usize, features: usize) -> VReg {
         let place = address(&mut self.b, self.scratch, self.shared.event);
-        // Branches come first: what follows the last one is walked once for each of its ways.
         self.ports(place);
         self.trigger(place);
         let words = [
@@ -146,34 +145,19 @@ impl Report<'_> {
         send_event(&mut self.b, place, event_type(outputs, features).size())
     }
 
-    /// Ports in forward orientation, and the protocol.
+    /// Ports and protocol.
     fn ports(&mut self, place: VReg) {
-        let (backward, done) = (self.b.label(), self.b.label());
         let ports = self.b.load(Size::DW, self.scratch, self.shared.ports);
-        let receiver = self.b.compute(AluOp::Rsh, ports, 16);
-        let proto = self.b.compute(AluOp::Rsh, ports, 32);
-        self.b.store(Size::B, place, event::PROTO, proto);
-        let direction = self.b.load(Size::DW, self.scratch, self.shared.backward);
-        self.b.jump(Cond::Ne, direction, 0, backward);
-        self.b.store(Size::H, place, event::SPORT, ports);
-        self.b.store(Size::H, place, event::DPORT, receiver);
-        self.b.goto(done);
-        self.b.bind(backward);
-        self.b.store(Size::H, place, event::SPORT, receiver);
-        self.b.store(Size::H, place, event::DPORT, ports);
-        self.b.bind(done);
+        for (size, to) in [(Size::H, event::SPORT), (Size::H, event::DPORT), (Size::B, event::PROTO)] {
+            self.b.store(size, place, to, ports);
+            self.b.rsh(ports, 16);
+        }
     }
 
     fn trigger(&mut self, place: VReg) {
-        let (own, done) = (self.b.label(), self.b.label());
-        self.b.jump(Cond::Eq, self.retired, 0, own);
-        let trigger = self.b.load(Size::W, self.scratch, self.shared.retired.trigger);
+        let verdict = self.shared.verdict(&mut self.b, self.scratch, self.retired);
+        let trigger = self.b.load(Size::W, verdict, self.shared.own.trigger);
         self.b.store(Size::B, place, event::TRIGGER, trigger);
-        self.b.goto(done);
-        self.b.bind(own);
-        let trigger = self.b.load(Size::W, self.scratch, self.shared.own.trigger);
-        self.b.store(Size::B, place, event::TRIGGER, trigger);
-        self.b.bind(done);
     }
 }
 
@@ -187,17 +171,16 @@ fn is_zero(b: &mut Builder, number: VReg) -> VReg {
     negative
 }
 
-/// Forward sender and receiver to two places of `(base, src, dst)`, from the packet's and its direction.
+/// Forward sender and receiver to two places of `(base, src, dst)`, from the packet's and its direction: one
+/// end stands 16 bytes behind the other.
 pub(super) fn ends(b: &mut Builder, shared: &Shared, scratch: VReg, to: (VReg, i16, i16)) {
     let (base, src, dst) = to;
-    let (backward, done) = (b.label(), b.label());
-    let direction = b.load(Size::DW, scratch, shared.backward);
-    b.jump(Cond::Ne, direction, 0, backward);
-    copy_words(b, (scratch, shared.src), (base, src), 2);
-    copy_words(b, (scratch, shared.dst), (base, dst), 2);
-    b.goto(done);
-    b.bind(backward);
-    copy_words(b, (scratch, shared.dst), (base, src), 2);
-    copy_words(b, (scratch, shared.src), (base, dst), 2);
-    b.bind(done);
+    let backward = b.load(Size::DW, scratch, shared.backward);
+    b.and(backward, 1);
+    b.lsh(backward, 4);
+    let sender = b.compute(AluOp::Add, scratch, backward);
+    copy_words(b, (sender, shared.src), (base, src), 2);
+    b.xor(backward, 16);
+    let receiver = b.compute(AluOp::Add, scratch, backward);
+    copy_words(b, (receiver, shared.src), (base, dst), 2);
 }

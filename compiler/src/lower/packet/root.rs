@@ -45,21 +45,13 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     let zero = b.label();
     b.jump(Cond::Eq, divisor, 0, zero);
 
-    // n * squares - sum², or 0 where that is negative.
+    // n * squares - sum², or 0 where that is negative. Both are below 2^127.
     let numerator = product(&mut b, n, squares.low);
     b.mul(squares.high, n);
     b.add(numerator.high, squares.high);
     let square = product(&mut b, sum, sum);
-    let (positive, less) = (b.label(), b.label());
-    b.jump(Cond::Lt, numerator.high, square.high, zero);
-    b.jump(Cond::Ne, numerator.high, square.high, positive);
-    b.jump(Cond::Lt, numerator.low, square.low, zero);
-    b.bind(positive);
-    b.sub(numerator.high, square.high);
-    b.jump(Cond::Ge, numerator.low, square.low, less);
-    b.sub(numerator.high, 1);
-    b.bind(less);
-    b.sub(numerator.low, square.low);
+    subtract(&mut b, numerator, square);
+    b.jump(Cond::Slt, numerator.high, 0, zero);
 
     // floor(65536 * numerator / divisor), at once where the product fits 64 bits: flows that are not very
     // long, or whose lengths hardly vary.
@@ -104,6 +96,16 @@ fn scale(b: &mut Builder, numerator: Wide, divisor: VReg, scaled: Wide) {
     b.add(scaled.low, fraction);
 }
 
+/// `left -= right`, in two's complement.
+fn subtract(b: &mut Builder, left: Wide, right: Wide) {
+    let enough = b.label();
+    b.sub(left.high, right.high);
+    b.jump(Cond::Ge, left.low, right.low, enough);
+    b.sub(left.high, 1);
+    b.bind(enough);
+    b.sub(left.low, right.low);
+}
+
 /// The low 32 bits.
 fn low_half(b: &mut Builder, value: VReg) -> VReg {
     let half = b.compute(AluOp::Lsh, value, 32);
@@ -133,16 +135,7 @@ fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
 
 /// `dividend / divisor` and the remainder, where the dividend's high word is below the divisor.
 fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
-    let (quotient, done) = (b.fresh(), b.label());
-    let long = b.label();
-    b.jump(Cond::Ne, dividend.high, 0, long);
-    b.mov(quotient, dividend.low);
-    b.div(quotient, divisor);
-    b.goto(done);
-    b.bind(long);
-    let answer = b.call_function(DIVIDE, &[dividend.high, dividend.low, divisor]);
-    b.mov(quotient, answer);
-    b.bind(done);
+    let quotient = b.call_function(DIVIDE, &[dividend.high, dividend.low, divisor]);
     // Below the divisor, so its low 64 bits are all of it.
     let product = b.compute(AluOp::Mul, quotient, divisor);
     let remainder = b.compute(AluOp::Sub, dividend.low, product);
@@ -154,6 +147,11 @@ pub(super) fn division() -> Result<Function, LowerError> {
     let mut b = Builder::new(DIVIDE, ".text", &[Parameter::Scalar; 3]);
     let dividend = Wide { high: b.parameter(0), low: b.parameter(1) };
     let divisor = b.parameter(2);
+    let long = b.label();
+    b.jump(Cond::Ne, dividend.high, 0, long);
+    b.div(dividend.low, divisor);
+    b.ret(dividend.low);
+    b.bind(long);
     // Shift both so that the divisor's top bit is set.
     let shift = leading_zeros(&mut b, divisor);
     let d = b.compute(AluOp::Lsh, divisor, shift);
@@ -177,26 +175,23 @@ pub(super) fn division() -> Result<Function, LowerError> {
     b.finish(FrameLimit::Share(super::frame::DIVIDE))
 }
 
-/// One 32-bit digit of the quotient `(high * 2^32 + next) / (d1 * 2^32 + d0)`.
+/// One 32-bit digit of the quotient `(high * 2^32 + next) / (d1 * 2^32 + d0)`, where high is below the divisor.
+/// The estimate is at most `2^32 + 1`, so its product with `d0` fits 64 bits, and at most two too large.
 fn digit(b: &mut Builder, high: VReg, next: VReg, d1: VReg, d0: VReg) -> VReg {
     let q = b.compute(AluOp::Div, high, d1);
     let r = b.compute(AluOp::Mod, high, d1);
     let done = b.label();
-    // The estimate is at most two too large.
-    for _ in 0..2 {
-        let lower = b.label();
-        let excess = b.compute(AluOp::Rsh, q, 32);
-        b.jump(Cond::Ne, excess, 0, lower);
+    for correction in [1, 2] {
         let product = b.compute(AluOp::Mul, q, d0);
         let bound = b.compute(AluOp::Lsh, r, 32);
         b.or(bound, next);
-        b.jump(Cond::Gt, product, bound, lower);
-        b.goto(done);
-        b.bind(lower);
+        b.jump(Cond::Le, product, bound, done);
         b.sub(q, 1);
-        b.add(r, d1);
-        let past = b.compute(AluOp::Rsh, r, 32);
-        b.jump(Cond::Ne, past, 0, done);
+        if correction == 1 {
+            b.add(r, d1);
+            let past = b.compute(AluOp::Rsh, r, 32);
+            b.jump(Cond::Ne, past, 0, done);
+        }
     }
     b.bind(done);
     q
@@ -246,7 +241,7 @@ fn bit_length(b: &mut Builder, value: VReg) -> VReg {
     bits
 }
 
-/// `floor(sqrt(value))` of a number below 2^62, in so many steps.
+/// `floor(sqrt(value))` of a number below 2^62, in so many steps; overwrites the number.
 fn root(b: &mut Builder, value: VReg, steps: usize) -> VReg {
     let bits = bit_length(b, value);
     let x = start(b, bits);
@@ -255,15 +250,15 @@ fn root(b: &mut Builder, value: VReg, steps: usize) -> VReg {
         b.add(x, quotient);
         b.rsh(x, 1);
     }
-    let exact = b.label();
+    // One less where the square is above the value; both are below 2^63.
     let square = b.compute(AluOp::Mul, x, x);
-    b.jump(Cond::Le, square, value, exact);
-    b.sub(x, 1);
-    b.bind(exact);
+    b.sub(value, square);
+    b.arsh(value, 63);
+    b.add(x, value);
     x
 }
 
-/// `floor(sqrt(value))` of a number of 65 to 124 bits.
+/// `floor(sqrt(value))` of a number of 65 to 124 bits; overwrites the number.
 fn wide_root(b: &mut Builder, value: Wide) -> VReg {
     let bits = bit_length(b, value.high);
     b.add(bits, 64);
@@ -274,13 +269,10 @@ fn wide_root(b: &mut Builder, value: Wide) -> VReg {
         b.add(x, quotient);
         b.rsh(x, 1);
     }
-    let (exact, larger) = (b.label(), b.label());
+    // One less where the square is above the value; both are below 2^127.
     let square = product(b, x, x);
-    b.jump(Cond::Gt, square.high, value.high, larger);
-    b.jump(Cond::Ne, square.high, value.high, exact);
-    b.jump(Cond::Le, square.low, value.low, exact);
-    b.bind(larger);
-    b.sub(x, 1);
-    b.bind(exact);
+    subtract(b, value, square);
+    b.arsh(value.high, 63);
+    b.add(x, value.high);
     x
 }

@@ -2,10 +2,13 @@
 //! verdicts of the last packet as replaying programs read them.
 
 use super::maps::{event_type, host, member};
+use crate::bpf::AluOp;
 use crate::bpf::module::{Struct, Type};
 use crate::ir::flow::FlowProgram;
 use crate::ir::flow::record::KEY_SIZE;
 use crate::lower::LowerError;
+use crate::lower::builder::Builder;
+use crate::lower::code::VReg;
 use crate::lower::scratch::Scratch;
 
 pub use crate::ir::flow::guard::acts;
@@ -25,7 +28,7 @@ pub struct Shared {
     /// Header of the record that is judged.
     pub first: i16,
     pub packets: i16,
-    /// Ports as the sender's, the receiver's (u16 each), then the protocol (u8), in one u64.
+    /// Ports of the judged flow's forward sender and receiver (u16 each), then the protocol (u8), in one u64.
     pub ports: i16,
     /// The verdict on the packet's own record; label, rules and outputs stand in the model's part.
     pub own: VerdictAt,
@@ -92,5 +95,14 @@ impl Shared {
             image: scratch.append("image", words(program.record.size / 8))?,
             event: scratch.append("event", event_type(outputs, program.features.len()))?,
         })
+    }
+
+    /// A base from which the offsets of [`Self::own`] reach the verdict on the packet's own record or, with
+    /// `retired` 1, on the old one.
+    pub(super) fn verdict(&self, b: &mut Builder, scratch: VReg, retired: VReg) -> VReg {
+        let distance = b.compute(AluOp::And, retired, 1);
+        b.mul(distance, i32::from(self.retired.trigger - self.own.trigger));
+        b.add(distance, scratch);
+        distance
     }
 }

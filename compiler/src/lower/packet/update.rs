@@ -1,26 +1,13 @@
 //! Step 7 of [`crate::ir::flow`]: what a packet writes to its record, each write by its atomic operation.
 
-use super::path::{Path, Pending};
+use super::path::Path;
+use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom};
 use super::table::{FLAGS, Flow, LAST, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
-use crate::ir::flow::{
-    Counter, EXCHANGE_TRIES, Group, Sample, Slot, SlotId, Update, UpdateOp, Width, ranges,
-};
+use crate::ir::flow::{Counter, Group, Sample, Slot, SlotId, Update, UpdateOp, Width, ranges};
 use crate::lower::code::VReg;
 use crate::spec::typed::{Direction, Field, Filter, TimeUnit};
-
-/// A bounded compare-and-exchange of a minimum or maximum.
-pub(super) struct Exchange {
-    record: VReg,
-    offset: i16,
-    size: Size,
-    /// What stood there; in the tail, what the lost exchange found.
-    current: VReg,
-    sample: VReg,
-    /// When this holds between sample and current, there is nothing to do.
-    settled: Cond,
-}
 
 impl Path<'_> {
     pub(super) fn update(&mut self, flow: &Flow) {
@@ -103,21 +90,30 @@ impl Path<'_> {
         }
     }
 
-    /// The updates that take a gap; none without a previous packet.
+    /// The updates that take a gap; none without a previous packet. Each unit is computed once.
     fn gaps(&mut self, flow: &Flow, group: &Group, previous: VReg) {
-        let (none, forwards) = (self.b.label(), self.b.label());
-        self.b.jump(Cond::Eq, previous, -1, none);
+        let (none, known, odd) = (self.b.label(), self.b.label(), self.b.label());
+        // Where there was no packet before, the time is above all others.
+        self.b.jump(Cond::Gt, previous, flow.now, odd);
         let gap = self.b.compute(AluOp::Sub, flow.now, previous);
-        self.b.jump(Cond::Ge, flow.now, previous, forwards);
-        self.b.mov(gap, 0);
-        self.b.bind(forwards);
+        self.b.bind(known);
+        let what = Seldom::NotBefore(NotBefore { previous, gap, none });
+        self.pending.push(Pending { entry: odd, back: known, what });
+        let mut samples: Vec<(TimeUnit, VReg)> = Vec::new();
         for update in &group.updates {
             match update.sample {
                 Sample::Packet | Sample::Field(_) => {}
                 Sample::AnyGap => self.write(flow, update, None),
                 Sample::Gap(unit) => {
                     self.origin(&update.span);
-                    let sample = self.gap_in(gap, unit);
+                    let sample = match samples.iter().find(|(known, _)| *known == unit) {
+                        Some((_, sample)) => *sample,
+                        None => {
+                            let sample = self.gap_in(gap, unit);
+                            samples.push((unit, sample));
+                            sample
+                        }
+                    };
                     self.write(flow, update, Some(sample));
                 }
             }
@@ -162,7 +158,7 @@ impl Path<'_> {
             UpdateOp::Count | UpdateOp::Add => {
                 self.b.atomic(size, AtomicOp::Add, flow.record, offset, sample);
             }
-            UpdateOp::AddSquare => self.add_square(flow, slot, offset, sample),
+            UpdateOp::AddSquare => self.add_square(flow, update, sample),
             UpdateOp::Min => self.exchange(flow, offset, size, sample, Cond::Ge),
             UpdateOp::Max => self.exchange(flow, offset, size, sample, Cond::Le),
             UpdateOp::SetFirst => {
@@ -182,42 +178,29 @@ impl Path<'_> {
         self.b.constant(slot.initial().cast_signed())
     }
 
-    fn add_square(&mut self, flow: &Flow, slot: &Slot, offset: i16, sample: VReg) {
-        match slot.width {
+    fn add_square(&mut self, flow: &Flow, update: &Update, sample: VReg) {
+        let offset = self.slot_offset(update.slot);
+        let square = self.b.compute(AluOp::Mul, sample, sample);
+        match self.program.slot(update.slot).width {
             Width::W32 | Width::W64 => {
-                let square = self.b.compute(AluOp::Mul, sample, sample);
                 self.b.atomic(Size::DW, AtomicOp::Add, flow.record, offset, square);
             }
             Width::W128 => {
-                // Samples are below 2^41: with halves h and l, the square is h²·2^64 + 2hl·2^32 + l².
-                let high = self.b.compute(AluOp::Rsh, sample, 32);
-                let low = self.b.copy(sample);
-                self.b.lsh(low, 32);
-                self.b.rsh(low, 32);
-                let cross = self.b.compute(AluOp::Mul, high, low);
-                self.b.lsh(cross, 1);
-                let square = self.b.compute(AluOp::Mul, low, low);
-                let middle = self.b.compute(AluOp::Lsh, cross, 32);
-                self.b.rsh(cross, 32);
-                self.b.mul(high, high);
-                self.b.add(high, cross);
-                self.b.add(square, middle);
-                self.carry(square, middle, high);
-                let before = self.b.copy(square);
-                self.b.atomic(Size::DW, AtomicOp::FetchAdd, flow.record, offset, before);
-                self.b.add(before, square);
-                self.carry(before, square, high);
-                self.b.atomic(Size::DW, AtomicOp::Add, flow.record, offset + 8, high);
+                let sum = self.b.copy(square);
+                self.b.atomic(Size::DW, AtomicOp::FetchAdd, flow.record, offset, sum);
+                self.b.add(sum, square);
+                let (more, done) = (self.b.label(), self.b.label());
+                self.b.jump(Cond::Lt, sum, square, more);
+                let sample = wide(update.sample).then_some(sample);
+                if let Some(sample) = sample {
+                    let high = self.b.compute(AluOp::Rsh, sample, 32);
+                    self.b.jump(Cond::Ne, high, 0, more);
+                }
+                self.b.bind(done);
+                let high_word = HighWord { record: flow.record, offset: offset + 8, sample, square, sum };
+                self.pending.push(Pending { entry: more, back: done, what: Seldom::HighWord(high_word) });
             }
         }
-    }
-
-    /// Adds one to `high` when the sum, of which `part` is one term, wrapped.
-    fn carry(&mut self, sum: VReg, part: VReg, high: VReg) {
-        let none = self.b.label();
-        self.b.jump(Cond::Ge, sum, part, none);
-        self.b.add(high, 1);
-        self.b.bind(none);
     }
 
     /// A minimum or maximum: mostly settled by one load, else by one exchange; the rest is out of the way.
@@ -228,28 +211,16 @@ impl Path<'_> {
         let found = self.b.compare_exchange(size, flow.record, offset, current, sample);
         self.b.jump(Cond::Ne, found, current, contended);
         self.b.bind(done);
-        self.pending.push(Pending {
-            entry: contended,
-            back: done,
-            exchange: Exchange { record: flow.record, offset, size, current: found, sample, settled },
-        });
+        let exchange = Exchange { record: flow.record, offset, size, current: found, sample, settled };
+        self.pending.push(Pending { entry: contended, back: done, what: Seldom::Exchange(exchange) });
     }
+}
 
-    /// The tails of updates that lost a race.
-    pub(super) fn pending_updates(&mut self) {
-        self.step("another processor was first");
-        for Pending { entry, back, exchange } in std::mem::take(&mut self.pending) {
-            self.b.bind(entry);
-            let Exchange { record, offset, size, mut current, sample, settled } = exchange;
-            for _ in 1..EXCHANGE_TRIES {
-                self.b.jump(settled, sample, current, back);
-                let found = self.b.compare_exchange(size, record, offset, current, sample);
-                self.b.jump(Cond::Eq, found, current, back);
-                current = found;
-            }
-            self.count(Counter::Contended);
-            self.b.goto(back);
-        }
+/// Whether squares of samples need more than 64 bits.
+fn wide(sample: Sample) -> bool {
+    match sample {
+        Sample::Gap(unit) => ranges::gap_limit(unit) > u64::from(u32::MAX),
+        Sample::Packet | Sample::Field(_) | Sample::AnyGap => false,
     }
 }
 

@@ -198,19 +198,16 @@ impl Path<'_> {
             let value = self.b.load(Size::DW, flow.record, from);
             self.b.store(Size::DW, scratch, to, value);
         }
-        // The key's ports and protocol, in the packet's orientation.
-        let ports = self.b.stack_load(Size::DW, self.frame.key, 32);
-        let same = self.b.label();
-        self.b.jump(Cond::Eq, flow.sender_is_b, 0, same);
-        let a = self.b.compute(AluOp::And, ports, 0xffff);
-        self.b.lsh(a, 16);
-        let b = self.b.compute(AluOp::Rsh, ports, 16);
-        self.b.and(b, 0xffff);
+        // The key's ports, the forward sender's first: a shift by 16 takes the other end's.
+        let (at, ports) = (self.shared.ports, self.b.stack_load(Size::DW, self.frame.key, 32));
+        let shift = self.b.compute(AluOp::Xor, flow.sender_is_b, flow.backward);
+        self.b.lsh(shift, 4);
+        let sender = self.b.compute(AluOp::Rsh, ports, shift);
+        self.b.store(Size::H, scratch, at, sender);
+        self.b.xor(shift, 16);
+        let receiver = self.b.compute(AluOp::Rsh, ports, shift);
+        self.b.store(Size::H, scratch, at + 2, receiver);
         self.b.rsh(ports, 32);
-        self.b.lsh(ports, 32);
-        self.b.or(ports, a);
-        self.b.or(ports, b);
-        self.b.bind(same);
-        self.b.store(Size::DW, scratch, self.shared.ports, ports);
+        self.b.store(Size::W, scratch, at + 4, ports);
     }
 }
