@@ -83,6 +83,16 @@ write(
     5,
     0.4,
 )
+# conditions.spec.
+write(
+    "conditions-14-16-2",
+    [20, 8000, 400, 3, 200, 60, 5, 30, 300, 2e5, 6, 900, 0.3, 0.5],
+    [60, 30000, 600, 9, 300, 50, 20, 90, 500, 9e5, 20, 3000, 0.4, 0.5],
+    [16, 2],
+    "Softmax",
+    11,
+    0.5,
+)
 # three.spec.
 write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 # Without a specification: features from one to a million million in one model.

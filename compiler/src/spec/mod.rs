@@ -11,6 +11,8 @@ pub mod format;
 pub mod typed;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod conditions_tests;
 
 pub use typed::FeatureSpec;
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Span;
+use crate::ir::flow::decision::Diagram;
 use crate::ir::flow::formula::Formula;
 use crate::ir::{FractionBits, Interval};
 
@@ -142,7 +143,7 @@ pub enum Operand {
 }
 
 /// Fields of one packet. All are unsigned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// `frame.len`: captured bytes of the link-layer frame, 0..=65535.
     FrameLen,
@@ -187,13 +188,15 @@ pub enum Unit {
     Plain,
 }
 
-/// Which packets count: all conditions hold.
+/// Which packets count: all conditions hold. Filters that let the same packets through are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
     pub direction: Option<Direction>,
     /// TCP flag bits that must be set, and that must be clear. A packet without TCP has none set.
     pub flags_set: u8,
     pub flags_clear: u8,
+    /// What else must hold; asks for nothing that stands above.
+    pub rest: Diagram,
 }
 
 /// Direction of a packet in its flow.

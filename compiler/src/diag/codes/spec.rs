@@ -159,14 +159,16 @@ pub static CONDITION: Code = Code {
     id: "E0223",
     title: "not a condition",
     explanation: "Behind `where` stand conditions that a packet fulfils or not: `fwd`, `bwd`, TCP flags such as \
-        `tcp.syn`, joined by `and`, turned round by `not`.",
+        `tcp.syn`, and comparisons of a field with a constant such as `ip.ttl < 64`; joined by `and` and `or`, \
+        turned round by `not`.",
 };
 
 pub static NEVER_TRUE: Code = Code {
     id: "E0224",
     title: "condition that no packet fulfils",
     explanation: "The conditions exclude each other, or exclude what the flow block lets in: \
-        a directional flow has no backward packets, a flow without `tcp` no TCP flags.",
+        a directional flow has no backward packets, a flow without `tcp` no TCP flags, and no field has a value \
+        beyond its greatest one.",
 };
 
 pub static UNIT: Code = Code {

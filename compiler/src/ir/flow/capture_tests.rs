@@ -51,6 +51,7 @@ fn everything() -> Vec<Feature> {
             direction: Some(Direction::Backward),
             flags_set: tcp_flags::ACK,
             flags_clear: tcp_flags::SYN,
+            ..Filter::default()
         },
     ];
     let mut features = Vec::new();

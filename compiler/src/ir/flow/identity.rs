@@ -6,6 +6,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::FlowProgram;
+use crate::spec::typed::Filter;
 
 impl FlowProgram {
     /// SHA-256 of what records are and of how packets change them.
@@ -18,7 +19,15 @@ impl FlowProgram {
             say(format!("slot {:?} {:?} {}", slot.kind, slot.width, slot.offset));
         }
         for group in &self.groups {
-            say(format!("group {:?} {:?}", group.guard, group.clock));
+            let Filter { direction, flags_set, flags_clear, rest } = &group.guard;
+            // As one derived text: records of objects that were made before conditions had a rest go on.
+            let guard = format!(
+                "Filter {{ direction: {direction:?}, flags_set: {flags_set}, flags_clear: {flags_clear} }}"
+            );
+            say(format!("group {guard} {:?}", group.clock));
+            if !rest.is_always() {
+                say(format!("condition {rest:?}"));
+            }
             for update in &group.updates {
                 say(format!("update {:?} {:?} {:?}", update.slot, update.op, update.sample));
             }

@@ -3,6 +3,7 @@
 //! The network's verdict comes from the caller through [`Judge`], because its actions (blocking) change what
 //! happens to later packets.
 
+use super::decision::Variable;
 use super::eval;
 use super::guard::{EventFilter, FilterState, Fuse, acts};
 use super::lists::HostLists;
@@ -449,6 +450,11 @@ pub fn passes(filter: &Filter, packet: &Parsed, direction: Direction) -> bool {
     filter.direction.is_none_or(|wanted| wanted == direction)
         && packet.tcp_flags & filter.flags_set == filter.flags_set
         && packet.tcp_flags & filter.flags_clear == 0
+        && filter.rest.holds(|variable| match variable {
+            Variable::Backward => u64::from(direction == Direction::Backward),
+            Variable::Flag(bit) => u64::from(packet.tcp_flags & bit != 0),
+            Variable::Field(field) => packet.field(field),
+        })
 }
 
 /// The updates of one group whose guard holds. `previous` is the time of the flow's previous packet.

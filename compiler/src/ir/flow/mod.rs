@@ -55,6 +55,7 @@
 pub mod record;
 pub mod ranges;
 pub mod formula;
+pub mod decision;
 mod build;
 pub mod eval;
 mod identity;

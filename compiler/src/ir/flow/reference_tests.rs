@@ -54,7 +54,7 @@ const SIDES: [(&str, Option<Direction>); 3] =
 fn features() -> Vec<Feature> {
     let mut features = Vec::new();
     for (side, direction) in SIDES {
-        let filter = |flags_set| Filter { direction, flags_set, flags_clear: 0 };
+        let filter = |flags_set| Filter { direction, flags_set, ..Filter::default() };
         let mut push = |name: &str, function, operand, flags| {
             features.push(testing::feature(&format!("{side}_{name}"), function, operand, filter(flags)));
         };

@@ -38,6 +38,7 @@ mod clock;
 mod parse;
 mod table;
 mod lists;
+mod condition;
 mod update;
 mod seldom;
 mod features;

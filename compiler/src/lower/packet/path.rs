@@ -8,6 +8,7 @@ use super::{ENTRY, Options, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
+use crate::ir::flow::decision::Variable;
 use crate::ir::flow::record::KEY_SIZE;
 use crate::ir::flow::{Counter, FlowProgram, Sample};
 use crate::ir::packet::Reason;
@@ -296,7 +297,7 @@ fn file_name(spec: &FeatureSpec) -> String {
     spec.file.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// Fields that samples take, and the flags where guards or the end of flows read them.
+/// Fields that samples and guards read, and the flags where the end of flows does.
 fn used_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = Vec::new();
     let mut add = |field| {
@@ -310,6 +311,13 @@ fn used_fields(program: &FlowProgram) -> Vec<Field> {
     for group in &program.groups {
         if group.guard.flags_set | group.guard.flags_clear != 0 {
             add(Field::TcpFlags);
+        }
+        for node in group.guard.rest.nodes() {
+            match node.variable {
+                Variable::Backward => {}
+                Variable::Flag(_) => add(Field::TcpFlags),
+                Variable::Field(field) => add(field),
+            }
         }
         for update in &group.updates {
             match update.sample {

@@ -88,6 +88,9 @@ impl Path<'_> {
             self.b.and(flags, i32::from(set | clear));
             self.b.jump(Cond::Ne, flags, i32::from(set), skip);
         }
+        if !filter.rest.is_always() {
+            self.condition(flow, &filter.rest, skip);
+        }
     }
 
     /// The updates that take a gap; none without a previous packet. Each unit is computed once.

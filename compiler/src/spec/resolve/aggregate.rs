@@ -244,7 +244,7 @@ fn bare(path: &Path, reporter: &mut Reporter<'_>) {
     }
 }
 
-fn unknown_field(path: &Path, reporter: &mut Reporter<'_>) {
+pub(super) fn unknown_field(path: &Path, reporter: &mut Reporter<'_>) {
     let text = path.text();
     if PLANNED_FIELDS.contains(&text.as_str()) {
         let names: Vec<&str> = FIELDS.iter().map(|facts| facts.name).collect();

@@ -4,6 +4,7 @@
 //! only when nothing was reported.
 
 pub(super) mod aggregate;
+mod comparison;
 mod condition;
 mod feature;
 mod formula;
@@ -27,6 +28,13 @@ struct FlowFacts {
     /// Whether records hold packets of one direction only.
     directional: bool,
     idle: Option<super::typed::Nanos>,
+}
+
+impl FlowFacts {
+    /// Whether no packet has flags.
+    fn without_tcp(&self) -> bool {
+        !self.tcp && self.udp
+    }
 }
 
 /// Resolves a parsed file. `None` when something was reported.

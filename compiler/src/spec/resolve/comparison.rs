@@ -1,0 +1,178 @@
+//! Comparisons of a field with a constant: which of the values that the field can have fulfil them.
+
+use super::FlowFacts;
+use super::fields::{FieldFacts, field, flag};
+use super::number;
+use crate::diag::Span;
+use crate::ir::flow::decision::{Diagram, Variable};
+use crate::ir::flow::ranges;
+use crate::ir::packet;
+use crate::spec::ast::{Expr, ExprKind, Name, Number, Path};
+use crate::spec::typed::Field;
+
+/// Why a comparison cannot be used.
+pub(super) enum Problem {
+    /// A name that is no field.
+    Field(Path),
+    Other {
+        span: Span,
+        message: String,
+        help: String,
+    },
+}
+
+/// The packets for which the comparison holds, and the field that is compared.
+pub(super) fn diagram(
+    left: &Expr,
+    operator: &Name,
+    right: &Expr,
+    flow: Option<&FlowFacts>,
+) -> Result<(&'static FieldFacts, Diagram), Problem> {
+    let (path, number, turned) = match (side(left), side(right)) {
+        (Side::Field(path), Side::Number(number)) => (path, number, false),
+        (Side::Number(number), Side::Field(path)) => (path, number, true),
+        (Side::Field(_), Side::Field(_)) => {
+            return Err(other(left, right, "both sides of the comparison are fields"));
+        }
+        (Side::Number(_), Side::Number(_)) => {
+            return Err(other(left, right, "both sides of the comparison are constants"));
+        }
+        (Side::Other, _) | (_, Side::Other) => {
+            return Err(other(left, right, "this is no comparison of a field with a constant"));
+        }
+    };
+    let name = path.text();
+    let Some(facts) = field(&name) else {
+        if flag(&name).is_some() {
+            return Err(Problem::Other {
+                span: path.span.clone(),
+                message: format!("`{name}` is a condition, not a number"),
+                help: format!("write `{name}`, or `not {name}`"),
+            });
+        }
+        if name == "gap" {
+            return Err(Problem::Other {
+                span: path.span.clone(),
+                message: "a condition cannot ask for `gap`: it depends on which packets pass".to_owned(),
+                help: "compare a field of the packet".to_owned(),
+            });
+        }
+        return Err(Problem::Field(path.clone()));
+    };
+    let value = number::whole(number).or_else(|misfit| match misfit {
+        // Far above every field.
+        number::Misfit::TooLarge => Ok(i128::from(i64::MAX)),
+        number::Misfit::Fraction => Err(Problem::Other {
+            span: number.span.clone(),
+            message: format!("`{name}` is a whole number, the constant is not"),
+            help: "write a whole number".to_owned(),
+        }),
+    })?;
+    let value = u64::try_from(value).unwrap_or(0);
+    let holds = |field: u64| {
+        let (one, other) = if turned { (value, field) } else { (field, value) };
+        match operator.text.as_str() {
+            "<" => one < other,
+            "<=" => one <= other,
+            ">" => one > other,
+            ">=" => one >= other,
+            "!=" => one != other,
+            _ => one == other,
+        }
+    };
+    Ok((facts, compared(facts.field, value, flow, holds)))
+}
+
+enum Side<'a> {
+    Field(&'a Path),
+    Number(&'a Number),
+    Other,
+}
+
+fn side(expr: &Expr) -> Side<'_> {
+    match &expr.kind {
+        ExprKind::Path(path) => Side::Field(path),
+        ExprKind::Number(number) => Side::Number(number),
+        // As deep as brackets nest.
+        ExprKind::Group(inner) => side(inner),
+        ExprKind::Slice { .. }
+        | ExprKind::Call(_)
+        | ExprKind::Not(_)
+        | ExprKind::Negate(_)
+        | ExprKind::Or(_)
+        | ExprKind::And(_)
+        | ExprKind::Compare { .. }
+        | ExprKind::Sum(_)
+        | ExprKind::Product(_)
+        | ExprKind::Qualified { .. } => Side::Other,
+    }
+}
+
+fn other(left: &Expr, right: &Expr, message: &str) -> Problem {
+    Problem::Other {
+        span: left.span.start..right.span.end,
+        message: message.to_owned(),
+        help: "compare a field with a constant, for example `l4.dst_port == 443`".to_owned(),
+    }
+}
+
+/// `tcp` or `udp`.
+pub(super) fn protocol(tcp: bool, flow: Option<&FlowFacts>) -> Diagram {
+    let number = u64::from(if tcp { packet::TCP } else { packet::UDP });
+    compared(Field::IpProto, number, flow, |value| value == number)
+}
+
+/// The packets whose field fulfils a comparison with `value`.
+fn compared(field: Field, value: u64, flow: Option<&FlowFacts>, holds: impl Fn(u64) -> bool) -> Diagram {
+    if field == Field::TcpFlags {
+        return flags(flow, holds);
+    }
+    let mut ends: Vec<u64> = Vec::new();
+    for (low, high) in possible(field, flow) {
+        let inside = [value.checked_sub(1), Some(value)].into_iter().flatten();
+        ends.extend(inside.filter(|end| (low..high).contains(end)));
+        ends.push(high);
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    Diagram::ask(Variable::Field(field), &ends, holds)
+}
+
+/// The flags as a number are the flags one by one, so that both ways to write a condition mean the same.
+fn flags(flow: Option<&FlowFacts>, holds: impl Fn(u64) -> bool) -> Diagram {
+    if flow.is_some_and(FlowFacts::without_tcp) {
+        return if holds(0) { Diagram::ALWAYS } else { Diagram::NEVER };
+    }
+    Diagram::byte(&|flags| holds(u64::from(flags)))
+}
+
+/// Ranges of values that a field can have in this flow, in their order.
+fn possible(field: Field, flow: Option<&FlowFacts>) -> Vec<(u64, u64)> {
+    let one = |value: u8| (u64::from(value), u64::from(value));
+    match field {
+        Field::IpVersion => vec![one(4), one(6)],
+        Field::IpProto => {
+            // A flow block without a known protocol was reported.
+            let named = flow.filter(|flow| flow.tcp || flow.udp);
+            let (tcp, udp) = named.map_or((true, true), |flow| (flow.tcp, flow.udp));
+            let both = [(tcp, one(packet::TCP)), (udp, one(packet::UDP))];
+            both.into_iter().filter(|(there, _)| *there).map(|(_, value)| value).collect()
+        }
+        Field::FrameLen
+        | Field::IpLen
+        | Field::IpTtl
+        | Field::L4Len
+        | Field::L4HeaderLen
+        | Field::L4PayloadLen
+        | Field::SrcPort
+        | Field::DstPort
+        | Field::TcpFlags
+        | Field::TcpWindow => vec![(0, ranges::field_limit(field))],
+    }
+}
+
+/// The values that a field can have, in words.
+pub(super) fn values(field: Field, flow: Option<&FlowFacts>) -> String {
+    let words = |(low, high)| if low == high { format!("{low}") } else { format!("{low} to {high}") };
+    possible(field, flow).into_iter().map(words).collect::<Vec<_>>().join(" or ")
+}
