@@ -39,5 +39,6 @@ pub mod vm;
 pub mod metadata;
 pub mod kernel;
 pub mod compile;
+pub mod explain;
 #[doc(hidden)]
 pub mod withstand;

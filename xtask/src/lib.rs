@@ -4,6 +4,7 @@ pub mod tree;
 pub mod source;
 pub mod errors;
 pub mod modules;
+pub mod prices;
 pub mod send;
 pub mod stress;
 pub mod verdicts;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{errors, modules, send, stress, tree, verdicts};
+use xtask::{errors, modules, prices, send, stress, tree, verdicts};
 
 /// Chores of the repository.
 #[derive(Parser)]
@@ -13,6 +13,7 @@ enum Chore {
     Errors,
     /// Write the list of modules in docs/architecture.md.
     Modules,
+    Prices(prices::Prices),
     Send(send::Send),
     StressUpdate(stress::Stress),
     Verdicts(verdicts::Verdicts),
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let result = match Chore::parse() {
         Chore::Errors => write(errors::PAGE, Ok(errors::page())),
         Chore::Modules => write(modules::PAGE, modules::page()),
+        Chore::Prices(chore) => chore.run(),
         Chore::Send(chore) => chore.run(),
         Chore::StressUpdate(chore) => chore.run(),
         Chore::Verdicts(chore) => chore.run(),

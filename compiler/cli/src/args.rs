@@ -30,6 +30,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Show what is inside an object.
     Inspect(InspectArgs),
+    /// Show what a specification costs, feature by feature, without a model.
+    Explain(ExplainArgs),
+    /// Rank a specification's features by what they are worth and what they cost.
+    Rank(RankArgs),
     /// Check specifications, without a model.
     Check(CheckArgs),
     /// Bring specifications into the one layout.
@@ -169,6 +173,38 @@ pub struct BenchArgs {
 pub struct InspectArgs {
     /// An object that nnbpfc wrote.
     pub object: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The feature specification.
+    pub spec: PathBuf,
+    /// The oldest kernel that the object must load on.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    pub kernel: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc rank`.
+#[derive(Debug, Args)]
+pub struct RankArgs {
+    /// The feature specification.
+    pub spec: PathBuf,
+    /// Labelled rows: columns match features by name, other columns are ignored.
+    #[arg(long, value_name = "CSV")]
+    pub features: PathBuf,
+    /// The column that holds the label.
+    #[arg(long, value_name = "COLUMN")]
+    pub labels: String,
+    /// The oldest kernel that the object must load on.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    pub kernel: String,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,7 @@ mod files;
 mod inputs;
 mod engines;
 mod frames;
+mod rank;
 mod commands;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
         Some(Command::Extract(args)) => commands::extract::run(&args),
         Some(Command::Bench(args)) => commands::bench::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
+        Some(Command::Explain(args)) => commands::explain::run(&args),
+        Some(Command::Rank(args)) => commands::rank::run(&args),
         Some(Command::Check(args)) => commands::check::run(&args),
         Some(Command::Fmt(args)) => commands::fmt::run(&args),
     };

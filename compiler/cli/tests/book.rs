@@ -179,6 +179,11 @@ fn getting_started() {
 }
 
 #[test]
+fn costs() {
+    run_chapter("costs.md");
+}
+
+#[test]
 fn numerics() {
     run_chapter("numerics.md");
 }
@@ -192,7 +197,7 @@ fn commands_chapter() {
 fn every_chapter_with_commands_is_run() {
     for entry in std::fs::read_dir(root().join("book/src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["getting-started.md", "numerics.md", "commands.md"].contains(&name.as_str());
+        let run = ["getting-started.md", "costs.md", "numerics.md", "commands.md"].contains(&name.as_str());
         assert_eq!(run, chapter(&name).contains("\n```sh"), "{name}");
     }
 }

@@ -54,7 +54,7 @@ pub enum Parameter {
 }
 
 /// Kinds of maps that objects use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MapKind {
     Array,
     PerCpuArray,

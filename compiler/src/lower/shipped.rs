@@ -5,9 +5,13 @@ use super::packet::{self, Options};
 use super::scratch::Scratch;
 use super::{LowerError, internal};
 use crate::bpf::module::Module;
+use crate::check::Checked;
 use crate::compile::{Plan, Target};
 use crate::diag::codes::check::TOO_LARGE;
 use crate::diag::{Diagnostic, Origin, Outcome};
+use crate::ir::Network;
+use crate::ir::flow::FlowProgram;
+use crate::spec::typed::FeatureSpec;
 
 /// Lowers a plan with a specification to the module that is shipped, or replayed.
 ///
@@ -20,8 +24,18 @@ pub fn shipped(plan: &Plan, target: &Target) -> Outcome<Module> {
 }
 
 fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
-    let mut code = network::lower(&plan.network, target.network)?;
-    let (Some(flow), Some(spec)) = (&plan.flow, &plan.spec) else {
+    let path = plan.flow.as_ref().zip(plan.spec.as_ref());
+    with_network(&plan.network, path, target)
+}
+
+/// The same for any network that goes with the packet path, for example one that stands in for a model.
+pub(crate) fn with_network(
+    network: &Checked<Network>,
+    path: Option<(&FlowProgram, &FeatureSpec)>,
+    target: &Target,
+) -> Result<Module, LowerError> {
+    let mut code = network::lower(network, target.network)?;
+    let Some((flow, spec)) = path else {
         return Ok(assemble(code, None));
     };
     let tail_calls = code.stages.len();
@@ -34,7 +48,7 @@ fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
         });
     }
     let path = |scratch: &mut Scratch, with_shadow: bool| {
-        let shadow = if with_shadow { Some(shadow::lower(plan.network.get(), scratch)?) } else { None };
+        let shadow = if with_shadow { Some(shadow::lower(network.get(), scratch)?) } else { None };
         let options = Options {
             clock: target.clock,
             fragments: target.fragments,
@@ -42,7 +56,7 @@ fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
             weights: code.weights,
             shadow: with_shadow,
         };
-        let outputs = plan.network.get().output_count();
+        let outputs = network.get().output_count();
         let mut path = packet::lower(flow, spec, outputs, scratch, options)?;
         if let Some((function, map)) = shadow {
             path.functions.push(function);
@@ -91,17 +105,20 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
 }
 
 fn refusal(plan: &Plan, error: &LowerError) -> Diagnostic {
+    let file = plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str());
+    refusal_in(file, error)
+}
+
+/// What is told of a module that cannot be; `file` is whose size it depends on.
+pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
     let too_large = |origin: Origin, help: &str| {
         Diagnostic::new(&TOO_LARGE, origin, format!("the program does not fit the kernel: {error}"), help)
     };
     match error {
-        LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => {
-            let file = plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str()).to_owned();
-            too_large(
-                Origin::File { file },
-                "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
-            )
-        }
+        LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => too_large(
+            Origin::File { file: file.to_owned() },
+            "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
+        ),
         LowerError::TooManyConstants { .. } => too_large(
             Origin::Flag { flag: "--weights const".to_owned() },
             "write `--weights map`: large layers are loops then; or use a model with narrower layers",

@@ -5,7 +5,9 @@
 
 pub mod decimal;
 mod read;
+mod labels;
 
+pub use labels::{Labels, MOST_CLASSES, labels};
 pub use read::{Columns, Rows, parse};
 
 #[cfg(test)]

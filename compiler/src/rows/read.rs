@@ -214,6 +214,6 @@ impl Parser<'_> {
 }
 
 /// A column name without what tools change: case, blanks and underscores.
-fn normal(name: &str) -> String {
+pub(super) fn normal(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

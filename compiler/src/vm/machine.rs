@@ -7,6 +7,7 @@ use super::helpers;
 use super::image::{Image, Step};
 use super::maps::Maps;
 use super::memory::{CONTEXT, PACKET, POISON, STACK, is_in, place};
+use super::profile::Recorder;
 use crate::bpf::limits::{CALL_FRAMES, STACK_BYTES};
 use crate::bpf::table::{Shape, Source};
 use crate::bpf::{AtomicOp, Helper, Size, Width};
@@ -35,6 +36,8 @@ pub(super) struct Machine<'a> {
     /// Position of the current instruction, for fault reports.
     pub(super) at: usize,
     pub(super) executed: u64,
+    /// Who counts what is executed, if anybody does.
+    pub(super) recorder: Option<&'a mut Recorder>,
 }
 
 /// What a call leaves behind for its return.
@@ -87,6 +90,7 @@ impl<'a> Machine<'a> {
             frames: Vec::with_capacity(CALL_FRAMES),
             at: 0,
             executed: 0,
+            recorder: None,
         }
     }
 
@@ -102,6 +106,9 @@ impl<'a> Machine<'a> {
             self.executed += 1;
             if self.executed > MAX_STEPS {
                 return Err(Fault::StepLimit);
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.step(next);
             }
             next += 1;
             match step.shape {
@@ -139,8 +146,13 @@ impl<'a> Machine<'a> {
                     // The immediate field has 32 bits; the sign means nothing here.
                     let number = step.imm & 0xffff_ffff;
                     let helper = u32::try_from(number).ok().and_then(Helper::from_number);
-                    match helpers::call(self, helper.ok_or(Fault::UnknownHelper { number })?)? {
+                    let helper = helper.ok_or(Fault::UnknownHelper { number })?;
+                    let first = self.registers.get(1);
+                    match helpers::call(self, helper)? {
                         After::Return(value) => {
+                            if let Some(recorder) = &mut self.recorder {
+                                recorder.call(self.at, helper, first, value);
+                            }
                             self.clobber_arguments();
                             self.registers.set(0, value);
                         }

@@ -28,6 +28,7 @@ mod context;
 mod maps;
 mod image;
 mod helpers;
+mod profile;
 mod machine;
 
 #[cfg(test)]
@@ -36,11 +37,13 @@ mod tests;
 pub use context::{Skb, Tag};
 pub use error::{Fault, MapError, VmError};
 pub use maps::UpdateMode;
+pub use profile::{Executed, HelperCall, Profile};
 
 use crate::bpf::module::{MapKind, Module};
 use image::Image;
 use machine::Machine;
 use maps::Maps;
+use profile::Recorder;
 
 /// A loaded module with the state of its maps.
 #[derive(Debug)]
@@ -105,11 +108,39 @@ impl Vm {
         skb: Skb,
         clock_ns: u64,
     ) -> Result<Run, VmError> {
+        self.start(program, packet, skb, clock_ns, None)
+    }
+
+    /// Runs a program on a packet as [`Vm::run`] does, and counts what it executes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vm::run`].
+    pub fn profile(
+        &mut self,
+        program: &str,
+        packet: &mut Vec<u8>,
+        clock_ns: u64,
+    ) -> Result<(Run, Profile), VmError> {
+        let mut recorder = Recorder::new(&self.image);
+        let run = self.start(program, packet, Skb::default(), clock_ns, Some(&mut recorder))?;
+        Ok((run, recorder.finish(&self.image, &self.maps)))
+    }
+
+    fn start(
+        &mut self,
+        program: &str,
+        packet: &mut Vec<u8>,
+        skb: Skb,
+        clock_ns: u64,
+        recorder: Option<&mut Recorder>,
+    ) -> Result<Run, VmError> {
         let unknown = || VmError::UnknownName { name: program.to_owned() };
         let placed = self.image.functions.iter().find(|placed| placed.name == program).ok_or_else(unknown)?;
         let context = placed.context.ok_or_else(unknown)?;
         self.maps.memory.swap_packet(packet);
         let mut machine = Machine::new(&self.image, &mut self.maps, context, skb, clock_ns);
+        machine.recorder = recorder;
         let result = machine.run(placed.start);
         let (at, executed) = (machine.at, machine.executed);
         self.maps.memory.swap_packet(packet);

@@ -7,6 +7,8 @@ pub mod replay;
 pub mod extract;
 pub mod bench;
 pub mod inspect;
+pub mod explain;
+pub mod rank;
 pub mod check;
 pub mod fmt;
 pub mod explain_code;

@@ -12,3 +12,4 @@ mod engines;
 mod thresholds;
 mod privileges;
 mod tools;
+mod costs;

@@ -17,5 +17,6 @@ mod eviction;
 mod shadow;
 mod two_cpus;
 mod verifier;
+mod memory;
 mod builds;
 mod tools;

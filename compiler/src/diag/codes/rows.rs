@@ -3,8 +3,18 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] =
-    &[&NOT_A_NUMBER, &MISSING_COLUMN, &RAGGED, &EMPTY, &DUPLICATE_COLUMN, &COLUMN_COUNT, &ENCODING];
+pub static TABLE: &[&Code] = &[
+    &NOT_A_NUMBER,
+    &MISSING_COLUMN,
+    &RAGGED,
+    &EMPTY,
+    &DUPLICATE_COLUMN,
+    &COLUMN_COUNT,
+    &ENCODING,
+    &NO_LABEL,
+    &CLASSES,
+    &FEW_ROWS,
+];
 
 pub static NOT_A_NUMBER: Code = Code {
     id: "E0501",
@@ -50,4 +60,25 @@ pub static ENCODING: Code = Code {
     id: "E0507",
     title: "the file is not readable as CSV",
     explanation: "The file must be UTF-8 text with cells separated by commas.",
+};
+
+pub static NO_LABEL: Code = Code {
+    id: "E0508",
+    title: "a row has no label",
+    explanation: "Ranking features needs the class of every row, in the column that `--labels` names. The file \
+                  has no such column, or a cell of it is empty.",
+};
+
+pub static CLASSES: Code = Code {
+    id: "E0509",
+    title: "the labels are no classes",
+    explanation: "Features are ranked by how well they tell classes apart, which takes at least two of them. More \
+                  than 64 different values are most likely numbers; name the column that holds the class.",
+};
+
+pub static FEW_ROWS: Code = Code {
+    id: "E0510",
+    title: "a class has too few rows",
+    explanation: "A part of every class is held out to see what a feature is worth on rows that the tree has not \
+                  seen, so every class has at least 5 rows. Add rows, drop the class, or join it with another.",
 };

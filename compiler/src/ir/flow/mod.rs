@@ -248,6 +248,19 @@ pub enum Expr {
     Std { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
 }
 
+impl Expr {
+    /// The slots that it reads.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotId> {
+        match *self {
+            Self::Load(slot) => vec![slot],
+            Self::Mean { sum, count } => vec![sum, count],
+            Self::Duration { unit: _ } => vec![SlotId::LAST_TIME],
+            Self::Std { sum, squares, count, population: _ } => vec![sum, squares, count],
+        }
+    }
+}
+
 /// What to do when a rule fires.
 ///
 /// - `report` sends an event, in both modes, unless the filter ([`guard::EventFilter`]) holds it back.

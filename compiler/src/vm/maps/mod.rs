@@ -113,6 +113,11 @@ impl Maps {
         self.data.iter().find(|(name, _)| name == section).map(|(_, region)| *region)
     }
 
+    /// What a map is called, and of which kind it is.
+    pub(super) fn name_and_kind(&self, position: usize) -> Option<(String, MapKind)> {
+        self.maps.get(position).map(|map| (map.name.clone(), map.kind))
+    }
+
     /// The pointer that stands for a map.
     pub(super) fn handle(&self, name: &str) -> Option<u64> {
         self.position(name).map(map_handle)
