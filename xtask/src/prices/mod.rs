@@ -52,11 +52,13 @@ impl Prices {
             let (mut most, mut least) = (f64::INFINITY, f64::INFINITY);
             for _ in 0..self.samples {
                 least = least.min(none.sample(REPEAT)?);
-                most = most.min(match pattern {
+                let time = if matches!(pattern, Pattern::Event { .. }) {
                     // A full ring takes nothing.
-                    Pattern::Event { .. } => Subject::new(pattern, pieces)?.sample(REPEAT_EVENTS)?,
-                    _ => full.sample(REPEAT)?,
-                });
+                    Subject::new(pattern, pieces)?.sample(REPEAT_EVENTS)?
+                } else {
+                    full.sample(REPEAT)?
+                };
+                most = most.min(time);
             }
             let best = (most - least) / f64::from(pieces);
             println!("| {name} | {best:.2} |");
@@ -121,11 +123,12 @@ fn all() -> Vec<(String, Pattern)> {
         }
     }
     for (key, value) in [(8, 64), (40, 64), (40, 256)] {
-        all.push((
-            format!("new entry, full LRU hash, key of {key}, value of {value} bytes"),
-            Pattern::Update { key, value },
-        ));
+        let name = format!("new entry, full LRU hash, key of {key}, value of {value} bytes");
+        all.push((name, Pattern::Update { kind: MapKind::LruHash, key, value }));
     }
+    let trie = Pattern::Lookup { kind: MapKind::LpmTrie, key: 20, found: false };
+    all.push(("lookup, empty prefix trie".to_owned(), trie));
+    all.push(("deletion of what is not there, LRU hash, key of 16 bytes".to_owned(), Pattern::Delete));
     for bytes in [128, 256] {
         all.push((format!("`bpf_ringbuf_output` of {bytes} bytes"), Pattern::Event { bytes }));
     }

@@ -42,9 +42,12 @@ pub(super) enum Pattern {
         found: bool,
     },
     Update {
+        kind: MapKind,
         key: u32,
         value: u32,
     },
+    /// Of a key that is not there.
+    Delete,
     Clock,
     Event {
         bytes: u32,

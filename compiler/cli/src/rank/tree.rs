@@ -290,8 +290,8 @@ mod tests {
     fn limits_hold() {
         let values: Vec<i64> = (0..64).collect();
         let classes: Vec<usize> = (0..64).map(|i| i % 2).collect();
-        assert_eq!(grow(&[values.clone()], &classes, FREE).leaves(), 64);
-        assert!(grow(&[values.clone()], &classes, Limits { depth: 3, leaf: 1 }).leaves() <= 8);
+        assert_eq!(grow(std::slice::from_ref(&values), &classes, FREE).leaves(), 64);
+        assert!(grow(std::slice::from_ref(&values), &classes, Limits { depth: 3, leaf: 1 }).leaves() <= 8);
         assert_eq!(grow(&[values], &classes, Limits { depth: 32, leaf: 33 }).leaves(), 1);
     }
 
