@@ -1,6 +1,6 @@
 //! Programs that do one piece of work over and over.
 
-use nnbpf_compiler::bpf::module::{Data, Function, Map, MapKind, Module, Parameter, Type};
+use nnbpf_compiler::bpf::module::{Data, Function, Map, MapKind, Member, Module, Parameter, Struct, Type};
 use nnbpf_compiler::bpf::{AtomicOp, Cond, Helper, Size};
 use nnbpf_compiler::lower::LowerError;
 use nnbpf_compiler::lower::builder::{Builder, StackSlot};
@@ -237,9 +237,9 @@ fn map(pattern: Pattern) -> Option<Map> {
     };
     let (key, value) = match kind {
         MapKind::Array | MapKind::PerCpuArray => (Some(Type::Unsigned(4)), value),
-        MapKind::Hash | MapKind::LruHash | MapKind::LpmTrie | MapKind::RingBuf | MapKind::ProgArray => {
-            (key, value)
-        }
+        // The kernel wants a structure here.
+        MapKind::LpmTrie => (Some(prefix()), value),
+        MapKind::Hash | MapKind::LruHash | MapKind::RingBuf | MapKind::ProgArray => (key, value),
     };
     Some(Map {
         name: MAP.to_owned(),
@@ -249,5 +249,17 @@ fn map(pattern: Pattern) -> Option<Map> {
         max_entries,
         flags: u32::from(kind == MapKind::LpmTrie),
         programs: Vec::new(),
+    })
+}
+
+fn prefix() -> Type {
+    let member = |name: &str, offset, ty| Member { name: name.to_owned(), offset, ty };
+    Type::Struct(Struct {
+        name: "nn_prefix".to_owned(),
+        size: 20,
+        members: vec![
+            member("bits", 0, Type::Unsigned(4)),
+            member("host", 4, Type::Array(Box::new(Type::Unsigned(1)), 16)),
+        ],
     })
 }
