@@ -263,6 +263,8 @@ fn unit(unit: Unit) -> String {
     match unit {
         Unit::Packets => "packets",
         Unit::Bytes => "bytes",
+        Unit::PacketsPerSecond => "packets/s",
+        Unit::BytesPerSecond => "bytes/s",
         Unit::Plain => "",
         Unit::Time(TimeUnit::Nanos) => "ns",
         Unit::Time(TimeUnit::Micros) => "us",

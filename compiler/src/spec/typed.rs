@@ -109,7 +109,7 @@ pub struct Feature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aggregate {
     pub function: Function,
-    /// `None` for `count()`.
+    /// `None` for `count()` and `rate()`.
     pub operand: Option<Operand>,
     pub filter: Filter,
     pub span: Span,
@@ -130,9 +130,20 @@ pub enum Function {
     Std,
     /// Population standard deviation; 8 fraction bits, rounded down.
     StdPop,
+    /// The squares of the two: sample and population variance; 8 fraction bits, rounded down.
+    Var,
+    VarPop,
+    /// Mean in which each new sample has this weight and what came before has the rest; 8 fraction bits.
+    Ewma(Weight),
+    /// Sum, or number of packets, per second of the flow's duration; 8 fraction bits, rounded down.
+    Rate,
     /// Time from the flow's first packet to its last one; no filter.
     Duration,
 }
+
+/// A weight of `1/2^n`, `n` from 1 to 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Weight(pub u8);
 
 /// What is aggregated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,6 +195,8 @@ pub enum Unit {
     Packets,
     Bytes,
     Time(TimeUnit),
+    PacketsPerSecond,
+    BytesPerSecond,
     /// Ports, flags, versions: numbers without a dimension.
     Plain,
 }

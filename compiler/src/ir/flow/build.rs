@@ -146,11 +146,25 @@ impl Builder {
                     Some(Operand::Field(_)) | None => TimeUnit::Nanos,
                 },
             },
-            Function::Std | Function::StdPop => Expr::Std {
-                sum: self.slot(&part("sum"), UpdateOp::Add, sample),
-                squares: self.slot(&part("squares"), UpdateOp::AddSquare, sample),
-                count: self.count(&part("count"), sample),
-                population: aggregate.function == Function::StdPop,
+            Function::Std | Function::StdPop | Function::Var | Function::VarPop => {
+                let sum = self.slot(&part("sum"), UpdateOp::Add, sample);
+                let squares = self.slot(&part("squares"), UpdateOp::AddSquare, sample);
+                let count = self.count(&part("count"), sample);
+                let population = matches!(aggregate.function, Function::StdPop | Function::VarPop);
+                if matches!(aggregate.function, Function::Var | Function::VarPop) {
+                    Expr::Var { sum, squares, count, population }
+                } else {
+                    Expr::Std { sum, squares, count, population }
+                }
+            }
+            Function::Ewma(weight) => Expr::Ewma(self.slot(&request("ewma"), UpdateOp::Ewma(weight), sample)),
+            Function::Rate => Expr::Rate {
+                sum: match sample {
+                    Sample::Packet => self.count(&part("count"), sample),
+                    Sample::Field(_) | Sample::Gap(_) | Sample::AnyGap => {
+                        self.slot(&part("sum"), UpdateOp::Add, sample)
+                    }
+                },
             },
         }
     }
@@ -244,6 +258,7 @@ const fn kind(op: UpdateOp) -> SlotKind {
         UpdateOp::Max => SlotKind::Max,
         UpdateOp::SetFirst => SlotKind::First,
         UpdateOp::SetLast => SlotKind::Last,
+        UpdateOp::Ewma(_) => SlotKind::Ewma,
     }
 }
 
@@ -255,7 +270,7 @@ fn width(op: UpdateOp, sample: Sample) -> Width {
     };
     match op {
         UpdateOp::Count => Width::W32,
-        UpdateOp::Add => Width::W64,
+        UpdateOp::Add | UpdateOp::Ewma(_) => Width::W64,
         UpdateOp::AddSquare => {
             let fits = u128::from(limit).pow(2) * u128::from(SAMPLE_LIMIT) <= u128::from(u64::MAX);
             if fits { Width::W64 } else { Width::W128 }

@@ -1,11 +1,11 @@
 //! What a feature is worth when a verdict is due: exact integer arithmetic over slots.
 //!
-//! Means and standard deviations have 8 fraction bits and round down. The formulas below are what the bytecode
+//! Means, deviations, variances and rates have 8 fraction bits and round down. The formulas below are what the bytecode
 //! computes; 128 bits suffice at every step, by the sample limits in [`super`].
 
 use super::formula::Formula;
 use super::{Expr, FlowProgram, Slot, SlotId, SlotKind, ranges, record};
-use crate::spec::typed::TimeUnit;
+use crate::spec::typed::{TimeUnit, Weight};
 
 /// The content of one slot: a 32- or 64-bit slot in the low bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,14 @@ fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> 
         Expr::Std { sum, squares, count, population } => {
             std(narrow(load(count)), narrow(load(sum)), load(squares), population)
         }
+        Expr::Var { sum, squares, count, population } => {
+            var(narrow(load(count)), narrow(load(sum)), load(squares), population)
+        }
+        Expr::Ewma(slot) => narrow(load(slot)) >> (ranges::EWMA_BITS.0 - ranges::MEAN_BITS.0),
+        Expr::Rate { sum } => {
+            let duration = duration(first_ns, narrow(load(SlotId::LAST_TIME)), TimeUnit::Nanos);
+            rate(narrow(load(sum)), duration)
+        }
     };
     raw.cast_signed()
 }
@@ -45,11 +53,34 @@ pub fn duration(first_ns: u64, last_ns: u64, unit: TimeUnit) -> u64 {
     (passed / ranges::unit_nanos(unit)).min(ranges::DURATION_LIMIT.cast_unsigned())
 }
 
-/// A slot's value: packets at most the sample limit, 0 for an empty minimum or first.
+/// `min(floor(256 * sum * 10^9 / nanos), limit)`, 0 for no time.
+#[must_use]
+pub fn rate(sum: u64, nanos: u64) -> u64 {
+    let limit = u128::from(ranges::RATE_LIMIT.cast_unsigned());
+    // 63 and 38 bits.
+    let scaled = u128::from(sum) * u128::from(RATE_SCALE);
+    scaled.checked_div(u128::from(nanos)).map_or(0, |quotient| quotient.min(limit) as u64)
+}
+
+/// Raw units of a rate in one per nanosecond.
+pub const RATE_SCALE: u64 = 1_000_000_000 << ranges::MEAN_BITS.0;
+
+/// The state of a weighted mean after a sample: the first one itself, then `state + floor((sample - state) / 2^n)`.
+#[must_use]
+pub const fn ewma(state: u64, sample: u64, weight: Weight) -> u64 {
+    let aim = sample << ranges::EWMA_BITS.0;
+    if state == record::NONE_64 {
+        return aim;
+    }
+    let step = aim.wrapping_sub(state).cast_signed() >> weight.0;
+    state.wrapping_add(step.cast_unsigned())
+}
+
+/// A slot's value: packets at most the sample limit, 0 for an empty minimum, first or weighted mean.
 fn load(slot: &Slot, content: Content, sample_limit: u64) -> u128 {
     match slot.kind {
         SlotKind::Packets => content.0.min(u128::from(sample_limit)),
-        SlotKind::Min | SlotKind::First => {
+        SlotKind::Min | SlotKind::First | SlotKind::Ewma => {
             let none = match slot.width {
                 super::Width::W32 => u128::from(record::NONE_32),
                 super::Width::W64 | super::Width::W128 => u128::from(record::NONE_64),
@@ -80,6 +111,19 @@ pub fn mean(sum: u64, n: u64) -> u64 {
 /// `65536 * (numerator / d) + 65536 * (numerator % d) / d` stays within 128 bits.
 #[must_use]
 pub fn std(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
+    // The root of a 128-bit number has 64 bits.
+    variance(n, sum, squares, population, 65_536).isqrt() as u64
+}
+
+/// `floor(256 * (n*squares - sum²) / d)` with the divisors of [`std`].
+#[must_use]
+pub fn var(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
+    // Front ends let no feature have more than 62 bits; of a damaged record the low ones are kept.
+    variance(n, sum, squares, population, 256) as u64
+}
+
+/// `floor(scale * (n*squares - sum²) / d)`.
+fn variance(n: u64, sum: u64, squares: u128, population: bool, scale: u128) -> u128 {
     let (n, sum) = (u128::from(n), u128::from(sum));
     let divisor = n * if population { n } else { n.saturating_sub(1) };
     if divisor == 0 {
@@ -88,11 +132,9 @@ pub fn std(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
     // Never negative for sums of the same samples; a verdict may see a packet half counted, and two
     // processors may leave the squares behind the sum for a moment.
     let numerator = n.wrapping_mul(squares).saturating_sub(sum.wrapping_mul(sum));
-    let scaled = (numerator / divisor)
-        .wrapping_mul(65_536)
-        .wrapping_add((numerator % divisor).wrapping_mul(65_536) / divisor);
-    // The root of a 128-bit number has 64 bits.
-    scaled.isqrt() as u64
+    (numerator / divisor)
+        .wrapping_mul(scale)
+        .wrapping_add((numerator % divisor).wrapping_mul(scale) / divisor)
 }
 
 #[cfg(test)]

@@ -512,6 +512,7 @@ fn write(update: &Update, empty: u128, record: &mut Record, sample: u64) {
             }
         }
         UpdateOp::SetLast => sample,
+        UpdateOp::Ewma(weight) => u128::from(eval::ewma(low(old), low(sample), weight)),
     };
     record.exchange(update.slot, new);
 }

@@ -44,6 +44,7 @@
 //! | squares, 64 bits | 64-bit add |
 //! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word, where there is any |
 //! | min, max | load; while it improves, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
+//! | weighted mean | load, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
 //! | first | one compare-and-exchange of [`record::NONE_32`] or [`record::NONE_64`] |
 //! | last | plain store |
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
@@ -72,7 +73,7 @@ use formula::Formula;
 use super::packet::Reason;
 use super::{FractionBits, Interval};
 use crate::diag::Span;
-use crate::spec::typed::{Action, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit};
+use crate::spec::typed::{Action, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit, Weight};
 
 /// Packets of a record that are aggregated; later ones find it saturated.
 /// A little under 2^32, so that 32-bit counts and 64-bit sums of squares of lengths cannot wrap, with packets
@@ -89,7 +90,7 @@ pub const GAP_LIMIT: u64 = (1 << 31) - 1;
 /// Greatest gap that is aggregated in nanoseconds (36 minutes); longer gaps count as this.
 pub const GAP_LIMIT_NANOS: u64 = (1 << 41) - 1;
 
-/// Tries of the compare-and-exchange loop of min and max, after which the sample is given up and counted.
+/// Tries of the compare-and-exchange loop of min, max and weighted means, after which the sample is given up and counted.
 pub const EXCHANGE_TRIES: u32 = 8;
 
 /// Lookups while another processor replaces a record.
@@ -165,6 +166,8 @@ pub enum SlotKind {
     /// `NONE` of its width when empty.
     First,
     Last,
+    /// A weighted mean with [`ranges::EWMA_BITS`] fraction bits; [`record::NONE_64`] when empty.
+    Ewma,
 }
 
 /// Bits of a slot.
@@ -206,6 +209,8 @@ pub enum UpdateOp {
     Max,
     SetFirst,
     SetLast,
+    /// Moves by this part of the way towards the sample: see [`eval::ewma`].
+    Ewma(Weight),
 }
 
 /// The sample of a packet. A gap exists from the second packet of its filter on; without it the update is
@@ -246,6 +251,12 @@ pub enum Expr {
     /// `floor(256 * sqrt((n*squares - sum²) / (n*(n-1))))`, 0 for fewer than two samples;
     /// with `population`, the divisor is `n²`, 0 without samples.
     Std { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
+    /// The square of the same, `floor(256 * (n*squares - sum²) / (n*(n-1)))`.
+    Var { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
+    /// The slot's value with 8 fraction bits, rounded down; 0 when empty.
+    Ewma(SlotId),
+    /// `min(floor(256 * sum * 10^9 / duration), limit)` with the duration in nanoseconds, 0 where that is 0.
+    Rate { sum: SlotId },
 }
 
 impl Expr {
@@ -447,3 +458,5 @@ mod reference_tests;
 mod steps_tests;
 #[cfg(test)]
 mod capture_tests;
+#[cfg(test)]
+mod aggregates_tests;

@@ -12,6 +12,13 @@ pub const MEAN_BITS: FractionBits = FractionBits(8);
 /// Greatest duration of a flow in any unit, 104 days in nanoseconds; longer ones count as this.
 pub const DURATION_LIMIT: i64 = (1 << 53) - 1;
 
+/// Greatest raw rate, 2^45 per second; higher ones count as this.
+pub const RATE_LIMIT: i64 = (1 << 53) - 1;
+
+/// Fraction bits of the state of a weighted mean. With weights down to 2^-8, what rounding loses in all is below
+/// 2^-8 of a unit.
+pub const EWMA_BITS: FractionBits = FractionBits(16);
+
 /// Greatest value of a field.
 #[must_use]
 pub const fn field_limit(field: Field) -> u64 {
@@ -69,7 +76,13 @@ pub const fn fraction_bits(function: Function) -> FractionBits {
         | Function::First
         | Function::Last
         | Function::Duration => FractionBits(0),
-        Function::Mean | Function::Std | Function::StdPop => MEAN_BITS,
+        Function::Mean
+        | Function::Std
+        | Function::StdPop
+        | Function::Var
+        | Function::VarPop
+        | Function::Ewma(_)
+        | Function::Rate => MEAN_BITS,
     }
 }
 
@@ -86,12 +99,24 @@ pub fn of(aggregate: &Aggregate) -> Interval {
             Some(Operand::Gap(_) | Operand::Field(_)) | None => samples(SAMPLE_LIMIT).saturating_mul(sample),
         },
         Function::Min | Function::Max | Function::First | Function::Last => sample,
-        Function::Mean => sample << MEAN_BITS.0,
+        Function::Mean | Function::Ewma(_) => sample << MEAN_BITS.0,
         // Two samples at the ends of the range: sqrt(1/2) of it, here rounded up to 3/4.
         Function::Std => (sample << MEAN_BITS.0) / 4 * 3,
         // Half of the samples at each end of the range.
         Function::StdPop => (sample << MEAN_BITS.0) / 2,
+        Function::Var => variance(sample, false),
+        Function::VarPop => variance(sample, true),
+        Function::Rate => RATE_LIMIT,
         Function::Duration => DURATION_LIMIT,
     };
     Interval { low: 0, high }
+}
+
+/// Greatest raw variance of samples in `0..=sample`: half of its square, for a population a quarter;
+/// `i64::MAX` where that passes 62 bits.
+#[must_use]
+pub fn variance(sample: i64, population: bool) -> i64 {
+    let square = i128::from(sample) * i128::from(sample) << MEAN_BITS.0;
+    let high = square / if population { 4 } else { 2 };
+    i64::try_from(high).ok().filter(|high| *high < 1 << 62).unwrap_or(i64::MAX)
 }

@@ -171,7 +171,7 @@ impl Slot {
     #[must_use]
     pub const fn initial(&self) -> u64 {
         match self.kind {
-            SlotKind::Time => NONE_64,
+            SlotKind::Time | SlotKind::Ewma => NONE_64,
             SlotKind::Min | SlotKind::First => self.width.none(),
             SlotKind::Packets
             | SlotKind::Count

@@ -234,6 +234,10 @@ fn check(function: Function, samples: &[i128], raw: i64, what: &str) {
         let scaled = spread() * 65_536;
         assert!(raw * raw * divisor <= scaled && (raw + 1) * (raw + 1) * divisor > scaled, "{what}: {raw}");
     };
+    let square = |divisor: i128| {
+        let scaled = spread() * 256;
+        assert!(raw * divisor <= scaled && (raw + 1) * divisor > scaled, "{what}: {raw}");
+    };
     match function {
         Function::Duration => unreachable!("durations are not compared"),
         Function::Count => assert_eq!(raw, n, "{what}"),
@@ -246,6 +250,11 @@ fn check(function: Function, samples: &[i128], raw: i64, what: &str) {
         Function::Mean => assert!(raw * n <= sum * 256 && (raw + 1) * n > sum * 256, "{what}: {raw}"),
         Function::StdPop if n == 0 => assert_eq!(raw, 0, "{what}"),
         Function::StdPop => root(n * n),
+        Function::Var if n < 2 => assert_eq!(raw, 0, "{what}"),
+        Function::Var => square(n * (n - 1)),
+        Function::VarPop if n == 0 => assert_eq!(raw, 0, "{what}"),
+        Function::VarPop => square(n * n),
+        Function::Ewma(_) | Function::Rate => unreachable!("not compared with the grouped table"),
         Function::Std if n < 2 => assert_eq!(raw, 0, "{what}"),
         Function::Std => root(n * (n - 1)),
     }

@@ -3,6 +3,7 @@
 use super::interpret::{Acts, Fate, FlowInterpreter, Judgement, Mode, NoJudge, PacketResult};
 use super::lists::{HostLists, Prefix};
 use super::record::{Oriented, flag};
+use super::testing::frame;
 use super::{Counter, FlowProgram, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS, Trigger, Width, build, testing};
 use crate::ir::packet::tcp_flags::{ACK, FIN, RST, SYN};
 use crate::ir::packet::{Host, Reason, TCP, UDP, parse};
@@ -16,23 +17,6 @@ const SECOND: u64 = 1_000_000_000;
 
 fn host(last: u8) -> Host {
     Host::from_ipv4([10, 0, 0, last])
-}
-
-/// A frame between 10.0.0.x hosts with so many payload bytes.
-fn frame(proto: u8, (src, sport): (u8, u16), (dst, dport): (u8, u16), flags: u8, payload: u16) -> Vec<u8> {
-    let header = if proto == TCP { 20 } else { 8 };
-    let mut frame = vec![0; 12];
-    frame.extend([8, 0, 0x45, 0]);
-    frame.extend((20 + header + payload).to_be_bytes());
-    frame.extend([0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, src, 10, 0, 0, dst]);
-    frame.extend([sport.to_be_bytes(), dport.to_be_bytes()].concat());
-    if proto == TCP {
-        frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
-    } else {
-        frame.extend([0; 4]);
-    }
-    frame.resize(frame.len() + usize::from(payload), 0);
-    frame
 }
 
 /// Client to server on TCP port 80.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::capture;
 use crate::ir::Interval;
+use crate::ir::packet::TCP;
 use crate::spec::typed::{
     Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Triggers, Unit,
 };
@@ -107,4 +108,37 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         triggers: Triggers { end: true, every: None },
         rules: Vec::new(),
     }
+}
+
+/// A specification with these features: TCP and UDP, both directions, an idle time of two minutes, no other end.
+pub(crate) fn compiled(features: &str) -> FeatureSpec {
+    let source = format!(
+        "spec s v1;\nattach xdp;\nflow conn on tcp, udp {{ key five_tuple bidirectional; capacity 64 evict lru; \
+         idle 120 s; end never; }}\nfeatures of conn {{ {features} }}\nmodel {{ labels benign, attack; }}\n\
+         classify conn at end;\n"
+    );
+    crate::spec::compile("s.spec", &source).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+/// A frame between 10.0.0.x hosts with so many payload bytes.
+pub(crate) fn frame(
+    proto: u8,
+    (src, sport): (u8, u16),
+    (dst, dport): (u8, u16),
+    flags: u8,
+    payload: u16,
+) -> Vec<u8> {
+    let header = if proto == TCP { 20 } else { 8 };
+    let mut frame = vec![0; 12];
+    frame.extend([8, 0, 0x45, 0]);
+    frame.extend((20 + header + payload).to_be_bytes());
+    frame.extend([0, 0, 0, 0, 64, proto, 0, 0, 10, 0, 0, src, 10, 0, 0, dst]);
+    frame.extend([sport.to_be_bytes(), dport.to_be_bytes()].concat());
+    if proto == TCP {
+        frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    } else {
+        frame.extend([0; 4]);
+    }
+    frame.resize(frame.len() + usize::from(payload), 0);
+    frame
 }

@@ -1,20 +1,40 @@
 //! Slots to raw features, as [`crate::ir::flow::eval`] says.
 
 use super::path::Path;
-use super::root;
 use super::table::{FIRST, LAST};
+use super::{rate, root};
 use crate::bpf::{AluOp, Cond, Operand, Size};
 use crate::ir::Interval;
 use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width, ranges};
 use crate::lower::code::VReg;
 use crate::spec::typed::TimeUnit;
 
-/// Whether some feature is a standard deviation.
-pub(super) fn needs_root(program: &FlowProgram) -> bool {
-    leaves(program).any(|leaf| match leaf {
-        Expr::Std { .. } => true,
-        Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } => false,
-    })
+/// Which functions the features call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Calls {
+    pub(super) root: bool,
+    pub(super) variance: bool,
+    pub(super) rate: bool,
+}
+
+impl Calls {
+    pub(super) fn of(program: &FlowProgram) -> Self {
+        let mut calls = Self::default();
+        for leaf in leaves(program) {
+            match leaf {
+                Expr::Std { .. } => calls.root = true,
+                Expr::Var { .. } => calls.variance = true,
+                Expr::Rate { .. } => calls.rate = true,
+                Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } | Expr::Ewma(_) => {}
+            }
+        }
+        calls
+    }
+
+    /// Whether one of them divides 128 bits.
+    pub(super) const fn division(self) -> bool {
+        self.root || self.variance || self.rate
+    }
 }
 
 /// The running values of all features.
@@ -40,7 +60,20 @@ impl Path<'_> {
             Expr::Mean { sum, count } => self.mean(record, sum, count),
             Expr::Duration { unit } => self.duration(record, unit),
             Expr::Std { sum, squares, count, population } => {
-                self.deviation(record, sum, squares, count, population)
+                self.deviation(root::FUNCTION, record, sum, squares, count, population)
+            }
+            Expr::Var { sum, squares, count, population } => {
+                self.deviation(root::VARIANCE, record, sum, squares, count, population)
+            }
+            Expr::Ewma(slot) => {
+                let state = self.slot_value(record, slot);
+                self.b.rsh(state, i32::from(ranges::EWMA_BITS.0 - ranges::MEAN_BITS.0));
+                state
+            }
+            Expr::Rate { sum } => {
+                let sum = self.slot_value(record, sum);
+                let duration = self.duration(record, TimeUnit::Nanos);
+                self.b.call_function(rate::FUNCTION, &[sum, duration])
             }
         }
     }
@@ -67,7 +100,7 @@ impl Path<'_> {
                 self.b.mov(value, bound);
                 self.b.bind(within);
             }
-            SlotKind::Min | SlotKind::First => self.zero_when_empty(value, slot.width),
+            SlotKind::Min | SlotKind::First | SlotKind::Ewma => self.zero_when_empty(value, slot.width),
             SlotKind::Time
             | SlotKind::Count
             | SlotKind::Sum
@@ -118,8 +151,10 @@ impl Path<'_> {
         quotient
     }
 
+    /// Calls the function of deviations or variances.
     fn deviation(
         &mut self,
+        function: &str,
         record: VReg,
         sum: SlotId,
         squares: SlotId,
@@ -144,6 +179,6 @@ impl Path<'_> {
             self.b.sub(freedom, 1);
         }
         let divisor = self.b.compute(AluOp::Mul, n, freedom);
-        self.b.call_function(root::FUNCTION, &[n, total, low, high, divisor])
+        self.b.call_function(function, &[n, total, low, high, divisor])
     }
 }

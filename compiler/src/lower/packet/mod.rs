@@ -17,7 +17,8 @@
 //! | `update` | slots, by atomic operations |
 //! | `features` | slots to running values, those to raw features |
 //! | `formula` | arithmetic between running values |
-//! | `root` | standard deviations: 128-bit division and square root |
+//! | `root` | standard deviations and variances: 128-bit division and square root |
+//! | `rate` | sums per second |
 //! | `verdict` | triggers, the model, counters |
 //! | `fuse` | when too many packets are dropped |
 //! | `report` | events, and which of them are sent |
@@ -44,10 +45,13 @@ mod seldom;
 mod features;
 mod formula;
 mod root;
+mod rate;
 mod verdict;
 mod fuse;
 mod report;
 mod act;
+#[cfg(test)]
+mod function_tests;
 
 use super::LowerError;
 use super::code::FrameLimit;
@@ -134,8 +138,17 @@ pub fn lower(
         functions.push(report::function(outputs, program.features.len(), scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);
     }
-    if features::needs_root(program) {
+    let calls = features::Calls::of(program);
+    if calls.root {
         functions.push(root::function(program)?);
+    }
+    if calls.variance {
+        functions.push(root::variance()?);
+    }
+    if calls.rate {
+        functions.push(rate::function()?);
+    }
+    if calls.division() {
         functions.push(root::division()?);
     }
     if options.clock == Clock::Replay {

@@ -1,11 +1,11 @@
-//! `nn_std`: standard deviations, with 128-bit division and square roots.
+//! `nn_std` and `nn_var`: standard deviations and variances, with 128-bit division and square roots.
 //!
-//! The formula is that of [`crate::ir::flow::eval::std`]. Division of 128 by 64 bits is Knuth's algorithm D
+//! The formulas are those of [`crate::ir::flow::eval`]. Division of 128 by 64 bits is Knuth's algorithm D
 //! with two 32-bit digits (The Art of Computer Programming, volume 2, 4.3.1); roots are Newton's iteration
 //! from above, which in integers falls until it reaches the floor of the root or one more.
 
 use crate::bpf::module::{Function, Parameter};
-use crate::bpf::{AluOp, Cond};
+use crate::bpf::{AluOp, Cond, Label};
 use crate::ir::flow::{Expr, FlowProgram, Width};
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
@@ -13,6 +13,9 @@ use crate::lower::code::{FrameLimit, VReg};
 
 /// `nn_std(n, sum, squares_low, squares_high, divisor)`: the raw value with 8 fraction bits.
 pub(super) const FUNCTION: &str = "nn_std";
+
+/// `nn_var`: the same without the root.
+pub(super) const VARIANCE: &str = "nn_var";
 
 /// `nn_divide(high, low, divisor)`: the quotient of 128 by 64 bits, where it fits 64.
 const DIVIDE: &str = "nn_divide";
@@ -25,9 +28,9 @@ const WIDE_STEPS: usize = 5;
 
 /// A 128-bit number in two registers.
 #[derive(Clone, Copy)]
-struct Wide {
-    low: VReg,
-    high: VReg,
+pub(super) struct Wide {
+    pub(super) low: VReg,
+    pub(super) high: VReg,
 }
 
 /// The function. Variances of 64-bit sums of squares (of lengths) stay below 2^48 when scaled, so their roots
@@ -35,38 +38,16 @@ struct Wide {
 pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     let wide = super::features::leaves(program).any(|leaf| match leaf {
         Expr::Std { squares, .. } => program.slot(squares).width == Width::W128,
-        Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } => false,
+        Expr::Load(_)
+        | Expr::Mean { .. }
+        | Expr::Duration { .. }
+        | Expr::Var { .. }
+        | Expr::Ewma(_)
+        | Expr::Rate { .. } => false,
     });
     let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Scalar; 5]);
-    let n = b.parameter(0);
-    let sum = b.parameter(1);
-    let squares = Wide { low: b.parameter(2), high: b.parameter(3) };
-    let divisor = b.parameter(4);
-    let zero = b.label();
-    b.jump(Cond::Eq, divisor, 0, zero);
-
-    // n * squares - sum², or 0 where that is negative. Both are below 2^127.
-    let numerator = product(&mut b, n, squares.low);
-    b.mul(squares.high, n);
-    b.add(numerator.high, squares.high);
-    let square = product(&mut b, sum, sum);
-    subtract(&mut b, numerator, square);
-    b.jump(Cond::Slt, numerator.high, 0, zero);
-
-    // floor(65536 * numerator / divisor), at once where the product fits 64 bits: flows that are not very
-    // long, or whose lengths hardly vary.
-    let scaled = Wide { low: b.fresh(), high: b.fresh() };
-    let (long, narrow) = (b.label(), b.label());
-    // One test of both words: the verifier then knows neither of them where paths meet.
-    let above = b.compute(AluOp::Rsh, numerator.low, 48);
-    b.or(above, numerator.high);
-    b.jump(Cond::Ne, above, 0, long);
-    b.mov(scaled.low, numerator.low);
-    b.lsh(scaled.low, 16);
-    b.div(scaled.low, divisor);
-    b.goto(narrow);
-    b.bind(long);
-    scale(&mut b, numerator, divisor, scaled);
+    let (zero, narrow) = (b.label(), b.label());
+    let scaled = scaled(&mut b, zero, narrow, 16);
     if wide {
         b.jump(Cond::Eq, scaled.high, 0, narrow);
         let root = wide_root(&mut b, scaled);
@@ -80,18 +61,64 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     b.finish(FrameLimit::Share(super::frame::ROOT))
 }
 
-/// `65536 * (numerator / divisor) + 65536 * (numerator % divisor) / divisor`, with 128-bit numbers.
-fn scale(b: &mut Builder, numerator: Wide, divisor: VReg, scaled: Wide) {
+/// The function of variances, which fit 62 bits.
+pub(super) fn variance() -> Result<Function, LowerError> {
+    let mut b = Builder::new(VARIANCE, ".text", &[Parameter::Scalar; 5]);
+    let (zero, narrow) = (b.label(), b.label());
+    let scaled = scaled(&mut b, zero, narrow, 8);
+    b.bind(narrow);
+    b.ret(scaled.low);
+    b.bind(zero);
+    b.ret(0);
+    b.finish(FrameLimit::Share(super::frame::ROOT))
+}
+
+/// `floor(2^bits * (n * squares - sum²) / divisor)` of the function's parameters. Goes to `zero` without samples, or
+/// where the sums do not belong together; to `narrow` where the result is in the low word alone.
+fn scaled(b: &mut Builder, zero: Label, narrow: Label, bits: i32) -> Wide {
+    let n = b.parameter(0);
+    let sum = b.parameter(1);
+    let squares = Wide { low: b.parameter(2), high: b.parameter(3) };
+    let divisor = b.parameter(4);
+    b.jump(Cond::Eq, divisor, 0, zero);
+
+    // n * squares - sum², or 0 where that is negative. Both are below 2^127.
+    let numerator = product(b, n, squares.low);
+    b.mul(squares.high, n);
+    b.add(numerator.high, squares.high);
+    let square = product(b, sum, sum);
+    subtract(b, numerator, square);
+    b.jump(Cond::Slt, numerator.high, 0, zero);
+
+    // At once where the product fits 64 bits: flows that are not very
+    // long, or whose lengths hardly vary.
+    let scaled = Wide { low: b.fresh(), high: b.fresh() };
+    let long = b.label();
+    // One test of both words: the verifier then knows neither of them where paths meet.
+    let above = b.compute(AluOp::Rsh, numerator.low, 64 - bits);
+    b.or(above, numerator.high);
+    b.jump(Cond::Ne, above, 0, long);
+    b.mov(scaled.low, numerator.low);
+    b.lsh(scaled.low, bits);
+    b.div(scaled.low, divisor);
+    b.goto(narrow);
+    b.bind(long);
+    scale(b, numerator, divisor, scaled, bits);
+    scaled
+}
+
+/// `2^bits * (numerator / divisor) + 2^bits * (numerator % divisor) / divisor`, with 128-bit numbers.
+fn scale(b: &mut Builder, numerator: Wide, divisor: VReg, scaled: Wide, bits: i32) {
     let high = b.compute(AluOp::Div, numerator.high, divisor);
     b.modulo(numerator.high, divisor);
     let (low, rest) = divide(b, numerator, divisor);
     b.mov(scaled.low, low);
-    b.lsh(scaled.low, 16);
+    b.lsh(scaled.low, bits);
     b.mov(scaled.high, high);
-    b.lsh(scaled.high, 16);
-    b.rsh(low, 48);
+    b.lsh(scaled.high, bits);
+    b.rsh(low, 64 - bits);
     b.or(scaled.high, low);
-    let rest = Wide { high: b.compute(AluOp::Rsh, rest, 48), low: b.compute(AluOp::Lsh, rest, 16) };
+    let rest = Wide { high: b.compute(AluOp::Rsh, rest, 64 - bits), low: b.compute(AluOp::Lsh, rest, bits) };
     let (fraction, _) = divide(b, rest, divisor);
     b.add(scaled.low, fraction);
 }
@@ -114,7 +141,7 @@ fn low_half(b: &mut Builder, value: VReg) -> VReg {
 }
 
 /// `left * right`, all 128 bits.
-fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
+pub(super) fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
     let (l0, r0) = (low_half(b, left), low_half(b, right));
     let (l1, r1) = (b.compute(AluOp::Rsh, left, 32), b.compute(AluOp::Rsh, right, 32));
     // The middle column: each term is below 2^64 - 2^33, so one carry from the low product fits.
@@ -134,7 +161,7 @@ fn product(b: &mut Builder, left: VReg, right: VReg) -> Wide {
 }
 
 /// `dividend / divisor` and the remainder, where the dividend's high word is below the divisor.
-fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
+pub(super) fn divide(b: &mut Builder, dividend: Wide, divisor: VReg) -> (VReg, VReg) {
     let quotient = b.call_function(DIVIDE, &[dividend.high, dividend.low, divisor]);
     // Below the divisor, so its low 64 bits are all of it.
     let product = b.compute(AluOp::Mul, quotient, divisor);

@@ -5,6 +5,7 @@ use super::path::Path;
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::{Counter, EXCHANGE_TRIES};
 use crate::lower::code::VReg;
+use crate::spec::typed::Weight;
 
 /// A place of its own in the code, and where it goes on.
 pub(super) struct Pending {
@@ -14,7 +15,7 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Seldom {
-    /// The first compare-and-exchange of a minimum or maximum lost a race.
+    /// The first compare-and-exchange of a minimum, maximum or weighted mean lost a race.
     Exchange(Exchange),
     /// The flow's previous packet is not before this one.
     NotBefore(NotBefore),
@@ -22,7 +23,7 @@ pub(super) enum Seldom {
     HighWord(HighWord),
 }
 
-/// A bounded compare-and-exchange of a minimum or maximum.
+/// A bounded compare-and-exchange of a minimum, maximum or weighted mean.
 pub(super) struct Exchange {
     pub(super) record: VReg,
     pub(super) offset: i16,
@@ -30,8 +31,16 @@ pub(super) struct Exchange {
     /// What the lost exchange found.
     pub(super) current: VReg,
     pub(super) sample: VReg,
-    /// When this holds between sample and current, there is nothing to do.
-    pub(super) settled: Cond,
+    pub(super) step: Step,
+}
+
+/// What a sample does to what stands there.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// It takes its place, unless this holds between sample and current.
+    Unless(Cond),
+    /// It draws it nearer; the sample has the fraction bits of the state.
+    Towards(Weight),
 }
 
 /// A gap that is 0 because time went backwards, or none because there was no packet before.
@@ -70,14 +79,35 @@ impl Path<'_> {
 
     fn lost_exchange(&mut self, exchange: &Exchange, back: Label) {
         self.step("another processor was first");
-        let Exchange { record, offset, size, mut current, sample, settled } = *exchange;
+        let Exchange { record, offset, size, mut current, sample, step } = *exchange;
         for _ in 1..EXCHANGE_TRIES {
-            self.b.jump(settled, sample, current, back);
-            let found = self.b.compare_exchange(size, record, offset, current, sample);
+            let next = self.next(step, current, sample, back);
+            let found = self.b.compare_exchange(size, record, offset, current, next);
             self.b.jump(Cond::Eq, found, current, back);
             current = found;
         }
         self.count(Counter::Contended);
+    }
+
+    /// What is to stand there; goes to `done` when that stands there already.
+    pub(super) fn next(&mut self, step: Step, current: VReg, sample: VReg, done: Label) -> VReg {
+        match step {
+            Step::Unless(settled) => {
+                self.b.jump(settled, sample, current, done);
+                sample
+            }
+            Step::Towards(weight) => {
+                let next = self.b.compute(AluOp::Sub, sample, current);
+                self.b.arsh(next, i32::from(weight.0));
+                self.b.add(next, current);
+                // The empty content is the only one with the top bit: then the sample itself, without a branch.
+                let empty = self.b.compute(AluOp::Arsh, current, 63);
+                let change = self.b.compute(AluOp::Xor, next, sample);
+                self.b.and(change, empty);
+                self.b.xor(next, change);
+                next
+            }
+        }
     }
 
     fn not_before(&mut self, not_before: &NotBefore) {

@@ -1,7 +1,7 @@
 //! Step 7 of [`crate::ir::flow`]: what a packet writes to its record, each write by its atomic operation.
 
 use super::path::Path;
-use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom};
+use super::seldom::{Exchange, HighWord, Step, NotBefore, Pending, Seldom};
 use super::table::{FLAGS, Flow, LAST, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
@@ -162,8 +162,12 @@ impl Path<'_> {
                 self.b.atomic(size, AtomicOp::Add, flow.record, offset, sample);
             }
             UpdateOp::AddSquare => self.add_square(flow, update, sample),
-            UpdateOp::Min => self.exchange(flow, offset, size, sample, Cond::Ge),
-            UpdateOp::Max => self.exchange(flow, offset, size, sample, Cond::Le),
+            UpdateOp::Min => self.exchange(flow, offset, size, sample, Step::Unless(Cond::Ge)),
+            UpdateOp::Max => self.exchange(flow, offset, size, sample, Step::Unless(Cond::Le)),
+            UpdateOp::Ewma(weight) => {
+                let aim = self.b.compute(AluOp::Lsh, sample, i32::from(ranges::EWMA_BITS.0));
+                self.exchange(flow, offset, size, aim, Step::Towards(weight));
+            }
             UpdateOp::SetFirst => {
                 let known = self.b.label();
                 let current = self.b.load(size, flow.record, offset);
@@ -206,15 +210,15 @@ impl Path<'_> {
         }
     }
 
-    /// A minimum or maximum: mostly settled by one load, else by one exchange; the rest is out of the way.
-    fn exchange(&mut self, flow: &Flow, offset: i16, size: Size, sample: VReg, settled: Cond) {
+    /// A minimum or maximum is mostly settled by one load, else by one exchange; the rest is out of the way.
+    fn exchange(&mut self, flow: &Flow, offset: i16, size: Size, sample: VReg, step: Step) {
         let (done, contended) = (self.b.label(), self.b.label());
         let current = self.b.load(size, flow.record, offset);
-        self.b.jump(settled, sample, current, done);
-        let found = self.b.compare_exchange(size, flow.record, offset, current, sample);
+        let next = self.next(step, current, sample, done);
+        let found = self.b.compare_exchange(size, flow.record, offset, current, next);
         self.b.jump(Cond::Ne, found, current, contended);
         self.b.bind(done);
-        let exchange = Exchange { record: flow.record, offset, size, current: found, sample, settled };
+        let exchange = Exchange { record: flow.record, offset, size, current: found, sample, step };
         self.pending.push(Pending { entry: contended, back: done, what: Seldom::Exchange(exchange) });
     }
 }

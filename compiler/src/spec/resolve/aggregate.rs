@@ -6,6 +6,7 @@ use super::FlowFacts;
 use super::condition;
 use super::fields::{FIELDS, PLANNED_FIELDS, field};
 use super::formula::Value;
+use super::parameter;
 use super::structure::{unknown, unsupported};
 use super::units::time_unit;
 use crate::diag::Span;
@@ -14,10 +15,10 @@ use crate::ir::flow::formula::{Binary, FRACTION, Formula};
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit, Unit};
+use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit, Unit, Weight};
 
 /// Functions by name.
-pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
+pub(in crate::spec) const FUNCTIONS: [(&str, Function); 13] = [
     ("count", Function::Count),
     ("sum", Function::Sum),
     ("min", Function::Min),
@@ -27,14 +28,16 @@ pub(in crate::spec) const FUNCTIONS: [(&str, Function); 9] = [
     ("mean", Function::Mean),
     ("std", Function::Std),
     ("std_pop", Function::StdPop),
+    ("var", Function::Var),
+    ("var_pop", Function::VarPop),
+    // The weight stands behind the operand.
+    ("ewma", Function::Ewma(Weight(3))),
+    ("rate", Function::Rate),
 ];
 
 /// Functions that the language will have, with what can be written today.
-const PLANNED_FUNCTIONS: [(&str, &str); 5] = [
-    ("var", "use `std`"),
-    ("ewma", "use `mean`"),
+const PLANNED_FUNCTIONS: [(&str, &str); 2] = [
     ("distinct", "count the packets that matter with `count() where …`"),
-    ("rate", "divide by `duration()`"),
     ("clip", "write `clip LOW..HIGH` behind the whole expression"),
 ];
 
@@ -301,8 +304,8 @@ fn called(
             }
         }
     }
-    let function = function?;
-    let operand = operand(function, call, unit, reporter)?;
+    let (function, arguments) = parameter::split(function?, call, reporter)?;
+    let operand = operand(function, &call.function, arguments, unit, reporter)?;
     sound.then(|| Aggregate { function, operand, filter, span: whole.clone() })
 }
 
@@ -348,13 +351,16 @@ fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {
 #[expect(clippy::option_option, reason = "no operand and no sound operand are different answers")]
 fn operand(
     function: Function,
-    call: &Call,
+    name: &Name,
+    arguments: &[Expr],
     unit: Option<(&Name, Option<TimeUnit>)>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Option<Operand>> {
-    let name = &call.function;
+    if function == Function::Rate && arguments.is_empty() {
+        return no_unit(unit, "a rate", reporter).then_some(None);
+    }
     if function == Function::Count {
-        if let (Some(first), Some(last)) = (call.arguments.first(), call.arguments.last()) {
+        if let (Some(first), Some(last)) = (arguments.first(), arguments.last()) {
             reporter.error(
                 &codes::ARGUMENTS,
                 first.span.start..last.span.end,
@@ -365,11 +371,11 @@ fn operand(
         }
         return no_unit(unit, "a number of packets", reporter).then_some(None);
     }
-    let [argument] = call.arguments.as_slice() else {
+    let [argument] = arguments else {
         reporter.error(
             &codes::ARGUMENTS,
             name.span.clone(),
-            format!("`{}` takes one argument, {} are given", name.text, call.arguments.len()),
+            format!("`{}` takes one argument, {} are given", name.text, arguments.len()),
             format!("write `{}(l4.payload_len)`, or another field", name.text),
         );
         return None;
@@ -410,6 +416,17 @@ fn operand(
     };
     let text = path.text();
     if text == "gap" {
+        if function == Function::Rate {
+            reporter
+                .error(
+                    &codes::UNIT,
+                    argument.span.clone(),
+                    "time per time is no rate",
+                    "write `rate()` for packets per second, or `rate(l4.payload_len)` for bytes",
+                )
+                .primary("a time");
+            return None;
+        }
         let unit = match unit {
             None => TimeUnit::Nanos,
             Some((_, unit)) => unit?,

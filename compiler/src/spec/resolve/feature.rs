@@ -178,12 +178,32 @@ fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Report
 
 /// What an aggregate counts.
 pub(super) fn unit(aggregate: &Aggregate) -> Unit {
-    match &aggregate.operand {
+    let operand = match &aggregate.operand {
         None => Unit::Packets,
         Some(Operand::Gap(unit)) => Unit::Time(*unit),
         Some(Operand::Field(field)) => {
             FIELDS.iter().find(|facts| facts.field == *field).map_or(Unit::Plain, |facts| facts.unit)
         }
+    };
+    match aggregate.function {
+        Function::Count
+        | Function::Sum
+        | Function::Min
+        | Function::Max
+        | Function::First
+        | Function::Last
+        | Function::Mean
+        | Function::Std
+        | Function::StdPop
+        | Function::Ewma(_)
+        | Function::Duration => operand,
+        Function::Rate => match operand {
+            Unit::Packets => Unit::PacketsPerSecond,
+            Unit::Bytes => Unit::BytesPerSecond,
+            Unit::Time(_) | Unit::PacketsPerSecond | Unit::BytesPerSecond | Unit::Plain => Unit::Plain,
+        },
+        // Squares of a unit have no name.
+        Function::Var | Function::VarPop => Unit::Plain,
     }
 }
 
@@ -202,8 +222,12 @@ pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval
     let high = match aggregate.function {
         Function::Min | Function::Max | Function::First | Function::Last => sample,
         // No deviation is larger than the largest sample either.
-        Function::Mean | Function::Std | Function::StdPop => sample.saturating_mul(1 << ranges::MEAN_BITS.0),
-        Function::Count | Function::Sum | Function::Duration => i64::MAX,
+        Function::Mean | Function::Std | Function::StdPop | Function::Ewma(_) => {
+            sample.saturating_mul(1 << ranges::MEAN_BITS.0)
+        }
+        Function::Var => ranges::variance(sample, false),
+        Function::VarPop => ranges::variance(sample, true),
+        Function::Count | Function::Sum | Function::Rate | Function::Duration => i64::MAX,
     };
     Interval { low: by_type.low, high: by_type.high.min(high) }
 }

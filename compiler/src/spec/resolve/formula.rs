@@ -13,6 +13,9 @@ use crate::spec::ast::{Expr, ExprKind, Name, Number};
 use crate::spec::report::Reporter;
 use crate::spec::typed::{Aggregate, TimeUnit, Unit};
 
+/// No aggregate reaches this: sums are below 2^63, and [`ranges::of`] gives it for variances beyond.
+const WIDEST: i64 = i64::MAX;
+
 /// An expression whose meaning is known.
 pub(super) struct Value {
     pub(super) formula: Formula<Aggregate>,
@@ -63,7 +66,19 @@ pub(super) fn formula(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Repo
 
 /// An expression that is one aggregate or refused.
 fn plain(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
-    Some(Value::leaf(aggregate(expr, flow, reporter)?, flow))
+    let value = Value::leaf(aggregate(expr, flow, reporter)?, flow);
+    if value.formula.range.high >= WIDEST {
+        reporter
+            .error(
+                &codes::RANGE,
+                expr.span.clone(),
+                "the variance of these times can pass 62 bits",
+                "use `std`, which always fits; without `where`, a shorter idle time or a coarser unit helps too",
+            )
+            .primary("for some flows");
+        return None;
+    }
+    Some(value)
 }
 
 const fn whole(raw: i64) -> Formula<Aggregate> {
@@ -176,9 +191,15 @@ fn common_unit(
         (Some(one), Some(other)) if one != other && one != Unit::Plain && other != Unit::Plain => {
             let help = match (one, other) {
                 (Unit::Time(_), Unit::Time(_)) => "give both the same unit with `as`",
-                (Unit::Packets | Unit::Bytes | Unit::Time(_) | Unit::Plain, _) => {
-                    "give the model each part as a feature of its own, or divide one by the other"
-                }
+                (
+                    Unit::Packets
+                    | Unit::Bytes
+                    | Unit::Time(_)
+                    | Unit::PacketsPerSecond
+                    | Unit::BytesPerSecond
+                    | Unit::Plain,
+                    _,
+                ) => "give the model each part as a feature of its own, or divide one by the other",
             };
             let problem = format!("{} and {} cannot be added or compared", name(one), name(other));
             reporter.error(&codes::UNIT, span.clone(), problem, help).primary("different units");
@@ -194,6 +215,8 @@ const fn name(unit: Unit) -> &'static str {
     match unit {
         Unit::Packets => "packets",
         Unit::Bytes => "bytes",
+        Unit::PacketsPerSecond => "packets per second",
+        Unit::BytesPerSecond => "bytes per second",
         Unit::Time(TimeUnit::Nanos) => "nanoseconds",
         Unit::Time(TimeUnit::Micros) => "microseconds",
         Unit::Time(TimeUnit::Millis) => "milliseconds",

@@ -11,6 +11,7 @@ mod formula;
 pub(super) mod fields;
 mod flow;
 mod number;
+mod parameter;
 mod rule;
 mod structure;
 mod units;
