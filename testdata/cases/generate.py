@@ -110,3 +110,5 @@ write(
     11,
     0.5,
 )
+# distinct.spec: numbers of different values.
+write("distinct-8-12-2", [6, 4, 2, 1, 8, 10, 0.6, 4], [6, 4, 1, 1, 12, 15, 0.3, 2], [12, 2], "Softmax", 12, 0.4)

@@ -135,6 +135,8 @@ pub enum Function {
     VarPop,
     /// Mean in which each new sample has this weight and what came before has the rest; 8 fraction bits.
     Ewma(Weight),
+    /// Estimated number of different values, from a bitmap of so many bits.
+    Distinct(Bitmap),
     /// Sum, or number of packets, per second of the flow's duration; 8 fraction bits, rounded down.
     Rate,
     /// Time from the flow's first packet to its last one; no filter.
@@ -145,12 +147,44 @@ pub enum Function {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Weight(pub u8);
 
+/// The size of a bitmap, as the binary logarithm of its bits: from 6 to 12.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bitmap(pub u8);
+
+impl Bitmap {
+    /// What `distinct` has when the specification names no size: 256 bits.
+    pub const DEFAULT: Self = Self(8);
+
+    /// Number of bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        1 << self.0
+    }
+
+    /// Number of 64-bit words.
+    #[must_use]
+    pub const fn words(self) -> u32 {
+        self.bits() / 64
+    }
+}
+
 /// What is aggregated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operand {
     Field(Field),
     /// Time since the previous packet that passed the same filter; packets without one contribute nothing.
     Gap(TimeUnit),
+    /// An address of the packet, 16 bytes: for [`Function::Distinct`] only.
+    Address(Address),
+}
+
+/// One end of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `ip.src`.
+    Source,
+    /// `ip.dst`.
+    Destination,
 }
 
 /// Fields of one packet. All are unsigned.

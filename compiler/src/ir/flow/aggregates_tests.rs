@@ -80,6 +80,29 @@ fn rates_are_per_second_of_the_whole_flow() {
 }
 
 #[test]
+fn different_values_are_counted_once_each() {
+    let program = program(
+        "lengths = distinct(l4.payload_len, 64); hosts = distinct(ip.src, 64); back = distinct(l4.payload_len); \
+         gaps = distinct(gap) as ms where fwd;",
+    );
+    // Lengths 100, 300 and 200 have the bits 2, 29 and 20 of 64: 256 * 64 * ln(64/61) = 786.6.
+    let packets = [(0, there(100)), (MS, there(300)), (2 * MS, there(200)), (3 * MS, there(100))];
+    // One host; four packets 1 ms apart have one gap: 256 * 256 * ln(256/255) = 256.5.
+    assert_eq!(values(&program, &packets)[..2], [786, 258]);
+    assert_eq!(values(&program, &packets)[3], 256);
+    let word = program.slots.iter().position(|slot| slot.name == "lengths").unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    for (now, packet) in &packets {
+        interpreter.packet(packet, *now, &mut NoJudge);
+    }
+    let (_, record) = interpreter.table().by_creation()[0];
+    assert_eq!(record.slots[word].0, 1 << 2 | 1 << 29 | 1 << 20);
+    // The other side is a second host: 256 * 64 * ln(64/62) = 520.2.
+    let packets = [(0, there(1)), (1, back(1)), (2, there(1))];
+    assert_eq!(values(&program, &packets)[..2], [258, 520]);
+}
+
+#[test]
 fn plain_fields_have_rates_too() {
     let syn = |now, flags| (now, frame(TCP, (1, 1000), (2, 80), flags, 0));
     let program = program("syn = rate() where tcp.syn; ttl = rate(ip.ttl);");

@@ -128,6 +128,7 @@ impl Builder {
             None => Sample::Packet,
             Some(Operand::Field(field)) => Sample::Field(field),
             Some(Operand::Gap(unit)) => Sample::Gap(unit),
+            Some(Operand::Address(address)) => Sample::Address(address),
         };
         match aggregate.function {
             Function::Count => Expr::Load(self.count(&request("count"), sample)),
@@ -143,7 +144,7 @@ impl Builder {
             Function::Duration => Expr::Duration {
                 unit: match aggregate.operand {
                     Some(Operand::Gap(unit)) => unit,
-                    Some(Operand::Field(_)) | None => TimeUnit::Nanos,
+                    Some(Operand::Field(_) | Operand::Address(_)) | None => TimeUnit::Nanos,
                 },
             },
             Function::Std | Function::StdPop | Function::Var | Function::VarPop => {
@@ -158,10 +159,14 @@ impl Builder {
                 }
             }
             Function::Ewma(weight) => Expr::Ewma(self.slot(&request("ewma"), UpdateOp::Ewma(weight), sample)),
+            Function::Distinct(bitmap) => Expr::Distinct {
+                first: self.slot(&request("bits"), UpdateOp::SetBit(bitmap), sample),
+                bitmap,
+            },
             Function::Rate => Expr::Rate {
                 sum: match sample {
                     Sample::Packet => self.count(&part("count"), sample),
-                    Sample::Field(_) | Sample::Gap(_) | Sample::AnyGap => {
+                    Sample::Field(_) | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {
                         self.slot(&part("sum"), UpdateOp::Add, sample)
                     }
                 },
@@ -172,8 +177,14 @@ impl Builder {
     /// The number of samples: of packets for packets and fields, of gaps in whatever unit for gaps.
     fn count(&mut self, request: &Request<'_>, sample: Sample) -> SlotId {
         match sample {
-            Sample::Packet | Sample::Field(_) if *request.filter == Filter::default() => SlotId::PACKETS,
-            Sample::Packet | Sample::Field(_) => self.slot(request, UpdateOp::Count, Sample::Packet),
+            Sample::Packet | Sample::Field(_) | Sample::Address(_)
+                if *request.filter == Filter::default() =>
+            {
+                SlotId::PACKETS
+            }
+            Sample::Packet | Sample::Field(_) | Sample::Address(_) => {
+                self.slot(request, UpdateOp::Count, Sample::Packet)
+            }
             Sample::Gap(_) | Sample::AnyGap => self.slot(request, UpdateOp::Count, Sample::AnyGap),
         }
     }
@@ -192,6 +203,12 @@ impl Builder {
             self.clock(group, request);
         }
         let slot = self.push(request, kind(op), width(op, sample));
+        if let UpdateOp::SetBit(bitmap) = op {
+            // Neighbours in the record: slots of 64 bits are placed in their order.
+            for words in (1..bitmap.words()).rev() {
+                self.push(request, SlotKind::Bits { words }, Width::W64);
+            }
+        }
         if let Some(group) = self.groups.get_mut(group) {
             group.updates.push(Update { slot, op, sample, span: request.span.clone() });
         }
@@ -259,18 +276,19 @@ const fn kind(op: UpdateOp) -> SlotKind {
         UpdateOp::SetFirst => SlotKind::First,
         UpdateOp::SetLast => SlotKind::Last,
         UpdateOp::Ewma(_) => SlotKind::Ewma,
+        UpdateOp::SetBit(bitmap) => SlotKind::Bits { words: bitmap.words() },
     }
 }
 
 fn width(op: UpdateOp, sample: Sample) -> Width {
     let limit = match sample {
-        Sample::Packet | Sample::AnyGap => 1,
+        Sample::Packet | Sample::AnyGap | Sample::Address(_) => 1,
         Sample::Field(field) => ranges::field_limit(field),
         Sample::Gap(unit) => ranges::gap_limit(unit),
     };
     match op {
         UpdateOp::Count => Width::W32,
-        UpdateOp::Add | UpdateOp::Ewma(_) => Width::W64,
+        UpdateOp::Add | UpdateOp::Ewma(_) | UpdateOp::SetBit(_) => Width::W64,
         UpdateOp::AddSquare => {
             let fits = u128::from(limit).pow(2) * u128::from(SAMPLE_LIMIT) <= u128::from(u64::MAX);
             if fits { Width::W64 } else { Width::W128 }

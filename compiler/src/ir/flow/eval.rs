@@ -4,7 +4,7 @@
 //! computes; 128 bits suffice at every step, by the sample limits in [`super`].
 
 use super::formula::Formula;
-use super::{Expr, FlowProgram, Slot, SlotId, SlotKind, ranges, record};
+use super::{Expr, FlowProgram, Slot, SlotId, SlotKind, distinct, ranges, record};
 use crate::spec::typed::{TimeUnit, Weight};
 
 /// The content of one slot: a 32- or 64-bit slot in the low bits.
@@ -36,6 +36,10 @@ fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> 
             var(narrow(load(count)), narrow(load(sum)), load(squares), population)
         }
         Expr::Ewma(slot) => narrow(load(slot)) >> (ranges::EWMA_BITS.0 - ranges::MEAN_BITS.0),
+        Expr::Distinct { first, bitmap } => {
+            let words = (0..bitmap.words()).map(|word| narrow(load(SlotId(first.0 + word))));
+            distinct::estimate(words.map(u64::count_ones).sum(), bitmap)
+        }
         Expr::Rate { sum } => {
             let duration = duration(first_ns, narrow(load(SlotId::LAST_TIME)), TimeUnit::Nanos);
             rate(narrow(load(sum)), duration)
@@ -92,7 +96,8 @@ fn load(slot: &Slot, content: Content, sample_limit: u64) -> u128 {
         | SlotKind::Sum
         | SlotKind::Squares
         | SlotKind::Max
-        | SlotKind::Last => content.0,
+        | SlotKind::Last
+        | SlotKind::Bits { .. } => content.0,
     }
 }
 

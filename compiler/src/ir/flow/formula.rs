@@ -265,19 +265,25 @@ fn apply(op: Binary, shifts: Shifts, left: i64, right: i64) -> i64 {
 /// over all 16-bit values and at random).
 #[must_use]
 pub fn log2(raw: i64, bits: FractionBits) -> i64 {
-    if raw < 1 << bits.0 {
+    log2_steps(raw, bits.0, FRACTION.0)
+}
+
+/// The same with so many fraction bits in the result; one square for each.
+#[must_use]
+pub fn log2_steps(raw: i64, bits: u8, steps: u8) -> i64 {
+    if raw < 1 << bits {
         return 0;
     }
     let highest = raw.cast_unsigned().ilog2();
     let mut mantissa = (raw.cast_unsigned() << (63 - highest)) >> 32;
     let mut fraction = 0;
-    for _ in 0..FRACTION.0 {
+    for _ in 0..steps {
         mantissa = (mantissa * mantissa) >> 31;
         let bit = mantissa >> 32;
         fraction = fraction << 1 | bit.cast_signed();
         mantissa >>= bit;
     }
-    ((i64::from(highest) - i64::from(bits.0)) << FRACTION.0) + fraction
+    ((i64::from(highest) - i64::from(bits)) << steps) + fraction
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use super::guard::{EventFilter, FilterState, Fuse, acts};
 use super::lists::HostLists;
 use super::record::{Key, NONE_64, Oriented, flag};
 use super::table::{FlowId, ListAnswer, Record, Table, low};
-use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, ranges};
+use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, distinct, ranges};
 use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
-use crate::spec::typed::{Action, Direction, Directions, End, Filter, TimeUnit};
+use crate::spec::typed::{Action, Address, Direction, Directions, End, Filter, TimeUnit};
 
 /// Whether verdicts and lists act or are only observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -486,6 +486,10 @@ fn sample(sample: Sample, packet: &Parsed, gap_ns: Option<u64>) -> Option<u64> {
         Sample::Field(field) => Some(packet.field(field)),
         Sample::Gap(unit) => gap_ns.map(|gap| gap_in(unit, gap)),
         Sample::AnyGap => gap_ns.map(|_| 1),
+        Sample::Address(address) => Some(distinct::fold(match address {
+            Address::Source => packet.src,
+            Address::Destination => packet.dst,
+        })),
     }
 }
 
@@ -496,6 +500,13 @@ fn gap_in(unit: TimeUnit, nanos: u64) -> u64 {
 
 /// Updates a slot whose empty content is `empty`.
 fn write(update: &Update, empty: u128, record: &mut Record, sample: u64) {
+    if let UpdateOp::SetBit(bitmap) = update.op {
+        let (word, bit) = distinct::place(sample, bitmap);
+        let slot = SlotId(update.slot.0 + word);
+        let old = record.get(slot);
+        record.exchange(slot, old | u128::from(bit));
+        return;
+    }
     let sample = u128::from(sample);
     let old = record.get(update.slot);
     let new = match update.op {
@@ -512,6 +523,8 @@ fn write(update: &Update, empty: u128, record: &mut Record, sample: u64) {
             }
         }
         UpdateOp::SetLast => sample,
+        // Done above: its slot depends on the sample.
+        UpdateOp::SetBit(_) => old,
         UpdateOp::Ewma(weight) => u128::from(eval::ewma(low(old), low(sample), weight)),
     };
     record.exchange(update.slot, new);

@@ -45,6 +45,7 @@
 //! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word, where there is any |
 //! | min, max | load; while it improves, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
 //! | weighted mean | load, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
+//! | bitmap | or of one bit to one 64-bit word, unless a load finds it set |
 //! | first | one compare-and-exchange of [`record::NONE_32`] or [`record::NONE_64`] |
 //! | last | plain store |
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
@@ -59,6 +60,7 @@ pub mod formula;
 pub mod decision;
 mod build;
 pub mod eval;
+pub mod distinct;
 mod identity;
 pub mod table;
 pub mod lists;
@@ -73,7 +75,9 @@ use formula::Formula;
 use super::packet::Reason;
 use super::{FractionBits, Interval};
 use crate::diag::Span;
-use crate::spec::typed::{Action, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit, Weight};
+use crate::spec::typed::{
+    Action, Address, Bitmap, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit, Weight,
+};
 
 /// Packets of a record that are aggregated; later ones find it saturated.
 /// A little under 2^32, so that 32-bit counts and 64-bit sums of squares of lengths cannot wrap, with packets
@@ -166,6 +170,10 @@ pub enum SlotKind {
     /// `NONE` of its width when empty.
     First,
     Last,
+    /// A word of a bitmap; so many words from here to the bitmap's end.
+    Bits {
+        words: u32,
+    },
     /// A weighted mean with [`ranges::EWMA_BITS`] fraction bits; [`record::NONE_64`] when empty.
     Ewma,
 }
@@ -211,6 +219,8 @@ pub enum UpdateOp {
     SetLast,
     /// Moves by this part of the way towards the sample: see [`eval::ewma`].
     Ewma(Weight),
+    /// Sets the bit that [`distinct::hash`] gives, in the bitmap that starts at the slot.
+    SetBit(Bitmap),
 }
 
 /// The sample of a packet. A gap exists from the second packet of its filter on; without it the update is
@@ -224,6 +234,8 @@ pub enum Sample {
     Gap(TimeUnit),
     /// A gap in whatever unit, for [`UpdateOp::Count`] only.
     AnyGap,
+    /// An address, for [`UpdateOp::SetBit`] only.
+    Address(Address),
 }
 
 /// One feature when a verdict is due.
@@ -255,6 +267,8 @@ pub enum Expr {
     Var { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
     /// The slot's value with 8 fraction bits, rounded down; 0 when empty.
     Ewma(SlotId),
+    /// [`distinct::estimate`] of the bits set in the bitmap that starts at the slot.
+    Distinct { first: SlotId, bitmap: Bitmap },
     /// `min(floor(256 * sum * 10^9 / duration), limit)` with the duration in nanoseconds, 0 where that is 0.
     Rate { sum: SlotId },
 }

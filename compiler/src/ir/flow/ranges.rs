@@ -62,6 +62,8 @@ pub const fn sample_limit(operand: Operand) -> u64 {
     match operand {
         Operand::Field(field) => field_limit(field),
         Operand::Gap(unit) => gap_limit(unit),
+        // Only their different values are counted.
+        Operand::Address(_) => 1,
     }
 }
 
@@ -82,6 +84,7 @@ pub const fn fraction_bits(function: Function) -> FractionBits {
         | Function::Var
         | Function::VarPop
         | Function::Ewma(_)
+        | Function::Distinct(_)
         | Function::Rate => MEAN_BITS,
     }
 }
@@ -96,7 +99,9 @@ pub fn of(aggregate: &Aggregate) -> Interval {
         // Below 2^63: the limits are chosen for it.
         Function::Sum => match aggregate.operand {
             Some(Operand::Gap(TimeUnit::Nanos)) => samples(SAMPLE_LIMIT_NANOS).saturating_mul(sample),
-            Some(Operand::Gap(_) | Operand::Field(_)) | None => samples(SAMPLE_LIMIT).saturating_mul(sample),
+            Some(Operand::Gap(_) | Operand::Field(_) | Operand::Address(_)) | None => {
+                samples(SAMPLE_LIMIT).saturating_mul(sample)
+            }
         },
         Function::Min | Function::Max | Function::First | Function::Last => sample,
         Function::Mean | Function::Ewma(_) => sample << MEAN_BITS.0,
@@ -106,6 +111,7 @@ pub fn of(aggregate: &Aggregate) -> Interval {
         Function::StdPop => (sample << MEAN_BITS.0) / 2,
         Function::Var => variance(sample, false),
         Function::VarPop => variance(sample, true),
+        Function::Distinct(bitmap) => super::distinct::estimate(bitmap.bits(), bitmap).cast_signed(),
         Function::Rate => RATE_LIMIT,
         Function::Duration => DURATION_LIMIT,
     };

@@ -178,7 +178,8 @@ impl Slot {
             | SlotKind::Sum
             | SlotKind::Squares
             | SlotKind::Max
-            | SlotKind::Last => 0,
+            | SlotKind::Last
+            | SlotKind::Bits { .. } => 0,
         }
     }
 }

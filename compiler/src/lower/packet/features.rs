@@ -2,7 +2,7 @@
 
 use super::path::Path;
 use super::table::{FIRST, LAST};
-use super::{rate, root};
+use super::{distinct, rate, root};
 use crate::bpf::{AluOp, Cond, Operand, Size};
 use crate::ir::Interval;
 use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width, ranges};
@@ -15,6 +15,7 @@ pub(super) struct Calls {
     pub(super) root: bool,
     pub(super) variance: bool,
     pub(super) rate: bool,
+    pub(super) estimate: bool,
 }
 
 impl Calls {
@@ -25,6 +26,7 @@ impl Calls {
                 Expr::Std { .. } => calls.root = true,
                 Expr::Var { .. } => calls.variance = true,
                 Expr::Rate { .. } => calls.rate = true,
+                Expr::Distinct { .. } => calls.estimate = true,
                 Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } | Expr::Ewma(_) => {}
             }
         }
@@ -70,6 +72,11 @@ impl Path<'_> {
                 self.b.rsh(state, i32::from(ranges::EWMA_BITS.0 - ranges::MEAN_BITS.0));
                 state
             }
+            Expr::Distinct { first, bitmap } => {
+                let set = self.bits_set(record, first, bitmap);
+                let log = self.b.constant(i64::from(bitmap.0));
+                self.b.call_function(distinct::FUNCTION, &[set, log])
+            }
             Expr::Rate { sum } => {
                 let sum = self.slot_value(record, sum);
                 let duration = self.duration(record, TimeUnit::Nanos);
@@ -106,7 +113,8 @@ impl Path<'_> {
             | SlotKind::Sum
             | SlotKind::Squares
             | SlotKind::Max
-            | SlotKind::Last => {}
+            | SlotKind::Last
+            | SlotKind::Bits { .. } => {}
         }
         value
     }

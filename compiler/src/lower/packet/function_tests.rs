@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{rate, root};
+use super::{distinct, rate, root};
 use crate::bpf::asm::{call_function, exit, ld_imm64};
 use crate::bpf::module::{Function, Line, Module};
 use crate::bpf::{Insn, Reg};
+use crate::ir::flow::distinct::estimate as eval_estimate;
 use crate::ir::flow::{GAP_LIMIT_NANOS, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS, eval};
+use crate::spec::typed::Bitmap;
 use crate::vm::Vm;
 
 /// What a function returns.
@@ -68,6 +70,20 @@ proptest! {
     fn rates_are_those_of_the_interpreter(sum in 0_u64..1 << 63, nanos in 0_u64..1 << 53, a in 0_u32..63, b in 0_u32..53) {
         let (sum, nanos) = (sum >> a, nanos >> b);
         prop_assert_eq!(rate(sum, nanos), eval::rate(sum, nanos));
+    }
+}
+
+#[test]
+fn estimates_are_those_of_the_interpreter() {
+    for log in 6..=12_u8 {
+        for set in (0..=1 << log).step_by(1 << (log - 6)) {
+            let raw = call(
+                vec![distinct::function().unwrap()],
+                distinct::FUNCTION,
+                &[u64::from(set), u64::from(log)],
+            );
+            assert_eq!(raw, eval_estimate(set, Bitmap(log)), "{set} of 2^{log}");
+        }
     }
 }
 

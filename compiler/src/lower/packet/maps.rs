@@ -6,7 +6,7 @@ use super::Clock;
 use super::guard::{FILTER, FUSE, FUSE_SEEN, filter_type, fuse_type, seen_type};
 use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
 use crate::ir::flow::record::{KEY_SIZE, Layout};
-use crate::ir::flow::{Counter, FlowProgram, Slot, Width};
+use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
 
 /// Flow table: five-tuple to record.
 pub const FLOWS: &str = "nn_flows";
@@ -91,14 +91,21 @@ fn record(program: &FlowProgram) -> Type {
     }
     let mut slots: Vec<&Slot> = program.slots.iter().skip(2).collect();
     slots.sort_by_key(|slot| slot.offset);
-    members.extend(slots.iter().map(|slot| {
-        let ty = match slot.width {
-            Width::W32 => Type::Unsigned(4),
-            Width::W64 => Type::Unsigned(8),
-            Width::W128 => Type::Array(Box::new(Type::Unsigned(8)), 2),
+    let mut slots = slots.into_iter();
+    while let Some(slot) = slots.next() {
+        let words = |count| Type::Array(Box::new(Type::Unsigned(8)), count);
+        let ty = match (slot.kind, slot.width) {
+            (SlotKind::Bits { words: count }, _) if count > 1 => {
+                // The bitmap's other words follow.
+                let _last = slots.nth(count as usize - 2);
+                words(count)
+            }
+            (_, Width::W32) => Type::Unsigned(4),
+            (_, Width::W64) => Type::Unsigned(8),
+            (_, Width::W128) => words(2),
         };
-        member(&slot.name, slot.offset, ty)
-    }));
+        members.push(member(&slot.name, slot.offset, ty));
+    }
     structure("nn_flow_record", program.record.size, members)
 }
 

@@ -19,6 +19,7 @@
 //! | `formula` | arithmetic between running values |
 //! | `root` | standard deviations and variances: 128-bit division and square root |
 //! | `rate` | sums per second |
+//! | `distinct` | bitmaps of different values |
 //! | `verdict` | triggers, the model, counters |
 //! | `fuse` | when too many packets are dropped |
 //! | `report` | events, and which of them are sent |
@@ -46,6 +47,7 @@ mod features;
 mod formula;
 mod root;
 mod rate;
+mod distinct;
 mod verdict;
 mod fuse;
 mod report;
@@ -147,6 +149,9 @@ pub fn lower(
     }
     if calls.rate {
         functions.push(rate::function()?);
+    }
+    if calls.estimate {
+        functions.push(distinct::function()?);
     }
     if calls.division() {
         functions.push(root::division()?);

@@ -322,7 +322,7 @@ fn used_fields(program: &FlowProgram) -> Vec<Field> {
         for update in &group.updates {
             match update.sample {
                 Sample::Field(field) => add(field),
-                Sample::Packet | Sample::Gap(_) | Sample::AnyGap => {}
+                Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {}
             }
         }
     }

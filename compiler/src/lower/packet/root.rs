@@ -43,6 +43,7 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
         | Expr::Duration { .. }
         | Expr::Var { .. }
         | Expr::Ewma(_)
+        | Expr::Distinct { .. }
         | Expr::Rate { .. } => false,
     });
     let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Scalar; 5]);
@@ -235,7 +236,7 @@ fn partial_remainder(b: &mut Builder, high: VReg, next: VReg, q: VReg, d: VReg) 
 
 /// Zero bits above the highest set one; 63 for 0 and 1. Without a branch: with six, the verifier would walk
 /// what follows up to 64 times.
-fn leading_zeros(b: &mut Builder, value: VReg) -> VReg {
+pub(super) fn leading_zeros(b: &mut Builder, value: VReg) -> VReg {
     let zeros = b.constant(63);
     let rest = b.copy(value);
     for step in [5, 4, 3, 2, 1, 0] {

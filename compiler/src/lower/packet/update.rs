@@ -1,7 +1,7 @@
 //! Step 7 of [`crate::ir::flow`]: what a packet writes to its record, each write by its atomic operation.
 
 use super::path::Path;
-use super::seldom::{Exchange, HighWord, Step, NotBefore, Pending, Seldom};
+use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom, Step};
 use super::table::{FLAGS, Flow, LAST, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
@@ -65,6 +65,11 @@ impl Path<'_> {
             match update.sample {
                 Sample::Gap(_) | Sample::AnyGap => {}
                 Sample::Packet => self.write(flow, update, None),
+                Sample::Address(end) => {
+                    self.origin(&update.span);
+                    let sample = self.folded(end);
+                    self.write(flow, update, Some(sample));
+                }
                 Sample::Field(field) => {
                     self.origin(&update.span);
                     let sample = self.field(field);
@@ -105,7 +110,7 @@ impl Path<'_> {
         let mut samples: Vec<(TimeUnit, VReg)> = Vec::new();
         for update in &group.updates {
             match update.sample {
-                Sample::Packet | Sample::Field(_) => {}
+                Sample::Packet | Sample::Field(_) | Sample::Address(_) => {}
                 Sample::AnyGap => self.write(flow, update, None),
                 Sample::Gap(unit) => {
                     self.origin(&update.span);
@@ -177,6 +182,7 @@ impl Path<'_> {
                 self.b.bind(known);
             }
             UpdateOp::SetLast => self.b.store(size, flow.record, offset, sample),
+            UpdateOp::SetBit(bitmap) => self.set_bit(flow, offset, sample, bitmap),
         }
     }
 
@@ -227,7 +233,7 @@ impl Path<'_> {
 fn wide(sample: Sample) -> bool {
     match sample {
         Sample::Gap(unit) => ranges::gap_limit(unit) > u64::from(u32::MAX),
-        Sample::Packet | Sample::Field(_) | Sample::AnyGap => false,
+        Sample::Packet | Sample::Field(_) | Sample::AnyGap | Sample::Address(_) => false,
     }
 }
 

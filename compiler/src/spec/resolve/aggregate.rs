@@ -4,7 +4,7 @@
 
 use super::FlowFacts;
 use super::condition;
-use super::fields::{FIELDS, PLANNED_FIELDS, field};
+use super::fields::{FIELDS, PLANNED_FIELDS, address, field};
 use super::formula::Value;
 use super::parameter;
 use super::structure::{unknown, unsupported};
@@ -15,10 +15,10 @@ use crate::ir::flow::formula::{Binary, FRACTION, Formula};
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Aggregate, Filter, Function, Operand, TimeUnit, Unit, Weight};
+use crate::spec::typed::{Aggregate, Bitmap, Filter, Function, Operand, TimeUnit, Unit, Weight};
 
 /// Functions by name.
-pub(in crate::spec) const FUNCTIONS: [(&str, Function); 13] = [
+pub(in crate::spec) const FUNCTIONS: [(&str, Function); 14] = [
     ("count", Function::Count),
     ("sum", Function::Sum),
     ("min", Function::Min),
@@ -33,13 +33,11 @@ pub(in crate::spec) const FUNCTIONS: [(&str, Function); 13] = [
     // The weight stands behind the operand.
     ("ewma", Function::Ewma(Weight(3))),
     ("rate", Function::Rate),
+    ("distinct", Function::Distinct(Bitmap::DEFAULT)),
 ];
 
 /// Functions that the language will have, with what can be written today.
-const PLANNED_FUNCTIONS: [(&str, &str); 2] = [
-    ("distinct", "count the packets that matter with `count() where …`"),
-    ("clip", "write `clip LOW..HIGH` behind the whole expression"),
-];
+const PLANNED_FUNCTIONS: [(&str, &str); 1] = [("clip", "write `clip LOW..HIGH` behind the whole expression")];
 
 /// Functions of values and functions that stand for several aggregates: see [`derived`] and
 /// [`formula`](super::formula).
@@ -376,7 +374,7 @@ fn operand(
             &codes::ARGUMENTS,
             name.span.clone(),
             format!("`{}` takes one argument, {} are given", name.text, arguments.len()),
-            format!("write `{}(l4.payload_len)`, or another field", name.text),
+            format!("write `{}`, or another field", parameter::example(function, name)),
         );
         return None;
     };
@@ -387,7 +385,7 @@ fn operand(
                 &codes::ARGUMENTS,
                 argument.span.clone(),
                 "a number is the same for every packet",
-                format!("write `{}(l4.payload_len)`, or another field", name.text),
+                format!("write `{}`, or another field", parameter::example(function, name)),
             );
             return None;
         }
@@ -406,8 +404,8 @@ fn operand(
                 argument.span.clone(),
                 format!("an expression as the argument of `{}` is not supported yet", name.text),
                 format!(
-                    "write a single field, `{}(l4.payload_len)`; units and conditions stand behind the bracket",
-                    name.text
+                    "write a single field, `{}`; units and conditions stand behind the bracket",
+                    parameter::example(function, name)
                 ),
                 reporter,
             );
@@ -432,6 +430,9 @@ fn operand(
             Some((_, unit)) => unit?,
         };
         return Some(Some(Operand::Gap(unit)));
+    }
+    if let (Function::Distinct(_), Some(address)) = (function, address(&text)) {
+        return no_unit(unit, &format!("`{text}`"), reporter).then_some(Some(Operand::Address(address)));
     }
     match field(&text) {
         Some(facts) => {

@@ -181,6 +181,7 @@ pub(super) fn unit(aggregate: &Aggregate) -> Unit {
     let operand = match &aggregate.operand {
         None => Unit::Packets,
         Some(Operand::Gap(unit)) => Unit::Time(*unit),
+        Some(Operand::Address(_)) => Unit::Plain,
         Some(Operand::Field(field)) => {
             FIELDS.iter().find(|facts| facts.field == *field).map_or(Unit::Plain, |facts| facts.unit)
         }
@@ -202,8 +203,8 @@ pub(super) fn unit(aggregate: &Aggregate) -> Unit {
             Unit::Bytes => Unit::BytesPerSecond,
             Unit::Time(_) | Unit::PacketsPerSecond | Unit::BytesPerSecond | Unit::Plain => Unit::Plain,
         },
-        // Squares of a unit have no name.
-        Function::Var | Function::VarPop => Unit::Plain,
+        // Squares of a unit have no name, and values are not packets.
+        Function::Var | Function::VarPop | Function::Distinct(_) => Unit::Plain,
     }
 }
 
@@ -227,7 +228,9 @@ pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval
         }
         Function::Var => ranges::variance(sample, false),
         Function::VarPop => ranges::variance(sample, true),
-        Function::Count | Function::Sum | Function::Rate | Function::Duration => i64::MAX,
+        Function::Count | Function::Sum | Function::Distinct(_) | Function::Rate | Function::Duration => {
+            i64::MAX
+        }
     };
     Interval { low: by_type.low, high: by_type.high.min(high) }
 }

@@ -2,7 +2,7 @@
 //!
 //! The largest value of each is stated in [`crate::ir::flow::ranges`].
 
-use crate::spec::typed::{Field, Unit};
+use crate::spec::typed::{Address, Field, Unit};
 
 /// What the language knows about a field.
 pub(in crate::spec) struct FieldFacts {
@@ -64,6 +64,15 @@ pub(in crate::spec) static PLANNED_FIELDS: [&str; 18] = [
 /// The field of this name.
 pub(super) fn field(name: &str) -> Option<&'static FieldFacts> {
     FIELDS.iter().find(|facts| facts.name == name)
+}
+
+/// The address of this name: only `distinct` takes one.
+pub(super) fn address(name: &str) -> Option<Address> {
+    match name {
+        "ip.src" => Some(Address::Source),
+        "ip.dst" => Some(Address::Destination),
+        _ => None,
+    }
 }
 
 /// The bit of this flag.

@@ -2,9 +2,9 @@
 
 use super::number;
 use crate::diag::codes::spec as codes;
-use crate::spec::ast::{Call, Expr, ExprKind};
+use crate::spec::ast::{Call, Expr, ExprKind, Name};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Function, Weight};
+use crate::spec::typed::{Bitmap, Function, Weight};
 
 /// The function with its parameter, and the arguments before that; `None` when something was reported.
 pub(super) fn split<'a>(
@@ -14,6 +14,7 @@ pub(super) fn split<'a>(
 ) -> Option<(Function, &'a [Expr])> {
     match function {
         Function::Ewma(_) => weighted(call, reporter),
+        Function::Distinct(_) => sketched(call, reporter),
         Function::Count
         | Function::Sum
         | Function::Min
@@ -27,6 +28,28 @@ pub(super) fn split<'a>(
         | Function::VarPop
         | Function::Rate
         | Function::Duration => Some((function, &call.arguments)),
+    }
+}
+
+/// A sound call of the function.
+pub(super) fn example(function: Function, name: &Name) -> String {
+    let name = &name.text;
+    match function {
+        Function::Ewma(Weight(shift)) => format!("{name}(l4.payload_len, 1/{})", 1_u32 << shift),
+        Function::Distinct(_) => format!("{name}(l4.dst_port)"),
+        Function::Count
+        | Function::Sum
+        | Function::Min
+        | Function::Max
+        | Function::First
+        | Function::Last
+        | Function::Mean
+        | Function::Std
+        | Function::StdPop
+        | Function::Var
+        | Function::VarPop
+        | Function::Rate
+        | Function::Duration => format!("{name}(l4.payload_len)"),
     }
 }
 
@@ -53,6 +76,26 @@ fn weighted<'a>(call: &'a Call, reporter: &mut Reporter<'_>) -> Option<(Function
         return None;
     };
     Some((Function::Ewma(weight), call.arguments.get(..1).unwrap_or_default()))
+}
+
+/// `distinct(OPERAND)` or `distinct(OPERAND, BITS)`.
+fn sketched<'a>(call: &'a Call, reporter: &mut Reporter<'_>) -> Option<(Function, &'a [Expr])> {
+    let [operand, parameter] = call.arguments.as_slice() else {
+        return Some((Function::Distinct(Bitmap::DEFAULT), &call.arguments));
+    };
+    let bits = whole(parameter);
+    let Some(bitmap) = (6..=12).find(|log| bits == Some(1 << log)).map(Bitmap) else {
+        reporter
+            .error(
+                &codes::ARGUMENTS,
+                parameter.span.clone(),
+                "a bitmap has 64, 128, 256, 512, 1024, 2048 or 4096 bits",
+                "write the size nearest to the number of values that still matters; without it, there are 256",
+            )
+            .primary("not one of these");
+        return None;
+    };
+    Some((Function::Distinct(bitmap), std::slice::from_ref(operand)))
 }
 
 /// `1/2^n` with `n` from 1 to 8.

@@ -1,0 +1,145 @@
+//! Bitmaps of different values, as [`crate::ir::flow::distinct`] says.
+
+use super::path::{Path, address};
+use super::root::leading_zeros;
+use super::table::Flow;
+use crate::bpf::module::{Function, Parameter};
+use crate::bpf::{AluOp, AtomicOp, Cond, Size};
+use crate::ir::flow::SlotId;
+use crate::ir::flow::distinct::{FACTOR, FOLD, LN_2, LOG_BITS, SCALE_BITS};
+use crate::lower::LowerError;
+use crate::lower::builder::Builder;
+use crate::lower::code::{FrameLimit, VReg};
+use crate::spec::typed::{Address, Bitmap};
+
+/// `nn_distinct(set, log)`: the raw estimate when so many of `2^log` bits are set.
+pub(super) const FUNCTION: &str = "nn_distinct";
+
+/// Words whose counts of three bits add up in four bits, and sums of such in eight: 10 times 3 times 8 is below 256.
+const NIBBLES: usize = 3;
+const BYTES: usize = 10 * NIBBLES;
+
+impl Path<'_> {
+    /// An address as one number.
+    pub(super) fn folded(&mut self, end: Address) -> VReg {
+        let slot = match end {
+            Address::Source => self.frame.src,
+            Address::Destination => self.frame.dst,
+        };
+        let value = self.b.stack_load(Size::DW, slot, 0);
+        let high = self.b.stack_load(Size::DW, slot, 8);
+        let factor = self.b.constant(FOLD.cast_signed());
+        self.b.mul(value, factor);
+        self.b.add(value, high);
+        value
+    }
+
+    /// Sets the bit of a value. Mostly it is set already, which a load finds out without a locked bus.
+    pub(super) fn set_bit(&mut self, flow: &Flow, offset: i16, value: VReg, bitmap: Bitmap) {
+        let index = self.b.copy(value);
+        let factor = self.b.constant(FACTOR.cast_signed());
+        for _ in 0..2 {
+            let upper = self.b.compute(AluOp::Rsh, index, 32);
+            self.b.xor(index, upper);
+            self.b.mul(index, factor);
+        }
+        self.b.rsh(index, 64 - i32::from(bitmap.0));
+        let place = self.b.compute(AluOp::And, index, 63);
+        let bit = self.b.constant(1);
+        self.b.lsh(bit, place);
+        let word = address(&mut self.b, flow.record, offset);
+        if bitmap.words() > 1 {
+            // Eight bytes for each 64 bits: the verifier sees from the shifts how far this reaches.
+            self.b.rsh(index, 6);
+            self.b.lsh(index, 3);
+            self.b.add(word, index);
+        }
+        let known = self.b.label();
+        let current = self.b.load(Size::DW, word, 0);
+        self.b.jump(Cond::Set, current, bit, known);
+        self.b.atomic(Size::DW, AtomicOp::Or, word, 0, bit);
+        self.b.bind(known);
+    }
+
+    /// Number of bits set in a bitmap, without branches: bits of pairs, nibbles and bytes are added side by side.
+    pub(super) fn bits_set(&mut self, record: VReg, first: SlotId, bitmap: Bitmap) -> VReg {
+        let start = self.program.slot(first).offset;
+        let offsets: Vec<i16> =
+            (0..bitmap.words()).map(|word| i16::try_from(start + word * 8).unwrap_or(i16::MAX)).collect();
+        let b = &mut self.b;
+        let mask = |b: &mut Builder, byte: u8| b.constant(i64::from_ne_bytes([byte; 8]));
+        let (pairs, nibbles, bytes) = (mask(b, 0x55), mask(b, 0x33), mask(b, 0x0f));
+        let total = b.constant(0);
+        for part in offsets.chunks(BYTES) {
+            let sum = b.constant(0);
+            for three in part.chunks(NIBBLES) {
+                let counts = b.constant(0);
+                for offset in three {
+                    let word = b.load(Size::DW, record, *offset);
+                    let upper = b.compute(AluOp::Rsh, word, 1);
+                    b.and(upper, pairs);
+                    b.sub(word, upper);
+                    let upper = b.compute(AluOp::Rsh, word, 2);
+                    b.and(upper, nibbles);
+                    b.and(word, nibbles);
+                    b.add(counts, word);
+                    b.add(counts, upper);
+                }
+                let upper = b.compute(AluOp::Rsh, counts, 4);
+                b.and(upper, bytes);
+                b.and(counts, bytes);
+                b.add(sum, counts);
+                b.add(sum, upper);
+            }
+            // All bytes together may pass 255: they are added in 16 bits.
+            let odd = b.compute(AluOp::Rsh, sum, 8);
+            let sixteen = b.constant(0x00ff_00ff_00ff_00ff);
+            b.and(odd, sixteen);
+            b.and(sum, sixteen);
+            b.add(sum, odd);
+            let fold = b.constant(0x0001_0001_0001_0001);
+            b.mul(sum, fold);
+            b.rsh(sum, 48);
+            b.add(total, sum);
+        }
+        total
+    }
+}
+
+/// The function, without a branch.
+pub(super) fn function() -> Result<Function, LowerError> {
+    let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Scalar; 2]);
+    let (set, log) = (b.parameter(0), b.parameter(1));
+    let bits = b.constant(1);
+    b.lsh(bits, log);
+    // One clear bit where none is.
+    let clear = b.compute(AluOp::Sub, bits, set);
+    let none = b.compute(AluOp::Sub, clear, 1);
+    b.rsh(none, 63);
+    b.add(clear, none);
+
+    // The logarithm of the clear bits, as in `crate::ir::flow::formula::log2_steps`.
+    let zeros = leading_zeros(&mut b, clear);
+    let mantissa = b.compute(AluOp::Lsh, clear, zeros);
+    b.rsh(mantissa, 32);
+    let result = b.constant(63);
+    b.sub(result, zeros);
+    for _ in 0..LOG_BITS {
+        let factor = b.copy(mantissa);
+        b.mul(mantissa, factor);
+        b.rsh(mantissa, 31);
+        let bit = b.compute(AluOp::Rsh, mantissa, 32);
+        b.lsh(result, 1);
+        b.add(result, bit);
+        b.rsh(mantissa, bit);
+    }
+
+    let rest = b.compute(AluOp::Lsh, log, i32::from(LOG_BITS));
+    b.sub(rest, result);
+    b.mul(rest, bits);
+    // Below 2^31.
+    b.mul(rest, LN_2 as i32);
+    b.rsh(rest, i32::from(SCALE_BITS));
+    b.ret(rest);
+    b.finish(FrameLimit::Share(super::frame::ROOT))
+}
