@@ -42,9 +42,10 @@ fn estimates_are_the_logarithm_within_one_unit() {
     assert_eq!((estimate(1, Bitmap(6)), estimate(4096, Bitmap(12))), (258, 8_721_810));
 }
 
+const RUNS: usize = 400;
+
 /// Mean and standard deviation of what the estimate is off for sets of so many values.
 fn measured(log: u8, count: usize, mut set: impl FnMut(usize) -> BTreeSet<u64>) -> (f64, f64) {
-    const RUNS: usize = 400;
     let errors: Vec<f64> = (0..RUNS)
         .map(|_| {
             let places: BTreeSet<(u32, u64)> =
@@ -71,33 +72,36 @@ fn errors_are_what_the_paper_says() {
         for load in [0.25_f64, 1.0, 2.0] {
             let count = (bits * load) as usize;
             let expected = load.exp() - load - 1.0;
-            let check = |name: &str, set: &mut dyn FnMut(usize) -> BTreeSet<u64>| {
+            // Windows of neighbouring values overlap: of so many sets, only these are independent.
+            let check = |name: &str, values: usize, set: &mut dyn FnMut(usize) -> BTreeSet<u64>| {
                 let (mean, deviation) = measured(log, count, set);
                 let theory = (bits * expected).sqrt();
                 let place = format!(
                     "{name}, {count} in {bits} bits: {mean:.2} ± {deviation:.2}, theory ± {theory:.2}"
                 );
-                // 400 runs measure a mean within 1/20, and a deviation within 1/28 of the deviation; four times that.
-                assert!((mean - expected / 2.0).abs() < theory * 0.2 + 1.0, "{place}");
-                assert!((deviation / theory - 1.0).abs() < 0.2, "{place}");
+                let sets = (values / count).min(RUNS) as f64;
+                // Four times the error that measuring so many sets has itself. The formula is for many bits: with few
+                // clear ones left the deviation is a tenth larger.
+                assert!((mean - expected / 2.0).abs() < 4.0 * theory / sets.sqrt() + 1.0, "{place}");
+                assert!((deviation / theory - 1.0).abs() < 4.0 / (2.0 * sets).sqrt() + 0.1, "{place}");
             };
-            check("random ports", &mut |count| {
+            check("random ports", usize::MAX, &mut |count| {
                 let mut set = BTreeSet::new();
                 while set.len() < count {
                     set.insert(random() & 0xffff);
                 }
                 set
             });
-            check("ports in order", &mut |count| {
+            check("ports in order", 1 << 16, &mut |count| {
                 let start = random() % (65_536 - count as u64);
                 (start..start + count as u64).collect()
             });
-            check("addresses in order", &mut |count| {
+            check("addresses in order", 1 << 32, &mut |count| {
                 let start = random() as u32;
                 let address = |at: u32| fold(Host::from_ipv4(start.wrapping_add(at).to_be_bytes()));
                 (0..count as u32).map(address).collect()
             });
-            check("interfaces of a network", &mut |count| {
+            check("interfaces of a network", usize::MAX, &mut |count| {
                 let network = random().to_be_bytes();
                 let address = |at: u64| {
                     let mut bytes = [0; 16];
