@@ -108,6 +108,8 @@ fn operation(op: UpdateOp, width: Width) -> &'static str {
         (UpdateOp::Max, _) => "compare-and-exchange where greater",
         (UpdateOp::SetFirst, _) => "compare-and-exchange where empty",
         (UpdateOp::SetLast, _) => "store",
+        (UpdateOp::Ewma(_), _) => "compare-and-exchange with the mean",
+        (UpdateOp::SetBit(_), _) => "or of one bit to one word",
     }
 }
 

@@ -45,7 +45,7 @@
 //! | squares, 128 bits | fetch-and-add on the low word; add of carry and high part on the high word, where there is any |
 //! | min, max | load; while it improves, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
 //! | weighted mean | load, compare-and-exchange, at most [`EXCHANGE_TRIES`] times |
-//! | bitmap | or of one bit to one 64-bit word, unless a load finds it set |
+//! | bitmap | 64-bit or of one bit to one word |
 //! | first | one compare-and-exchange of [`record::NONE_32`] or [`record::NONE_64`] |
 //! | last | plain store |
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
@@ -281,7 +281,11 @@ impl Expr {
             Self::Load(slot) => vec![slot],
             Self::Mean { sum, count } => vec![sum, count],
             Self::Duration { unit: _ } => vec![SlotId::LAST_TIME],
-            Self::Std { sum, squares, count, population: _ } => vec![sum, squares, count],
+            Self::Std { sum, squares, count, population: _ }
+            | Self::Var { sum, squares, count, population: _ } => vec![sum, squares, count],
+            Self::Ewma(slot) => vec![slot],
+            Self::Distinct { first, bitmap } => (first.0..first.0 + bitmap.words()).map(SlotId).collect(),
+            Self::Rate { sum } => vec![sum, SlotId::LAST_TIME],
         }
     }
 }

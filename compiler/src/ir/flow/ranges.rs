@@ -122,7 +122,7 @@ pub fn of(aggregate: &Aggregate) -> Interval {
 /// `i64::MAX` where that passes 62 bits.
 #[must_use]
 pub fn variance(sample: i64, population: bool) -> i64 {
-    let square = i128::from(sample) * i128::from(sample) << MEAN_BITS.0;
+    let square = (i128::from(sample) * i128::from(sample)) << MEAN_BITS.0;
     let high = square / if population { 4 } else { 2 };
     i64::try_from(high).ok().filter(|high| *high < 1 << 62).unwrap_or(i64::MAX)
 }

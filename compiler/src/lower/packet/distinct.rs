@@ -4,7 +4,7 @@ use super::path::{Path, address};
 use super::root::leading_zeros;
 use super::table::Flow;
 use crate::bpf::module::{Function, Parameter};
-use crate::bpf::{AluOp, AtomicOp, Cond, Size};
+use crate::bpf::{AluOp, AtomicOp, Size};
 use crate::ir::flow::SlotId;
 use crate::ir::flow::distinct::{FACTOR, FOLD, LN_2, LOG_BITS, SCALE_BITS};
 use crate::lower::LowerError;
@@ -34,7 +34,7 @@ impl Path<'_> {
         value
     }
 
-    /// Sets the bit of a value. Mostly it is set already, which a load finds out without a locked bus.
+    /// Sets the bit of a value, whether it is set already or not: a branch would cost the verifier more.
     pub(super) fn set_bit(&mut self, flow: &Flow, offset: i16, value: VReg, bitmap: Bitmap) {
         let index = self.b.copy(value);
         let factor = self.b.constant(FACTOR.cast_signed());
@@ -54,11 +54,7 @@ impl Path<'_> {
             self.b.lsh(index, 3);
             self.b.add(word, index);
         }
-        let known = self.b.label();
-        let current = self.b.load(Size::DW, word, 0);
-        self.b.jump(Cond::Set, current, bit, known);
         self.b.atomic(Size::DW, AtomicOp::Or, word, 0, bit);
-        self.b.bind(known);
     }
 
     /// Number of bits set in a bitmap, without branches: bits of pairs, nibbles and bytes are added side by side.

@@ -67,7 +67,7 @@ pub(super) fn formula(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Repo
 /// An expression that is one aggregate or refused.
 fn plain(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
     let value = Value::leaf(aggregate(expr, flow, reporter)?, flow);
-    if value.formula.range.high >= WIDEST {
+    if value.formula.range.high == WIDEST {
         reporter
             .error(
                 &codes::RANGE,
