@@ -112,3 +112,9 @@ write(
 )
 # distinct.spec: numbers of different values.
 write("distinct-8-12-2", [6, 4, 2, 1, 8, 10, 0.6, 4], [6, 4, 1, 1, 12, 15, 0.3, 2], [12, 2], "Softmax", 12, 0.4)
+# hosts.spec: one record for each sender.
+write("hosts-6-10-2", [20, 9000, 20000, 2, 9e5, 120], [60, 30000, 25000, 6, 2e6, 200], [10, 2], "Softmax", 11, -0.2)
+# service.spec: one record for each port that is sent to.
+write("service-5-8-2", [30, 600, 3, 90, 200], [80, 900, 9, 60, 300], [8, 2], "Softmax", 12, 0.2)
+# pairs.spec: one record for each two hosts.
+write("pairs-5-8-1", [20, 15, 4000, 3000, 2e5], [50, 40, 12000, 9000, 9e5], [8, 1], "Sigmoid", 13, 0.3)

@@ -13,6 +13,8 @@ pub mod typed;
 mod tests;
 #[cfg(test)]
 mod conditions_tests;
+#[cfg(test)]
+mod key_tests;
 
 pub use typed::FeatureSpec;
 

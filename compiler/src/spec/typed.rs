@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::diag::Span;
 use crate::ir::flow::decision::Diagram;
 use crate::ir::flow::formula::Formula;
+use crate::ir::flow::key::KeyParts;
 use crate::ir::{FractionBits, Interval};
 
 /// Nanoseconds.
@@ -62,6 +63,8 @@ pub struct Flow {
     pub name: String,
     pub tcp: bool,
     pub udp: bool,
+    /// What names a record.
+    pub key: KeyParts,
     pub directions: Directions,
     /// Records, evicted least recently used first.
     pub capacity: u32,
@@ -72,7 +75,7 @@ pub struct Flow {
     pub span: Span,
 }
 
-/// Whether both directions of a connection share a record.
+/// Whether both directions share a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directions {
     /// One record for both; forward is the sender of the first packet seen.

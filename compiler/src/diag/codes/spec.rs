@@ -103,7 +103,9 @@ pub static KEY: Code = Code {
     id: "E0212",
     title: "unusable flow key",
     explanation: "`key` says which packets share a record. \
-        `five_tuple bidirectional` gives a connection one record, `five_tuple directional` each direction its own.",
+        `five_tuple bidirectional` gives a connection one record, `five_tuple directional` each direction its own. \
+        A list of `ip.src`, `ip.dst`, `l4.src_port`, `l4.dst_port` and `ip.proto` joins all packets that agree in \
+        these parts; both directions share a record where the list names both ends alike.",
 };
 
 pub static CAPACITY: Code = Code {
@@ -125,7 +127,7 @@ pub static FLOW_END: Code = Code {
     id: "E0215",
     title: "unusable end of flow",
     explanation: "`end` lists what ends a flow besides idle time: `tcp.fin`, `tcp.rst`, joined by `or`; or `never`. \
-        Causes beginning with `tcp.` need `tcp` among the flow's protocols.",
+        Causes beginning with `tcp.` need `tcp` among the flow's protocols, and a key that names a connection.",
 };
 
 pub static UNKNOWN_FLOW: Code = Code {
@@ -222,7 +224,7 @@ pub static ACTION: Code = Code {
     id: "E0243",
     title: "unusable action",
     explanation: "A rule's actions are `drop;`, `block ip.src for TIME;` and `report;`, each at most once, \
-        and at least one of them.",
+        and at least one of them. Whom to block is known where `ip.src` is part of the flow's key.",
 };
 
 pub static TRIGGER: Code = Code {

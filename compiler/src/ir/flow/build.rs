@@ -37,7 +37,7 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
     let mut builder = Builder::new(&spec.flow.span);
     let features = spec.features.iter().map(|feature| builder.feature(feature)).collect();
     let Builder { mut slots, groups, .. } = builder;
-    let record = record::lay_out(&mut slots, spec.flow.directions);
+    let record = record::lay_out(&mut slots, spec.flow.key, spec.flow.directions);
     let sample_limit = if groups.iter().flat_map(|group| &group.updates).any(adds_nanos) {
         SAMPLE_LIMIT_NANOS
     } else {
@@ -47,6 +47,7 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
         name: spec.flow.name.clone(),
         tcp: spec.flow.tcp,
         udp: spec.flow.udp,
+        key: spec.flow.key,
         directions: spec.flow.directions,
         capacity: spec.flow.capacity,
         idle: spec.flow.idle,

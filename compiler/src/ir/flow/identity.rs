@@ -14,7 +14,7 @@ impl FlowProgram {
     pub fn identity(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut say = |text: String| hash.update(text + "\n");
-        say(format!("{:?} {:?} {}", self.directions, self.record, self.sample_limit));
+        say(format!("{:?} {:?} {:?} {}", self.key, self.directions, self.record, self.sample_limit));
         for slot in &self.slots {
             say(format!("slot {:?} {:?} {}", slot.kind, slot.width, slot.offset));
         }
@@ -72,5 +72,12 @@ mod tests {
             ),
             one
         );
+        let pairs = |key: &str| {
+            let flow = format!("key {key}; capacity 64 evict lru; idle 60 s; end never;");
+            identity(&flow, "longest = max(l4.payload_len) in 0..1500;")
+        };
+        assert_ne!(pairs("ip.src, ip.dst directional"), pairs("ip.src, ip.dst, ip.proto directional"));
+        assert_ne!(pairs("ip.src"), pairs("ip.dst"));
+        assert_eq!(pairs("ip.src, ip.dst, l4.src_port, l4.dst_port, ip.proto"), one);
     }
 }

@@ -250,7 +250,7 @@ impl<'p> FlowInterpreter<'p> {
 
     /// Steps 2 to 10 for a packet of a transport that is followed.
     fn follow(&mut self, packet: &Parsed, now: u64, judge: &mut dyn Judge, result: &mut PacketResult) {
-        let oriented = Oriented::of(packet, self.program.directions);
+        let oriented = Oriented::of(packet, self.program.key, self.program.directions);
         let key = oriented.key;
         let mut known = self.table.take(&key);
 
@@ -272,7 +272,7 @@ impl<'p> FlowInterpreter<'p> {
             && self.program.triggers.end
             && old.flags & flag::CLOSED == 0
         {
-            result.retired = Some(self.judge(Trigger::Idle, key, &old, now, judge));
+            result.retired = Some(self.judge(Trigger::Idle, packet, key, &old, now, judge));
         }
         if known.as_ref().is_some_and(|record| record.flags & flag::CLOSED != 0) {
             if packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN {
@@ -298,7 +298,7 @@ impl<'p> FlowInterpreter<'p> {
             due.then_some(Trigger::Every)
         };
         if let Some(trigger) = trigger {
-            let verdict = self.judge(trigger, key, &record, now, judge);
+            let verdict = self.judge(trigger, packet, key, &record, now, judge);
             if verdict.acts.drop {
                 if self.mode == Mode::Enforce {
                     self.count(Counter::Dropped);
@@ -317,7 +317,8 @@ impl<'p> FlowInterpreter<'p> {
     fn ask_lists(&self, packet: &Parsed, oriented: Oriented, known: Option<&mut Record>) -> ListAnswer {
         let epoch = self.lists.epoch();
         let ask = || ListAnswer { epoch, blocked_until: self.lists.blocked_until(packet.src, packet.dst) };
-        let Some(record) = known else { return ask() };
+        // The answer is on two hosts, which not every key names.
+        let Some(record) = known.filter(|_| self.program.key.pairs()) else { return ask() };
         let direction = oriented.direction(record.flags);
         let cached = record.lists(direction);
         if cached.epoch != epoch {
@@ -363,6 +364,7 @@ impl<'p> FlowInterpreter<'p> {
     fn judge(
         &mut self,
         trigger: Trigger,
+        packet: &Parsed,
         key: Key,
         record: &Record,
         now: u64,
@@ -371,7 +373,7 @@ impl<'p> FlowInterpreter<'p> {
         let mut verdict = verdict(self.program, trigger, key, record);
         verdict.judgement = judge.judge(&verdict.features);
         self.count(Counter::Verdicts);
-        let exempt = self.lists.exempt(key.a, key.b);
+        let exempt = self.lists.exempt(packet.src, packet.dst);
         let fired = |index: usize| {
             u32::try_from(index).is_ok_and(|r| verdict.judgement.rules.checked_shr(r).unwrap_or(0) & 1 != 0)
         };

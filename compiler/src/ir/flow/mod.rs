@@ -1,7 +1,8 @@
 //! The flow program: what the packet path does to each packet, as data.
 //!
 //! [`build`] makes a [`FlowProgram`] from a checked specification; [`interpret`] executes it and is the
-//! reference that the bytecode matches bit for bit; [`record`] lays out the table's key and value;
+//! reference that the bytecode matches bit for bit; [`key`] says what names a record;
+//! [`record`] lays out the table's key and value;
 //! [`eval`] states what features are worth when a verdict is due; [`table`], [`lists`] and [`extract`] serve
 //! the interpreter. Parsing lives in [`super::packet`], the network in [`super`]. For users the semantics are
 //! stated in `docs/flows.md`.
@@ -54,6 +55,7 @@
 //! | creation | insert if absent, then look up again |
 //! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
 
+pub mod key;
 pub mod record;
 pub mod ranges;
 pub mod formula;
@@ -71,6 +73,7 @@ pub mod extract;
 pub use build::build;
 
 use formula::Formula;
+use key::KeyParts;
 
 use super::packet::Reason;
 use super::{FractionBits, Interval};
@@ -119,6 +122,8 @@ pub struct FlowProgram {
     /// Which transports are followed; others are counted and passed.
     pub tcp: bool,
     pub udp: bool,
+    /// What names a record.
+    pub key: KeyParts,
     pub directions: Directions,
     pub capacity: u32,
     pub idle: Option<Nanos>,
@@ -478,3 +483,5 @@ mod steps_tests;
 mod capture_tests;
 #[cfg(test)]
 mod aggregates_tests;
+#[cfg(test)]
+mod key_tests;

@@ -2,6 +2,7 @@
 //!
 //! What the values mean is in [`super`]; turning the layout into BTF is lowering's business.
 
+use super::key::{KeyPart, KeyParts};
 use super::{Slot, SlotKind, Width};
 use crate::ir::packet::{Host, Parsed};
 use crate::spec::typed::{Direction, Directions};
@@ -30,12 +31,14 @@ pub mod flag {
 /// Bytes of a key.
 pub const KEY_SIZE: u32 = 40;
 
-/// The five-tuple as the flow table sees it, 40 bytes:
+/// What names a record, as the flow table sees it, 40 bytes:
 /// `a` at 0, `b` at 16, `a_port` at 32, `b_port` at 34 (both in host order), `proto` at 36, zeros.
 ///
 /// With [`Directions::Both`] the smaller end is `a`. Ends compare as the tuple (bytes 8..16 of the address,
 /// bytes 0..8 of the address, port), where the byte ranges are read as little-endian 64-bit numbers and the
 /// port is a number. With [`Directions::One`], `a` is the sender.
+///
+/// What is no part of the specification's key ([`KeyParts`]) is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub a: Host,
@@ -55,17 +58,16 @@ pub struct Oriented {
 impl Oriented {
     /// The key of a packet.
     #[must_use]
-    pub fn of(packet: &Parsed, directions: Directions) -> Self {
+    pub fn of(packet: &Parsed, parts: KeyParts, directions: Directions) -> Self {
+        let src = (parts.host(KeyPart::Src, packet.src), parts.number(KeyPart::SrcPort, packet.src_port));
+        let dst = (parts.host(KeyPart::Dst, packet.dst), parts.number(KeyPart::DstPort, packet.dst_port));
         let sender_is_b = match directions {
             Directions::One => false,
-            Directions::Both => rank(packet.src, packet.src_port) > rank(packet.dst, packet.dst_port),
+            Directions::Both => rank(src.0, src.1) > rank(dst.0, dst.1),
         };
-        let (a, b, a_port, b_port) = if sender_is_b {
-            (packet.dst, packet.src, packet.dst_port, packet.src_port)
-        } else {
-            (packet.src, packet.dst, packet.src_port, packet.dst_port)
-        };
-        Self { key: Key { a, b, a_port, b_port, proto: packet.proto }, sender_is_b }
+        let ((a, a_port), (b, b_port)) = if sender_is_b { (dst, src) } else { (src, dst) };
+        let proto = if parts.has(KeyPart::Proto) { packet.proto } else { 0 };
+        Self { key: Key { a, b, a_port, b_port, proto }, sender_is_b }
     }
 
     /// The packet's direction in a record with these flags.
@@ -122,13 +124,15 @@ impl Key {
 /// | 48 | `backward_epoch` | 8 | `NONE_64` |
 /// | 56 | `backward_blocked_until` | 8 | 0 |
 ///
-/// The backward pair is absent with [`Directions::One`]. Slots follow, 64-bit and 128-bit ones first.
+/// The backward pair is absent with [`Directions::One`], both are where a key does not name both hosts: the
+/// lists' answer is one on two hosts. Slots follow, 64-bit and 128-bit ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of a record, a multiple of 8.
     pub size: u32,
     /// End of the header, where the first slot of a feature starts.
     pub header: u32,
+    pub forward_lists: Option<u32>,
     pub backward_lists: Option<u32>,
 }
 
@@ -185,12 +189,14 @@ impl Slot {
 }
 
 /// Places the slots after the header (the first two are in it), widest first, in order otherwise.
-pub(super) fn lay_out(slots: &mut [Slot], directions: Directions) -> Layout {
+pub(super) fn lay_out(slots: &mut [Slot], key: KeyParts, directions: Directions) -> Layout {
+    let forward_lists = key.pairs().then_some(Layout::FORWARD_LISTS);
     let backward_lists = match directions {
-        Directions::Both => Some(Layout::FORWARD_LISTS + Layout::LISTS_SIZE),
+        Directions::Both => forward_lists.map(|forward| forward + Layout::LISTS_SIZE),
         Directions::One => None,
     };
-    let header = backward_lists.unwrap_or(Layout::FORWARD_LISTS) + Layout::LISTS_SIZE;
+    let last = backward_lists.or(forward_lists);
+    let header = last.map_or(Layout::FORWARD_LISTS, |lists| lists + Layout::LISTS_SIZE);
     let mut at = header;
     let mut place = |slots: &mut [Slot], narrow: bool| {
         for slot in slots.iter_mut().skip(2).filter(|slot| (slot.width == Width::W32) == narrow) {
@@ -200,5 +206,5 @@ pub(super) fn lay_out(slots: &mut [Slot], directions: Directions) -> Layout {
     };
     place(slots, false);
     place(slots, true);
-    Layout { size: at.next_multiple_of(8), header, backward_lists }
+    Layout { size: at.next_multiple_of(8), header, forward_lists, backward_lists }
 }

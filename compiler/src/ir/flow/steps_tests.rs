@@ -15,7 +15,7 @@ const CLIENT: u8 = 1;
 const SERVER: u8 = 2;
 const SECOND: u64 = 1_000_000_000;
 
-fn host(last: u8) -> Host {
+pub(super) fn host(last: u8) -> Host {
     Host::from_ipv4([10, 0, 0, last])
 }
 
@@ -314,7 +314,7 @@ fn records_and_keys_have_the_documented_bytes() {
     let program = build(&spec()).unwrap();
     let mut interpreter = FlowInterpreter::new(&program);
     interpreter.packet(&to_client(ACK, 3), 0x0102, &mut NoJudge);
-    let key = Oriented::of(&parse(&to_server(ACK, 0)).unwrap(), Directions::Both).key;
+    let key = Oriented::of(&parse(&to_server(ACK, 0)).unwrap(), program.key, program.directions).key;
     let record = interpreter.table().peek(&key).unwrap();
     let bytes = record.to_bytes(&program);
     assert_eq!(bytes.len(), program.record.size as usize);

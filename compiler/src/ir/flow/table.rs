@@ -90,7 +90,7 @@ impl Record {
         };
         put(Layout::FIRST, &self.first_ns.to_le_bytes());
         put(Layout::FLAGS, &self.flags.to_le_bytes());
-        let caches = [(Some(Layout::FORWARD_LISTS), self.forward), (layout.backward_lists, self.backward)];
+        let caches = [(layout.forward_lists, self.forward), (layout.backward_lists, self.backward)];
         for (offset, answer) in caches {
             let Some(offset) = offset else { continue };
             put(offset, &answer.epoch.to_le_bytes());

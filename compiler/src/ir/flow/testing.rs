@@ -13,6 +13,7 @@ use crate::spec::typed::{
     Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Triggers, Unit,
 };
 
+use super::key::KeyParts;
 use super::ranges;
 
 /// The shared folder beside the repository, or a visible skip.
@@ -97,6 +98,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
             name: "conn".to_owned(),
             tcp: true,
             udp: true,
+            key: KeyParts::FIVE_TUPLE,
             directions: Directions::Both,
             capacity: 65_536,
             idle: None,

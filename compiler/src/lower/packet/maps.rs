@@ -8,7 +8,7 @@ use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
 use crate::ir::flow::record::{KEY_SIZE, Layout};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
 
-/// Flow table: five-tuple to record.
+/// Flow table: key to record.
 pub const FLOWS: &str = "nn_flows";
 /// Blocked hosts: address to expiry in nanoseconds of the packet clock.
 pub const BLOCKED: &str = "nn_blocked";
@@ -74,20 +74,13 @@ fn record(program: &FlowProgram) -> Type {
         member("first_ns", Layout::FIRST, Type::Unsigned(8)),
         member("flags", Layout::FLAGS, Type::Unsigned(4)),
         member("reserved", Layout::RESERVED, Type::Unsigned(4)),
-        member("forward_epoch", Layout::FORWARD_LISTS, Type::Unsigned(8)),
-        member(
-            "forward_blocked_until",
-            Layout::FORWARD_LISTS + Layout::LISTS_BLOCKED_UNTIL,
-            Type::Unsigned(8),
-        ),
     ];
-    if let Some(backward) = program.record.backward_lists {
-        members.push(member("backward_epoch", backward, Type::Unsigned(8)));
-        members.push(member(
-            "backward_blocked_until",
-            backward + Layout::LISTS_BLOCKED_UNTIL,
-            Type::Unsigned(8),
-        ));
+    let caches = [("forward", program.record.forward_lists), ("backward", program.record.backward_lists)];
+    for (direction, offset) in caches {
+        let Some(offset) = offset else { continue };
+        let until = offset + Layout::LISTS_BLOCKED_UNTIL;
+        members.push(member(&format!("{direction}_epoch"), offset, Type::Unsigned(8)));
+        members.push(member(&format!("{direction}_blocked_until"), until, Type::Unsigned(8)));
     }
     let mut slots: Vec<&Slot> = program.slots.iter().skip(2).collect();
     slots.sort_by_key(|slot| slot.offset);

@@ -137,7 +137,7 @@ pub fn lower(
     let mut entry = path.finish(limit)?;
     let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?, fuse::function()?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
-        functions.push(report::function(outputs, program.features.len(), scratch, &shared)?);
+        functions.push(report::function(outputs, program, scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);
     }
     let calls = features::Calls::of(program);

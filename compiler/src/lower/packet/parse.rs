@@ -5,7 +5,9 @@ use super::hook::{Buffer, Frame};
 use super::path::{Exit, Path};
 use crate::bpf::{AluOp, Cond, Label, Size};
 use crate::ir::flow::Counter;
+use crate::ir::flow::key::KeyPart;
 use crate::ir::packet::{MAX_EXTENSIONS, MAX_FRAME, Reason};
+use crate::lower::builder::StackSlot;
 use crate::lower::code::VReg;
 use crate::spec::typed::{Directions, Field};
 
@@ -350,10 +352,11 @@ impl Path<'_> {
     fn flow_key(&mut self, parser: &Parser, src_port: VReg, dst_port: VReg) -> Packet {
         let sender_is_b = self.b.fresh();
         let (swap, keep, done) = (self.b.label(), self.b.label(), self.b.label());
-        let word = |path: &mut Self, slot, half| path.b.stack_load(Size::DW, slot, half);
         let (src, dst) = (self.frame.src, self.frame.dst);
-        let (src_high, dst_high) = (word(self, src, 8), word(self, dst, 8));
-        let (src_low, dst_low) = (word(self, src, 0), word(self, dst, 0));
+        let (src_high, dst_high) = (self.key_word(KeyPart::Src, src, 8), self.key_word(KeyPart::Dst, dst, 8));
+        let (src_low, dst_low) = (self.key_word(KeyPart::Src, src, 0), self.key_word(KeyPart::Dst, dst, 0));
+        let [src_port, dst_port] = [(KeyPart::SrcPort, src_port), (KeyPart::DstPort, dst_port)]
+            .map(|(part, port)| self.program.key.has(part).then_some(port));
         match self.program.directions {
             Directions::One => {}
             Directions::Both => {
@@ -361,7 +364,9 @@ impl Path<'_> {
                 self.b.jump(Cond::Ne, src_high, dst_high, keep);
                 self.b.jump(Cond::Gt, src_low, dst_low, swap);
                 self.b.jump(Cond::Ne, src_low, dst_low, keep);
-                self.b.jump(Cond::Gt, src_port, dst_port, swap);
+                if let (Some(src_port), Some(dst_port)) = (src_port, dst_port) {
+                    self.b.jump(Cond::Gt, src_port, dst_port, swap);
+                }
             }
         }
         self.b.bind(keep);
@@ -382,15 +387,28 @@ impl Path<'_> {
         Packet { sender_is_b }
     }
 
-    fn store_key(&mut self, parser: &Parser, words: [VReg; 4], a_port: VReg, b_port: VReg) {
+    /// Half of an address that is part of the key, else zeros.
+    fn key_word(&mut self, part: KeyPart, slot: StackSlot, half: i16) -> VReg {
+        if self.program.key.has(part) { self.b.stack_load(Size::DW, slot, half) } else { self.b.constant(0) }
+    }
+
+    fn store_key(&mut self, parser: &Parser, words: [VReg; 4], a_port: Option<VReg>, b_port: Option<VReg>) {
         let key = self.frame.key;
         for (offset, word) in [0, 8, 16, 24].into_iter().zip(words) {
             self.b.stack_store(Size::DW, key, offset, word);
         }
-        let rest = self.b.compute(AluOp::Lsh, parser.proto, 32);
-        let port = self.b.compute(AluOp::Lsh, b_port, 16);
-        self.b.or(rest, port);
-        self.b.or(rest, a_port);
+        let rest = if self.program.key.has(KeyPart::Proto) {
+            self.b.compute(AluOp::Lsh, parser.proto, 32)
+        } else {
+            self.b.constant(0)
+        };
+        if let Some(b_port) = b_port {
+            let port = self.b.compute(AluOp::Lsh, b_port, 16);
+            self.b.or(rest, port);
+        }
+        if let Some(a_port) = a_port {
+            self.b.or(rest, a_port);
+        }
         self.b.stack_store(Size::DW, key, 32, rest);
     }
 }

@@ -7,8 +7,9 @@ use super::path::{address, copy_words, count, send_event, single_value};
 use super::shared::Shared;
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
-use crate::ir::flow::Counter;
 use crate::ir::flow::guard::LABEL_BITS;
+use crate::ir::flow::key::{KeyPart, KeyParts};
+use crate::ir::flow::{Counter, FlowProgram};
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::{FrameLimit, VReg};
@@ -20,6 +21,7 @@ pub(super) const FUNCTION: &str = "nn_report";
 
 struct Report<'a> {
     b: Builder,
+    key: KeyParts,
     shared: &'a Shared,
     scratch: VReg,
     retired: VReg,
@@ -28,7 +30,7 @@ struct Report<'a> {
 
 pub(super) fn function(
     outputs: usize,
-    features: usize,
+    program: &FlowProgram,
     layout: &Scratch,
     shared: &Shared,
 ) -> Result<Function, LowerError> {
@@ -38,10 +40,10 @@ pub(super) fn function(
     let zero = b.stack_slot(8);
     let (passed, held, done) = (b.label(), b.label(), b.label());
     let scratch = single_value(&mut b, scratch::MAP, zero, done);
-    let mut report = Report { b, shared, scratch, retired, acts };
+    let mut report = Report { b, key: program.key, shared, scratch, retired, acts };
     report.filter(passed, held);
     report.b.bind(passed);
-    let result = report.send(layout, outputs, features);
+    let result = report.send(layout, outputs, program.features.len());
     let mut b = report.b;
     b.jump(Cond::Eq, result, 0, done);
     count(&mut b, Counter::EventsLost, zero, done);
@@ -132,6 +134,7 @@ impl Report<'_> {
             copy_words(&mut self.b, (self.scratch, from), (place, to), 1);
         }
         ends(&mut self.b, self.shared, self.scratch, (place, event::SRC, event::DST));
+        self.unnamed_ends(place);
         self.b.store(Size::H, place, event::ACTS, self.acts);
         for (from, to) in [(LABEL, event::LABEL), (RULES, event::RULES)] {
             let value = self.b.load(Size::W, self.scratch, from);
@@ -143,6 +146,16 @@ impl Report<'_> {
         let from = (self.scratch, layout.feature(0));
         copy_words(&mut self.b, from, (place, event::features(outputs)), words(features));
         send_event(&mut self.b, place, event_type(outputs, features).size())
+    }
+
+    /// Zeros for the hosts that the key does not name.
+    fn unnamed_ends(&mut self, place: VReg) {
+        for (part, at) in [(KeyPart::Src, event::SRC), (KeyPart::Dst, event::DST)] {
+            if !self.key.has(part) {
+                self.b.store(Size::DW, place, at, 0);
+                self.b.store(Size::DW, place, at + 8, 0);
+            }
+        }
     }
 
     /// Ports and protocol.

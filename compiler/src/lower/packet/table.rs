@@ -1,7 +1,7 @@
 //! The flow table: look up, ask the lists, retire what is over, create what is missing, then update.
 //! Steps 2 to 6 of [`crate::ir::flow`].
 
-use super::maps::FLOWS;
+use super::maps::{BLOCKED, FLOWS};
 use super::parse::Packet;
 use super::path::{Exit, Path, address, copy_words, single_value};
 use super::shared::Shared;
@@ -89,7 +89,11 @@ impl Path<'_> {
         self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
         self.b.jump(Cond::Set, flow.flags, RETIRED, flow.wait);
         self.direction(&flow);
-        self.ask_cached(&flow);
+        if self.program.record.forward_lists.is_some() {
+            self.ask_cached(&flow);
+        } else {
+            self.ask_again(&flow);
+        }
         let expired = self.b.label();
         self.idle(&flow, expired);
         let closed = self.b.label();
@@ -162,6 +166,20 @@ impl Path<'_> {
         self.b.goto(fresh);
 
         self.b.bind(listed);
+        self.blocked(flow);
+        self.b.bind(on);
+    }
+
+    /// The lists' answer where a record's key does not name both hosts, so that none can be kept in it: mostly
+    /// settled by one look at the block list. Drops or counts what is blocked.
+    fn ask_again(&mut self, flow: &Flow) {
+        let on = self.b.label();
+        let blocked = self.b.map(BLOCKED);
+        let source = self.b.stack_address(self.frame.src);
+        let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
+        self.b.jump(Cond::Eq, listed, 0, on);
+        let until = self.ask_lists();
+        self.b.jump(Cond::Le, until, flow.now, on);
         self.blocked(flow);
         self.b.bind(on);
     }
@@ -288,8 +306,10 @@ impl Path<'_> {
                     );
                     self.b.store(Size::DW, image, at, flags);
                 }
-                Layout::FORWARD_LISTS => self.b.store(Size::DW, image, at, flow.epoch),
-                _ if at == BLOCKED_UNTIL => self.b.store(Size::DW, image, at, flow.until),
+                _ if Some(offset) == layout.forward_lists => self.b.store(Size::DW, image, at, flow.epoch),
+                _ if layout.forward_lists.is_some() && at == BLOCKED_UNTIL => {
+                    self.b.store(Size::DW, image, at, flow.until);
+                }
                 _ if Some(offset) == layout.backward_lists => {
                     self.b.store(Size::DW, image, at, NONE_64.cast_signed() as i32);
                 }

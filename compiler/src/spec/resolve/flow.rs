@@ -6,12 +6,16 @@ use super::structure::{repeated, unknown, unsupported};
 use super::units::duration;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
+use crate::ir::flow::key::{KeyPart, KeyParts};
 use crate::spec::ast::{self, Causes, FlowClause, Name, Number, Path};
 use crate::spec::report::Reporter;
 use crate::spec::typed::{Directions, End, Flow, Nanos};
 
 /// Most records of a table: the kernel would allow more, but not before some gigabytes of memory are gone.
 const MAX_CAPACITY: i128 = 1 << 24;
+
+/// The word for both addresses, both ports and the protocol.
+const FIVE_TUPLE: &str = "five_tuple";
 
 /// A flow as far as it could be resolved.
 pub(super) struct Resolved {
@@ -43,11 +47,24 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
         None => (!tcp).then_some(End::Never),
         Some((causes, _)) => end(causes, tcp, &flow.head, reporter),
     };
+    if let (Some((parts, _)), Some(End::On { .. }), Some((_, span))) = (key, end, clauses.end)
+        && !parts.connects()
+    {
+        reporter
+            .error(
+                &codes::FLOW_END,
+                span.clone(),
+                "FIN and RST end a connection, and a record of this key holds several",
+                "write `end never;`: records of hosts live until their idle time has passed",
+            )
+            .label(key_span(&clauses, &flow.head), "the key does not name addresses and ports of both ends");
+    }
     let facts = FlowFacts {
         name: flow.name.text.clone(),
         tcp,
         udp,
-        directional: key == Some(Directions::One),
+        key: key.map_or(KeyParts::FIVE_TUPLE, |(parts, _)| parts),
+        directional: key.is_some_and(|(_, directions)| directions == Directions::One),
         idle: idle.flatten(),
     };
     let resolved = (|| {
@@ -55,7 +72,8 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
             name: flow.name.text.clone(),
             tcp,
             udp,
-            directions: key?,
+            key: key?.0,
+            directions: key?.1,
             capacity: capacity?,
             idle: idle?,
             end: end?,
@@ -124,6 +142,11 @@ impl<'a> Clauses<'a> {
     }
 }
 
+/// Where the key is given.
+fn key_span(clauses: &Clauses<'_>, head: &Span) -> Span {
+    clauses.key.as_ref().map_or_else(|| head.clone(), |(_, _, span)| (*span).clone())
+}
+
 fn protocols(names: &[Name], reporter: &mut Reporter<'_>) -> (bool, bool) {
     let mut first: [Option<&Name>; 2] = [None, None];
     let [tcp, udp] = &mut first;
@@ -153,43 +176,70 @@ fn protocols(names: &[Name], reporter: &mut Reporter<'_>) -> (bool, bool) {
     (tcp.is_some(), udp.is_some())
 }
 
+/// What names a record, and whether its two directions share one.
 fn key(
     fields: &[Path],
     directions: Option<&Name>,
     span: &Span,
     reporter: &mut Reporter<'_>,
-) -> Option<Directions> {
-    let texts: Vec<String> = fields.iter().map(Path::text).collect();
-    if !matches!(texts.as_slice(), [only] if only == "five_tuple") {
-        let parts = ["ip.src", "ip.dst", "ip.proto", "l4.src_port", "l4.dst_port", "five_tuple"];
-        let strange = fields.iter().zip(&texts).find(|(_, text)| !parts.contains(&text.as_str()));
-        match strange {
-            Some((field, text)) => {
-                unknown(&codes::KEY, "key field", text, field.span.clone(), &parts, reporter);
-            }
-            None => {
-                unsupported(
-                    span.clone(),
-                    "keys other than the 5-tuple are not supported yet",
-                    "write `key five_tuple bidirectional;`",
-                    reporter,
-                );
-            }
+) -> Option<(KeyParts, Directions)> {
+    let parts = key_parts(fields, reporter);
+    let wanted = match directions.map(|name| (name, name.text.as_str())) {
+        None => Ok(None),
+        Some((_, "bidirectional")) => Ok(Some(Directions::Both)),
+        Some((_, "directional")) => Ok(Some(Directions::One)),
+        Some((name, other)) => {
+            let known = ["bidirectional", "directional"];
+            Err(unknown(&codes::KEY, "direction", other, name.span.clone(), &known, reporter))
         }
+    };
+    let (parts, wanted) = (parts?, wanted.ok()?);
+    let natural = if parts.symmetric() { Directions::Both } else { Directions::One };
+    let directions = wanted.unwrap_or(natural);
+    if directions == Directions::Both && !parts.symmetric() {
+        reporter
+            .error(
+                &codes::KEY,
+                span.clone(),
+                "both directions share a record only where the key names both ends alike",
+                "write `directional`, or `ip.src, ip.dst` with both ports or none",
+            )
+            .primary("this key changes when a packet is answered");
         return None;
     }
-    match directions {
-        None => Some(Directions::Both),
-        Some(name) => match name.text.as_str() {
-            "bidirectional" => Some(Directions::Both),
-            "directional" => Some(Directions::One),
-            other => {
-                let known = ["bidirectional", "directional"];
-                unknown(&codes::KEY, "direction", other, name.span.clone(), &known, reporter);
-                None
+    Some((parts, directions))
+}
+
+fn key_parts(fields: &[Path], reporter: &mut Reporter<'_>) -> Option<KeyParts> {
+    let mut parts = KeyParts::NONE;
+    let mut sound = true;
+    for (index, field) in fields.iter().enumerate() {
+        let text = field.text();
+        let first = |part: KeyPart| fields.iter().take(index).find(|field| field.text() == part.name());
+        match KeyPart::named(&text) {
+            Some(part) => match first(part) {
+                None => parts = parts.with(part),
+                Some(first) => repeated(&text, first.span.clone(), field.span.clone(), reporter),
+            },
+            None if text == FIVE_TUPLE && fields.len() == 1 => parts = KeyParts::FIVE_TUPLE,
+            None if text == FIVE_TUPLE => {
+                reporter.error(
+                    &codes::KEY,
+                    field.span.clone(),
+                    "`five_tuple` stands alone: it is both addresses, both ports and the protocol",
+                    "write `key five_tuple;`, or the fields without it",
+                );
+                sound = false;
             }
-        },
+            None => {
+                let known: Vec<&str> =
+                    KeyPart::ALL.into_iter().map(KeyPart::name).chain([FIVE_TUPLE]).collect();
+                unknown(&codes::KEY, "key field", &text, field.span.clone(), &known, reporter);
+                sound = false;
+            }
+        }
     }
+    sound.then_some(parts)
 }
 
 fn capacity(records: &Number, evict: Option<&Name>, reporter: &mut Reporter<'_>) -> Option<u32> {

@@ -26,6 +26,8 @@ struct FlowFacts {
     name: String,
     tcp: bool,
     udp: bool,
+    /// What names a record.
+    key: crate::ir::flow::key::KeyParts,
     /// Whether records hold packets of one direction only.
     directional: bool,
     idle: Option<super::typed::Nanos>,
@@ -54,7 +56,7 @@ pub(super) fn resolve(
     let labels = parts.model.and_then(|model| rule::labels(model, reporter));
     let ending = flow.as_ref().and_then(|flow| flow.flow.as_ref());
     let triggers = parts.classify.and_then(|classify| rule::triggers(classify, facts, ending, reporter));
-    let rules = rule::rules(&parts.rules, labels.as_deref(), reporter);
+    let rules = rule::rules(&parts.rules, labels.as_deref(), facts, reporter);
     if !reporter.is_clean() {
         return None;
     }

@@ -9,6 +9,7 @@ use super::structure::{repeated, unknown, unsupported};
 use super::units::duration;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
+use crate::ir::flow::key::KeyPart;
 use crate::spec::ast::{self, ExprKind, Number, Trigger};
 use crate::spec::report::{Reporter, suggest};
 use crate::spec::typed::{Action, End, Flow, Probability, Rule, Triggers};
@@ -164,6 +165,7 @@ fn packets(count: Option<&Number>, reporter: &mut Reporter<'_>) -> Option<u32> {
 pub(super) fn rules(
     rules: &[&ast::Rule],
     labels: Option<&[String]>,
+    facts: Option<&FlowFacts>,
     reporter: &mut Reporter<'_>,
 ) -> Vec<Rule> {
     if let Some(beyond) = rules.get(MAX_RULES) {
@@ -174,10 +176,15 @@ pub(super) fn rules(
             "join rules that have the same actions",
         );
     }
-    rules.iter().filter_map(|rule| resolve_rule(rule, labels, reporter)).collect()
+    rules.iter().filter_map(|rule| resolve_rule(rule, labels, facts, reporter)).collect()
 }
 
-fn resolve_rule(rule: &ast::Rule, labels: Option<&[String]>, reporter: &mut Reporter<'_>) -> Option<Rule> {
+fn resolve_rule(
+    rule: &ast::Rule,
+    labels: Option<&[String]>,
+    facts: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Rule> {
     let label = labels.and_then(|labels| {
         let found = labels.iter().position(|label| *label == rule.label.text);
         if found.is_none() {
@@ -196,7 +203,7 @@ fn resolve_rule(rule: &ast::Rule, labels: Option<&[String]>, reporter: &mut Repo
     let mut actions: Vec<(Action, &Span)> = Vec::new();
     let mut sound = true;
     for entry in &rule.actions {
-        match action(entry, reporter) {
+        match action(entry, facts, reporter) {
             None => sound = false,
             Some(action) => {
                 let same = |other: &Action| std::mem::discriminant(other) == std::mem::discriminant(&action);
@@ -264,7 +271,7 @@ fn threshold(condition: &ast::Expr, reporter: &mut Reporter<'_>) -> Option<Proba
     None
 }
 
-fn action(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
+fn action(entry: &ast::Action, facts: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Action> {
     let plain = |action: Action, reporter: &mut Reporter<'_>| {
         let name = &entry.verb.text;
         if entry.subject.is_none() && entry.time.is_none() {
@@ -281,7 +288,7 @@ fn action(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
     match entry.verb.text.as_str() {
         "drop" => plain(Action::Drop, reporter),
         "report" => plain(Action::Report, reporter),
-        "block" => block(entry, reporter),
+        "block" => block(entry, facts, reporter),
         other @ ("pass" | "mark" | "redirect" | "limit") => {
             unsupported(
                 entry.verb.span.clone(),
@@ -299,10 +306,22 @@ fn action(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
     }
 }
 
-fn block(entry: &ast::Action, reporter: &mut Reporter<'_>) -> Option<Action> {
+fn block(entry: &ast::Action, facts: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Action> {
     let example = "write `block ip.src for 10 min;`";
     match entry.subject.as_ref().map(|subject| (subject, subject.text())) {
-        Some((_, text)) if text == "ip.src" => {}
+        Some((subject, text)) if text == "ip.src" => {
+            if facts.is_some_and(|facts| !facts.key.has(KeyPart::Src)) {
+                reporter
+                    .error(
+                        &codes::ACTION,
+                        subject.span.clone(),
+                        "a record of this flow holds packets of many senders, and none of them is to blame",
+                        "add `ip.src` to the flow's key, or use `drop` and `report`",
+                    )
+                    .primary("not part of the key");
+                return None;
+            }
+        }
         Some((subject, text)) if matches!(text.as_str(), "ip.dst" | "flow" | "five_tuple" | "eth.src") => {
             let message = format!("blocking `{text}` is not supported yet");
             unsupported(subject.span.clone(), message, example, reporter);
