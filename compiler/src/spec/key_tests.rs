@@ -44,7 +44,9 @@ fn a_key_is_any_choice_of_the_parts() {
 
 #[test]
 fn backward_packets_need_a_record_of_both_directions() {
-    for (text, accepted) in [("ip.src", false), ("ip.src, ip.dst", true), ("ip.src, ip.dst directional", false)] {
+    for (text, accepted) in
+        [("ip.src", false), ("ip.src, ip.dst", true), ("ip.src, ip.dst directional", false)]
+    {
         let source = with(text).replace("packets = count()", "packets = count() where bwd");
         assert_eq!(compile("test.spec", &source).is_ok(), accepted, "{text}");
     }

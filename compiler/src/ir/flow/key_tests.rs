@@ -3,7 +3,8 @@
 use super::interpret::{Fate, FlowInterpreter, Judgement, Mode, NoJudge};
 use super::key::{KeyPart, KeyParts};
 use super::lists::{HostLists, Prefix};
-use super::steps_tests::{frame, host};
+use super::steps_tests::host;
+use super::testing::frame;
 use super::{Counter, FlowProgram, Trigger, build, testing};
 use crate::ir::packet::tcp_flags::{ACK, SYN};
 use crate::ir::packet::{Host, TCP, UDP};
@@ -18,14 +19,24 @@ fn program(parts: &[KeyPart], directions: Directions) -> FlowProgram {
     let backward = Filter { direction: Some(Direction::Backward), ..Filter::default() };
     let mut spec = testing::spec(vec![
         testing::feature("packets", Function::Count, None, Filter::default()),
-        testing::feature("bytes", Function::Sum, Some(Operand::Field(Field::L4PayloadLen)), Filter::default()),
+        testing::feature(
+            "bytes",
+            Function::Sum,
+            Some(Operand::Field(Field::L4PayloadLen)),
+            Filter::default(),
+        ),
         testing::feature("backward", Function::Count, None, backward),
     ]);
     spec.flow.key = parts.iter().fold(KeyParts::NONE, |all, part| all.with(*part));
     spec.flow.directions = directions;
     spec.flow.idle = Some(Nanos(10 * SECOND));
     spec.triggers = Triggers { end: true, every: Some(1) };
-    spec.rules = vec![Rule { label: 1, threshold: None, actions: vec![Action::BlockSource(Nanos(SECOND))], span: 0..0 }];
+    spec.rules = vec![Rule {
+        label: 1,
+        threshold: None,
+        actions: vec![Action::BlockSource(Nanos(SECOND))],
+        span: 0..0,
+    }];
     build(&spec).unwrap()
 }
 
@@ -85,7 +96,10 @@ fn the_idle_verdict_of_a_sender_names_it() {
     interpreter.packet(&frame(TCP, (1, 1), (2, 2), 0, 7), 0, &mut NoJudge);
     let late = interpreter.packet(&frame(UDP, (1, 5), (6, 7), 0, 0), 10 * SECOND + 1, &mut NoJudge);
     let old = late.retired.unwrap();
-    assert_eq!((old.trigger, old.src, old.dst, old.features), (Trigger::Idle, host(1), Host([0; 16]), vec![1, 7, 0]));
+    assert_eq!(
+        (old.trigger, old.src, old.dst, old.features),
+        (Trigger::Idle, host(1), Host([0; 16]), vec![1, 7, 0])
+    );
 }
 
 /// The block of a sender holds for all that it sends to but for those that are allowed: the record, which is of
@@ -96,14 +110,10 @@ fn lists_are_asked_for_every_packet_where_a_record_has_many_receivers() {
     let mut lists = HostLists::default();
     lists.allow(Prefix { host: host(3), bits: 128 });
     let mut interpreter = FlowInterpreter::with(&program, Mode::Enforce, lists);
-    let mut judge = |features: &[i64]| Judgement {
-        label: 1,
-        rules: u32::from(features[0] == 2),
-        outputs: Vec::new(),
-    };
-    let mut send = |dst: u8, now: u64| {
-        interpreter.packet(&frame(TCP, (1, 1), (dst, 2), 0, 0), now, &mut judge).fate
-    };
+    let mut judge =
+        |features: &[i64]| Judgement { label: 1, rules: u32::from(features[0] == 2), outputs: Vec::new() };
+    let mut send =
+        |dst: u8, now: u64| interpreter.packet(&frame(TCP, (1, 1), (dst, 2), 0, 0), now, &mut judge).fate;
     // The second packet blocks its sender, from the next one on.
     assert_eq!([send(2, 0), send(2, 1), send(2, 2)], [Fate::Pass, Fate::Pass, Fate::Blocked]);
     assert_eq!([send(3, 3), send(2, 4), send(3, 5)], [Fate::Pass, Fate::Blocked, Fate::Pass]);

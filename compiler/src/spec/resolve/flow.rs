@@ -190,7 +190,8 @@ fn key(
         Some((_, "directional")) => Ok(Some(Directions::One)),
         Some((name, other)) => {
             let known = ["bidirectional", "directional"];
-            Err(unknown(&codes::KEY, "direction", other, name.span.clone(), &known, reporter))
+            unknown(&codes::KEY, "direction", other, name.span.clone(), &known, reporter);
+            Err(())
         }
     };
     let (parts, wanted) = (parts?, wanted.ok()?);
