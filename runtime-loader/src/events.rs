@@ -297,7 +297,7 @@ fn parse(bytes: &[u8], outputs: usize, features: usize) -> Option<Record> {
         sport: u16::from_ne_bytes(field(bytes, event::SPORT)?),
         dport: u16::from_ne_bytes(field(bytes, event::DPORT)?),
         proto,
-        trigger: [Trigger::End, Trigger::Idle, Trigger::Every]
+        trigger: [Trigger::End, Trigger::Idle, Trigger::Every, Trigger::After]
             .into_iter()
             .find(|known| *known as u32 == u32::from(trigger)),
         label: u32::from_ne_bytes(field(bytes, event::LABEL)?),

@@ -135,6 +135,7 @@ impl Places {
                 1 => Trigger::End,
                 2 => Trigger::Idle,
                 3 => Trigger::Every,
+                5 => Trigger::After,
                 _ => return None,
             };
             let outputs = (0..self.count).map(|index| long(scratch, outputs + index * 8)).collect();

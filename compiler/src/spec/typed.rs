@@ -263,6 +263,12 @@ pub struct Triggers {
     pub end: bool,
     /// At every N-th packet of a flow.
     pub every: Option<u32>,
+    /// At the first packet so long after the last such verdict, or after the flow's first packet.
+    pub every_time: Option<Nanos>,
+    /// At the N-th packet of a flow.
+    pub after: Option<u32>,
+    /// At the first packet so long after the flow's first one.
+    pub after_time: Option<Nanos>,
 }
 
 /// What to do about a verdict.

@@ -100,8 +100,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
     let (xdp, own) = (empty(Hook::Xdp)?, empty(hook)?);
     let mut subjects = vec![(inference(&plan, args)?, Baseline::Xdp)];
     if plan.spec.is_some() {
-        let ordinary = Triggers { end: false, every: None };
-        let judged = Triggers { end: false, every: Some(1) };
+        let ordinary = Triggers::default();
+        let judged = Triggers { every: Some(1), ..Triggers::default() };
         for triggers in [ordinary, judged] {
             subjects.push((packet(&plan, args, triggers)?, Baseline::Own));
         }

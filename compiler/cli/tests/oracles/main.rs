@@ -16,6 +16,7 @@ mod tc;
 mod eviction;
 mod shadow;
 mod two_cpus;
+mod triggers;
 mod verifier;
 mod memory;
 mod builds;

@@ -24,7 +24,7 @@ const REPEAT: u32 = 50_000;
 const NOW: u64 = 1_700_000_000_000_000_000;
 
 /// A TCP segment between two fixed ends over IPv6.
-fn frame(backward: bool, payload: u16) -> Vec<u8> {
+pub(crate) fn frame(backward: bool, payload: u16) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0];
     frame.extend((20 + payload).to_be_bytes());
     frame.extend([6, 64]);
@@ -49,7 +49,7 @@ fn payloads(round: u16) -> [u16; 2] {
 fn totals_are_exact(name: &str, split: Split) {
     let mut plan = case(name).plan.clone();
     let flow = plan.flow.as_mut().unwrap();
-    flow.triggers = Triggers { end: false, every: None };
+    flow.triggers = Triggers::default();
     let program = flow.clone();
     let module = compile::module(&plan, &target(split, Clock::Replay)).unwrap();
     let loaded = Kernel::load(&elf::write(&module).unwrap()).unwrap();

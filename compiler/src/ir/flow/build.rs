@@ -36,6 +36,9 @@ const NAME_LIMIT: usize = 96;
 pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
     let mut builder = Builder::new(&spec.flow.span);
     let features = spec.features.iter().map(|feature| builder.feature(feature)).collect();
+    if spec.triggers.every_time.is_some() {
+        builder.judged(&spec.flow.span);
+    }
     let Builder { mut slots, groups, .. } = builder;
     let record = record::lay_out(&mut slots, spec.flow.key, spec.flow.directions);
     let sample_limit = if groups.iter().flat_map(|group| &group.updates).any(adds_nanos) {
@@ -237,6 +240,12 @@ impl Builder {
         if let Some(group) = self.groups.get_mut(group) {
             group.clock = Some(slot);
         }
+    }
+
+    /// The time of the last verdict at intervals of time.
+    fn judged(&mut self, span: &Span) {
+        let request = Request { feature: "judged", span, filter: &Filter::default(), part: "ns" };
+        self.push(&request, SlotKind::Judged, Width::W64);
     }
 
     fn push(&mut self, request: &Request<'_>, kind: SlotKind, width: Width) -> SlotId {

@@ -92,6 +92,7 @@ fn load(slot: &Slot, content: Content, sample_limit: u64) -> u128 {
             if content.0 == none { 0 } else { content.0 }
         }
         SlotKind::Time
+        | SlotKind::Judged
         | SlotKind::Count
         | SlotKind::Sum
         | SlotKind::Squares

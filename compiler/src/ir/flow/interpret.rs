@@ -11,7 +11,7 @@ use super::record::{Key, NONE_64, Oriented, flag};
 use super::table::{FlowId, ListAnswer, Record, Table, low};
 use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, distinct, ranges};
 use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
-use crate::spec::typed::{Action, Address, Direction, Directions, End, Filter, TimeUnit};
+use crate::spec::typed::{Action, Address, Direction, Directions, End, Filter, Nanos, TimeUnit, Triggers};
 
 /// Whether verdicts and lists act or are only observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,9 +293,7 @@ impl<'p> FlowInterpreter<'p> {
         let trigger = if closed_now && self.program.triggers.end {
             Some(Trigger::End)
         } else {
-            let due =
-                self.program.triggers.every.is_some_and(|n| n != 0 && ordinal.is_multiple_of(u64::from(n)));
-            due.then_some(Trigger::Every)
+            due(self.program, &mut record, ordinal, now)
         };
         if let Some(trigger) = trigger {
             let verdict = self.judge(trigger, packet, key, &record, now, judge);
@@ -530,6 +528,28 @@ fn write(update: &Update, empty: u128, record: &mut Record, sample: u64) {
         UpdateOp::Ewma(weight) => u128::from(eval::ewma(low(old), low(sample), weight)),
     };
     record.exchange(update.slot, new);
+}
+
+/// Step 9 for a packet that does not end its flow. Every trigger that holds is spent, whichever names the verdict.
+fn due(program: &FlowProgram, record: &mut Record, ordinal: u64, now: u64) -> Option<Trigger> {
+    let Triggers { end: _, every, every_time, after, after_time } = program.triggers;
+    let since = |start: u64, time: Nanos| now.checked_sub(start).is_some_and(|passed| passed >= time.0);
+    let packets_after = after.is_some_and(|n| ordinal == u64::from(n));
+    let time_after =
+        record.flags & flag::AFTER == 0 && after_time.is_some_and(|time| since(record.first_ns, time));
+    if time_after {
+        record.flags |= flag::AFTER;
+    }
+    let packets_every = every.is_some_and(|n| n != 0 && ordinal.is_multiple_of(u64::from(n)));
+    let time_every = match (program.judged(), every_time) {
+        (Some(slot), Some(time)) if since(low(record.get(slot)), time) => {
+            record.exchange(slot, u128::from(now));
+            true
+        }
+        (Some(_), Some(_)) | (None, _) | (_, None) => false,
+    };
+    let every = packets_every || time_every;
+    if packets_after || time_after { Some(Trigger::After) } else { every.then_some(Trigger::Every) }
 }
 
 /// Step 8: whether this packet closed the record.

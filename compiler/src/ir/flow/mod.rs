@@ -27,9 +27,15 @@
 //!    whose guard holds does its updates.
 //! 8. **End.** TCP only: FIN sets the flag of its direction. With `end.rst` and RST, or `end.fin` and FIN of
 //!    both sides (any side for one-direction keys), the record closes.
-//! 9. **Triggers.** The packet that closed the record is judged with [`Trigger::End`] when `end` is a trigger;
-//!    else with [`Trigger::Every`] when its ordinal is a multiple of N. One verdict at most, besides the old
-//!    record's.
+//! 9. **Triggers.** The packet that closed the record is judged with [`Trigger::End`] when `end` is a trigger.
+//!    Otherwise each of these holds or does not:
+//!    - `after N packets`: its ordinal is N;
+//!    - `after TIME`: `now >= first + TIME`, for the first time in this record ([`record::flag::AFTER`]);
+//!    - `every N packets`: its ordinal is a multiple of N;
+//!    - `every TIME`: `now >= judged + TIME`, and `judged` ([`SlotKind::Judged`]) becomes `now`.
+//!
+//!    It is judged with [`Trigger::After`] when one of the first two holds, else with [`Trigger::Every`] when one
+//!    of the others does. One verdict at most, besides the old record's.
 //! 10. **Act**, per verdict, on every rule that fires: see [`Rule`].
 //!
 //! # What two processors may do to one record
@@ -51,6 +57,7 @@
 //! | last | plain store |
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
 //! | `flags` | fetch-and-or; the bit that was clear before decides who judges, so exactly one does |
+//! | time of the last verdict at intervals | load; when it is due, one compare-and-exchange; who succeeds judges |
 //! | list cache | plain stores, `blocked_until` before `epoch` |
 //! | creation | insert if absent, then look up again |
 //! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
@@ -165,6 +172,8 @@ pub enum SlotKind {
     Packets,
     /// Nanoseconds of the previous packet of a filter; [`record::NONE_64`] before the first.
     Time,
+    /// Nanoseconds of the last verdict at intervals of time; of the flow's first packet before it.
+    Judged,
     Count,
     Sum,
     /// Sum of squares.
@@ -319,10 +328,12 @@ pub enum Trigger {
     End = 1,
     /// A packet after the idle time retired the flow.
     Idle = 2,
-    /// Every N packets.
+    /// Every N packets, or once so much time has passed since the last such verdict.
     Every = 3,
     /// The capture ended; never in the kernel.
     Eof = 4,
+    /// The N-th packet, or the first one so long after the flow's first.
+    After = 5,
 }
 
 impl Trigger {
@@ -334,6 +345,7 @@ impl Trigger {
             Self::Idle => "idle",
             Self::Every => "every",
             Self::Eof => "eof",
+            Self::After => "after",
         }
     }
 }
@@ -463,6 +475,13 @@ impl FlowProgram {
         if self.triggers.end && self.idle.is_some() { 2 } else { 1 }
     }
 
+    /// The slot with the time of the last verdict at intervals of time.
+    #[must_use]
+    pub fn judged(&self) -> Option<SlotId> {
+        let at = self.slots.iter().position(|slot| slot.kind == SlotKind::Judged)?;
+        u32::try_from(at).ok().map(SlotId)
+    }
+
     /// Whether a packet's gap since the flow's previous packet is a sample: then the header's last time is
     /// exchanged instead of stored.
     #[must_use]
@@ -479,6 +498,8 @@ pub(crate) mod testing;
 mod reference_tests;
 #[cfg(test)]
 mod steps_tests;
+#[cfg(test)]
+mod trigger_tests;
 #[cfg(test)]
 mod capture_tests;
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub mod flag {
     pub const SATURATED: u32 = 16;
     /// The forward sender is end `b` of the key. Set on creation, constant afterwards.
     pub const FORWARD_IS_B: u32 = 32;
+    /// `after TIME` has judged.
+    pub const AFTER: u32 = 64;
 }
 
 /// Bytes of a key.
@@ -172,6 +174,7 @@ impl Width {
 
 impl Slot {
     /// What a new record holds here, before its first packet; the high word of a 128-bit slot is 0.
+    /// [`SlotKind::Judged`] starts with the time of the first packet instead.
     #[must_use]
     pub const fn initial(&self) -> u64 {
         match self.kind {
@@ -183,6 +186,7 @@ impl Slot {
             | SlotKind::Squares
             | SlotKind::Max
             | SlotKind::Last
+            | SlotKind::Judged
             | SlotKind::Bits { .. } => 0,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::eval::Content;
 use super::record::{Key, Layout, NONE_64, flag};
-use super::{FlowProgram, SlotId, Width};
+use super::{FlowProgram, SlotId, SlotKind, Width};
 use crate::spec::typed::Direction;
 
 /// Identity of a record: counts up over the records created.
@@ -44,7 +44,14 @@ impl Record {
             flags: if sender_is_b { flag::FORWARD_IS_B } else { 0 },
             forward,
             backward: ListAnswer { epoch: NONE_64, blocked_until: 0 },
-            slots: program.slots.iter().map(|slot| Content(u128::from(slot.initial()))).collect(),
+            slots: program
+                .slots
+                .iter()
+                .map(|slot| {
+                    let initial = if slot.kind == SlotKind::Judged { now } else { slot.initial() };
+                    Content(u128::from(initial))
+                })
+                .collect(),
         }
     }
 

@@ -107,7 +107,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         },
         features,
         labels: vec!["benign".to_owned(), "attack".to_owned()],
-        triggers: Triggers { end: true, every: None },
+        triggers: Triggers { end: true, ..Triggers::default() },
         rules: Vec::new(),
     }
 }

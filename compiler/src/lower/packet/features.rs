@@ -109,6 +109,7 @@ impl Path<'_> {
             }
             SlotKind::Min | SlotKind::First | SlotKind::Ewma => self.zero_when_empty(value, slot.width),
             SlotKind::Time
+            | SlotKind::Judged
             | SlotKind::Count
             | SlotKind::Sum
             | SlotKind::Squares

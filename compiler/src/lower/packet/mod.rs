@@ -20,7 +20,8 @@
 //! | `root` | standard deviations and variances: 128-bit division and square root |
 //! | `rate` | sums per second |
 //! | `distinct` | bitmaps of different values |
-//! | `verdict` | triggers, the model, counters |
+//! | `trigger` | when a verdict is due |
+//! | `verdict` | the end of flows, the model, counters |
 //! | `fuse` | when too many packets are dropped |
 //! | `report` | events, and which of them are sent |
 //! | `act` | what fired rules ask for |
@@ -48,6 +49,7 @@ mod formula;
 mod root;
 mod rate;
 mod distinct;
+mod trigger;
 mod verdict;
 mod fuse;
 mod report;

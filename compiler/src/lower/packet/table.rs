@@ -294,9 +294,11 @@ impl Path<'_> {
 
     fn write_image(&mut self, flow: &Flow, image: VReg) {
         let layout = self.program.record;
+        let judged = self.program.judged().map(|slot| self.program.slot(slot).offset);
         for offset in (0..layout.size).step_by(8) {
             let at = i16::try_from(offset).unwrap_or(i16::MAX);
             match offset {
+                _ if Some(offset) == judged => self.b.store(Size::DW, image, at, flow.now),
                 Layout::FIRST => self.b.store(Size::DW, image, at, flow.now),
                 Layout::FLAGS => {
                     let flags = self.b.compute(

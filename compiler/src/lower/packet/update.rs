@@ -148,7 +148,7 @@ impl Path<'_> {
         sample
     }
 
-    fn slot_offset(&self, slot: SlotId) -> i16 {
+    pub(super) fn slot_offset(&self, slot: SlotId) -> i16 {
         i16::try_from(self.program.slot(slot).offset).unwrap_or(i16::MAX)
     }
 

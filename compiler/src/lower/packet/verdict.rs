@@ -1,4 +1,5 @@
-//! Steps 8 and 9 of [`crate::ir::flow`]: the end of flows, what triggers a verdict, and the model's call.
+//! Steps 8 and 9 of [`crate::ir::flow`]: the end of flows and the model's call; `trigger` holds the other
+//! reasons for a verdict.
 
 use super::act;
 use super::path::{Exit, Path, Shadow, copy_words};
@@ -21,29 +22,14 @@ impl Path<'_> {
         self.end(ended);
         self.b.bind(no_end);
         let pass = self.exit(Exit::Pass);
-        match self.program.triggers.every {
-            Some(every) if every != 0 => {
-                let rest = self.b.copy(flow.ordinal);
-                match i32::try_from(every) {
-                    Ok(_) if every.is_power_of_two() => self.b.and(rest, (every - 1).cast_signed()),
-                    Ok(small) => self.b.modulo(rest, small),
-                    Err(_) => {
-                        let every = self.b.constant(i64::from(every));
-                        self.b.modulo(rest, every);
-                    }
-                }
-                self.b.jump(Cond::Ne, rest, 0, pass);
-                let trigger = self.b.constant(Trigger::Every as i64);
-                self.b.mov(flow.trigger, trigger);
+        if self.due(flow, pass) {
+            self.b.bind(own);
+            self.judge_own(flow);
+        } else {
+            self.b.goto(pass);
+            if self.judges_ends() {
                 self.b.bind(own);
                 self.judge_own(flow);
-            }
-            Some(_) | None => {
-                self.b.goto(pass);
-                if self.judges_ends() {
-                    self.b.bind(own);
-                    self.judge_own(flow);
-                }
             }
         }
         self.ended(flow, ended, own, no_end);

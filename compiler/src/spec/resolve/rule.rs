@@ -12,7 +12,7 @@ use crate::diag::codes::spec as codes;
 use crate::ir::flow::key::KeyPart;
 use crate::spec::ast::{self, ExprKind, Number, Trigger};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{Action, End, Flow, Probability, Rule, Triggers};
+use crate::spec::typed::{Action, End, Flow, Nanos, Probability, Rule, Triggers};
 
 /// Most rules: each has a bit in a 32-bit mask.
 const MAX_RULES: usize = 32;
@@ -89,37 +89,34 @@ pub(super) fn triggers(
         return None;
     }
     let mut end: Option<&Span> = None;
-    let mut every: Option<(&Span, Option<u32>)> = None;
+    let mut every = None;
+    let mut every_time = None;
+    let mut after = None;
+    let mut after_time = None;
     for trigger in &classify.triggers {
         match trigger {
             Trigger::End { span } => match end {
                 None => end = Some(span),
                 Some(first) => repeated("end", first.clone(), span.clone(), reporter),
             },
-            Trigger::EveryPackets { count, span } => match every {
-                None => every = Some((span, packets(count.as_ref(), reporter))),
-                Some((first, _)) => repeated("every", first.clone(), span.clone(), reporter),
-            },
-            Trigger::Every { time, .. } if time.unit.is_none() => {
-                reporter.error(
-                    &codes::TRIGGER,
-                    time.span.clone(),
-                    "the number has no unit",
-                    format!("write `every {} packets`", time.number.text),
-                );
+            Trigger::EveryPackets { count, span } => {
+                let value = match count {
+                    None => Some(1),
+                    Some(count) => packets("every", count, reporter),
+                };
+                once(&mut every, "every … packets", span, value, reporter);
             }
-            Trigger::Every { time, .. } => {
-                unsupported(
-                    time.span.clone(),
-                    "classifying at intervals of time is not supported yet",
-                    "write `every 16 packets`",
-                    reporter,
-                );
+            Trigger::Every { time, span } => {
+                let value = interval("every", time, reporter);
+                once(&mut every_time, "every TIME", span, value, reporter);
             }
-            Trigger::After { span, packets, .. } => {
-                let help =
-                    if *packets { "write `every 16 packets`" } else { "write `end` or `every 16 packets`" };
-                unsupported(span.clone(), "`after` is not supported yet", help, reporter);
+            Trigger::After { time, packets: true, span } => {
+                let value = packets("after", &time.number, reporter);
+                once(&mut after, "after … packets", span, value, reporter);
+            }
+            Trigger::After { time, packets: false, span } => {
+                let value = interval("after", time, reporter);
+                once(&mut after_time, "after TIME", span, value, reporter);
             }
         }
     }
@@ -138,15 +135,43 @@ pub(super) fn triggers(
     }
     Some(Triggers {
         end: end.is_some(),
-        every: match every {
-            None => None,
-            Some((_, count)) => Some(count?),
-        },
+        every: every.and_then(|(_, count)| count),
+        every_time: every_time.and_then(|(_, time)| time),
+        after: after.and_then(|(_, count)| count),
+        after_time: after_time.and_then(|(_, time)| time),
     })
 }
 
-fn packets(count: Option<&Number>, reporter: &mut Reporter<'_>) -> Option<u32> {
-    let Some(count) = count else { return Some(1) };
+/// Keeps the first trigger of a kind and reports the others.
+fn once<'a, T>(
+    slot: &mut Option<(&'a Span, Option<T>)>,
+    what: &str,
+    span: &'a Span,
+    value: Option<T>,
+    reporter: &mut Reporter<'_>,
+) {
+    match slot {
+        None => *slot = Some((span, value)),
+        Some((first, _)) => repeated(what, first.clone(), span.clone(), reporter),
+    }
+}
+
+/// The time behind `every` or `after`.
+fn interval(word: &str, time: &ast::Quantity, reporter: &mut Reporter<'_>) -> Option<Nanos> {
+    if time.unit.is_none() {
+        let number = &time.number.text;
+        reporter.error(
+            &codes::TRIGGER,
+            time.span.clone(),
+            "the number has no unit",
+            format!("write `{word} {number} packets` or `{word} {number} s`"),
+        );
+        return None;
+    }
+    duration(time, reporter)
+}
+
+fn packets(word: &str, count: &Number, reporter: &mut Reporter<'_>) -> Option<u32> {
     match number::whole(count).ok().and_then(|value| u32::try_from(value).ok()) {
         Some(value) if value > 0 => Some(value),
         Some(_) | None => {
@@ -154,7 +179,7 @@ fn packets(count: Option<&Number>, reporter: &mut Reporter<'_>) -> Option<u32> {
                 &codes::TRIGGER,
                 count.span.clone(),
                 format!("`{}` is not a usable number of packets", count.text),
-                "write a whole number from 1 to 4294967295, for example `every 16 packets`",
+                format!("write a whole number from 1 to 4294967295, for example `{word} 16 packets`"),
             );
             None
         }
