@@ -303,11 +303,7 @@ fn parse(bytes: &[u8], outputs: usize, features: usize) -> Option<Record> {
         label: u32::from_ne_bytes(field(bytes, event::LABEL)?),
         label_name: String::new(),
         score: None,
-        actions: [(acts::DROP, "drop"), (acts::BLOCK, "block"), (acts::REPORT, "report")]
-            .into_iter()
-            .filter(|(bit, _)| asked & bit != 0)
-            .map(|(_, name)| name)
-            .collect(),
+        actions: acts::NAMES.into_iter().filter(|(bit, _)| asked & bit != 0).map(|(_, name)| name).collect(),
         outputs: values.by_ref().take(outputs).collect(),
         features: values.collect(),
     }))

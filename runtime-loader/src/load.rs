@@ -244,7 +244,8 @@ impl Program<'_> {
     /// # Errors
     /// A packet that the kernel does not take.
     pub fn run(&self, input: RunInput<'_>) -> Result<RunOutput, RunError> {
-        test_run::run(self.fd()?, &self.name, &input)
+        let marks = matches!(self.program, AyaProgram::SchedClassifier(_));
+        test_run::run(self.fd()?, &self.name, &input, marks)
     }
 
     /// Instructions that the verifier walked; `None` before kernel 5.16.

@@ -170,6 +170,7 @@ pub(crate) fn test_run(
     program: BorrowedFd<'_>,
     data: &[u8],
     output: &mut [u8],
+    context: &mut [u8],
     repeat: u32,
 ) -> io::Result<TestRun> {
     let mut attr = TestRunAttr {
@@ -178,6 +179,8 @@ pub(crate) fn test_run(
         data_size_out: length(output)?,
         data_in: address(data),
         data_out: if output.is_empty() { 0 } else { output.as_mut_ptr() as u64 },
+        ctx_size_out: length(context)?,
+        ctx_out: if context.is_empty() { 0 } else { context.as_mut_ptr() as u64 },
         repeat,
         ..TestRunAttr::default()
     };

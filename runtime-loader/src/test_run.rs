@@ -15,6 +15,10 @@ pub const MIN_PACKET_BYTES: usize = 14;
 /// Room for the packet that a program leaves behind: a page.
 const OUTPUT_BYTES: usize = 4096;
 
+/// Room for `struct __sk_buff`, which grows with the kernel (192 bytes in 6.18), and where its mark stands.
+const SK_BUFF_BYTES: usize = 256;
+const SK_BUFF_MARK: usize = 8;
+
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunInput<'data> {
@@ -23,7 +27,7 @@ pub struct RunInput<'data> {
     pub data: &'data [u8],
     /// How often; the duration is the mean. Zero runs once.
     pub repeat: u32,
-    /// Whether to copy the packet back.
+    /// Whether to copy the packet back, and at tc its mark.
     pub output: bool,
 }
 
@@ -36,6 +40,8 @@ pub struct RunOutput {
     pub duration_ns: u64,
     /// The packet after the run, when it was asked for.
     pub data: Option<Vec<u8>>,
+    /// The packet's mark after the run of a program of tc, when the packet was asked for.
+    pub mark: Option<u32>,
 }
 
 /// A test run that did not take place.
@@ -108,18 +114,26 @@ impl PinnedProgram {
     /// # Errors
     /// A packet that the kernel does not take.
     pub fn run(&self, input: RunInput<'_>) -> Result<RunOutput, RunError> {
-        run(self.fd.as_fd(), &self.name, &input)
+        run(self.fd.as_fd(), &self.name, &input, false)
     }
 }
 
-pub(crate) fn run(program: BorrowedFd<'_>, name: &str, input: &RunInput<'_>) -> Result<RunOutput, RunError> {
+/// `marks`: the program's context is a socket buffer, which has a mark.
+pub(crate) fn run(
+    program: BorrowedFd<'_>,
+    name: &str,
+    input: &RunInput<'_>,
+    marks: bool,
+) -> Result<RunOutput, RunError> {
     let bytes = input.data.len();
     if bytes < MIN_PACKET_BYTES {
         return Err(RunError::TooSmall { program: name.to_owned(), bytes });
     }
     let room = if input.output { bytes + OUTPUT_BYTES } else { 0 };
     let mut output = vec![0; room];
-    let answer = sys::test_run(program, input.data, &mut output, input.repeat.max(1));
+    let mut buffer = [0; SK_BUFF_BYTES];
+    let context = if marks && input.output { buffer.as_mut_slice() } else { &mut [] };
+    let answer = sys::test_run(program, input.data, &mut output, context, input.repeat.max(1));
     let answer = answer.map_err(|source| {
         let program = name.to_owned();
         // `bpf_test_init` answers EINVAL for the size; the sizes below it are known to be fine.
@@ -133,7 +147,10 @@ pub(crate) fn run(program: BorrowedFd<'_>, name: &str, input: &RunInput<'_>) -> 
         output.truncate(answer.output_bytes as usize);
         output
     });
-    Ok(RunOutput { ret: answer.ret, duration_ns: u64::from(answer.duration_ns), data })
+    let mark = (marks && input.output)
+        .then(|| buffer.get(SK_BUFF_MARK..).and_then(<[u8]>::first_chunk).copied().map(u32::from_ne_bytes));
+    let duration_ns = u64::from(answer.duration_ns);
+    Ok(RunOutput { ret: answer.ret, duration_ns, data, mark: mark.flatten() })
 }
 
 /// Keeps the calling thread on one CPU, so that timings do not move and per-CPU values are found again.

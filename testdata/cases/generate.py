@@ -95,6 +95,8 @@ write(
 )
 # triggers.spec.
 write("triggers-4-8-2", [8, 5000, 8e4, 400], [15, 20000, 3e5, 900], [8, 2], "Softmax", 11, 0.2)
+# actions.spec.
+write("actions-5-10-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [10, 3], "Softmax", 12)
 # three.spec.
 write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 # Without a specification: features from one to a million million in one model.

@@ -57,9 +57,8 @@ impl Judged {
     /// What the verdict asks for, as in `drop+block+report`; `pass` for nothing.
     #[must_use]
     pub fn action(&self) -> String {
-        let names = [(acts::DROP, "drop"), (acts::BLOCK, "block"), (acts::REPORT, "report")];
         let wanted: Vec<&str> =
-            names.into_iter().filter(|(bit, _)| self.acts & bit != 0).map(|(_, name)| name).collect();
+            acts::NAMES.into_iter().filter(|(bit, _)| self.acts & bit != 0).map(|(_, name)| name).collect();
         if wanted.is_empty() { "pass".to_owned() } else { wanted.join("+") }
     }
 }

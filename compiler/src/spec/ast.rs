@@ -267,12 +267,21 @@ pub struct Rule {
     pub head: Span,
 }
 
-/// `WORD [SUBJECT] [for TIME];`
+/// `WORD [SUBJECT | NUMBER [in NUMBER]] [for TIME];`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
     pub verb: Name,
     pub subject: Option<Path>,
+    pub amount: Option<Amount>,
     pub time: Option<Quantity>,
+    pub span: Span,
+}
+
+/// `NUMBER [in NUMBER]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amount {
+    pub number: Number,
+    pub of: Option<Number>,
     pub span: Span,
 }
 

@@ -292,6 +292,14 @@ pub enum Action {
     Drop,
     /// Blocks the flow's forward source for a time, in enforce mode.
     BlockSource(Nanos),
+    /// Blocks the flow's forward destination for a time, in enforce mode.
+    BlockDestination(Nanos),
+    /// Sets the mark of the packet that caused the verdict, in enforce mode; at tc only.
+    Mark(u32),
     /// Sends an event.
     Report,
+    /// Sends an event the first time that the rule acts, and then every so many times; at least 2.
+    ReportOneIn(u32),
+    /// Ends the rules: those behind this one do not act on the verdict.
+    Pass,
 }

@@ -19,6 +19,8 @@ pub struct Skb {
     pub linear: u32,
     /// The VLAN tag that the kernel keeps beside the packet.
     pub tag: Option<Tag>,
+    /// The packet's mark, which programs may change.
+    pub mark: u32,
 }
 
 /// A VLAN tag.
@@ -32,7 +34,7 @@ pub struct Tag {
 
 impl Default for Skb {
     fn default() -> Self {
-        Self { linear: u32::MAX, tag: None }
+        Self { linear: u32::MAX, tag: None, mark: 0 }
     }
 }
 
@@ -50,6 +52,7 @@ enum Field {
     TagProtocol,
     /// The interface, 1 as in the kernel's test runs.
     Interface,
+    Mark,
     Zero,
 }
 
@@ -75,8 +78,31 @@ impl Context {
             Field::TagControl => skb.tag.map_or(0, |tag| u64::from(tag.control)),
             Field::TagProtocol => skb.tag.map_or(0, |tag| u64::from(tag.protocol.to_be())),
             Field::Interface => 1,
+            Field::Mark => u64::from(skb.mark),
             Field::Zero => 0,
         })
+    }
+
+    /// A store of 32 bits; `false` where the program may not write.
+    pub(super) fn store(self, skb: &mut Skb, offset: u64, value: u32) -> bool {
+        match self.field(offset) {
+            Some(Field::Mark) => {
+                skb.mark = value;
+                true
+            }
+            Some(
+                Field::Data
+                | Field::DataEnd
+                | Field::Length
+                | Field::Protocol
+                | Field::TagPresent
+                | Field::TagControl
+                | Field::TagProtocol
+                | Field::Interface
+                | Field::Zero,
+            )
+            | None => false,
+        }
     }
 
     /// Bytes that the program reaches.
@@ -94,8 +120,9 @@ impl Context {
             (Self::Xdp, 0 | 8) | (Self::SkBuff, 76 | 140) => Some(Field::Data),
             (Self::Xdp, 4) | (Self::SkBuff, 80) => Some(Field::DataEnd),
             (Self::Xdp, 12) | (Self::SkBuff, 36 | 40) => Some(Field::Interface),
-            // The receive queue; mark, priority, hash and the control block.
-            (Self::Xdp, 16) | (Self::SkBuff, 8 | 32 | 48 | 52 | 56 | 60 | 64 | 68) => Some(Field::Zero),
+            (Self::SkBuff, 8) => Some(Field::Mark),
+            // The receive queue; priority, hash and the control block.
+            (Self::Xdp, 16) | (Self::SkBuff, 32 | 48 | 52 | 56 | 60 | 64 | 68) => Some(Field::Zero),
             (Self::SkBuff, 0) => Some(Field::Length),
             (Self::SkBuff, 16) => Some(Field::Protocol),
             (Self::SkBuff, 20) => Some(Field::TagPresent),

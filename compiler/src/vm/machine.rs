@@ -258,12 +258,18 @@ impl<'a> Machine<'a> {
     #[inline(always)]
     fn store(&mut self, size: Size, address: u64, value: u64) -> Result<(), Fault> {
         let memory = &mut self.maps.memory;
-        match size {
+        let stored = match size {
             Size::B => memory.store(address, (value as u8).to_le_bytes()),
             Size::H => memory.store(address, (value as u16).to_le_bytes()),
             Size::W => memory.store(address, (value as u32).to_le_bytes()),
             Size::DW => memory.store(address, value.to_le_bytes()),
+        };
+        // The context has no bytes of its own, as for loads.
+        let marks = stored.is_err() && matches!(size, Size::W) && is_in(address, CONTEXT);
+        if marks && self.context.store(&mut self.skb, place(address), value as u32) {
+            return Ok(());
         }
+        stored
     }
 
     fn atomic(&mut self, size: Size, op: AtomicOp, step: &Step) -> Result<(), Fault> {

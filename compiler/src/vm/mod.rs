@@ -59,6 +59,8 @@ pub struct Run {
     pub ret: u64,
     /// Instructions executed, over all calls and tail calls.
     pub executed: u64,
+    /// The packet's mark, at the hooks of tc.
+    pub mark: u32,
 }
 
 /// A map as the host sees it.
@@ -142,10 +144,10 @@ impl Vm {
         let mut machine = Machine::new(&self.image, &mut self.maps, context, skb, clock_ns);
         machine.recorder = recorder;
         let result = machine.run(placed.start);
-        let (at, executed) = (machine.at, machine.executed);
+        let (at, executed, mark) = (machine.at, machine.executed, machine.skb.mark);
         self.maps.memory.swap_packet(packet);
         match result {
-            Ok(ret) => Ok(Run { ret, executed }),
+            Ok(ret) => Ok(Run { ret, executed, mark }),
             Err(fault) => {
                 let (function, at) = self.image.locate(at);
                 Err(VmError::Fault { function, at, fault })

@@ -3,6 +3,9 @@
 use nnbpf_compiler::ir::flow::guard::{EventFilter, LABEL_BITS, acts};
 
 const SECOND: u64 = 1_000_000_000;
+/// What the filter may ask a verdict for.
+const FILTERED: [(i32, &str); 4] =
+    [(acts::DROP, "drop"), (acts::BLOCK, "block"), (acts::BLOCK_RECEIVER, "block_dst"), (acts::MARK, "mark")];
 /// Fastest rate: an event per nanosecond.
 const FASTEST: u64 = SECOND;
 /// Without `burst`, what comes in this part of a second may come at once.
@@ -59,10 +62,9 @@ fn label(name: &str, labels: &[String]) -> Result<u32, String> {
 }
 
 fn acts_of(value: &str) -> Result<u32, String> {
-    let bits = value.split('|').map(|act| match act.trim() {
-        "drop" => Ok(acts::DROP),
-        "block" => Ok(acts::BLOCK),
-        other => Err(format!("`{other}` is neither `drop` nor `block`")),
+    let bits = value.split('|').map(|act| {
+        let known = FILTERED.iter().find(|(_, name)| *name == act.trim()).map(|(bit, _)| *bit);
+        known.ok_or_else(|| format!("`{}` is none of `drop`, `block`, `block_dst` and `mark`", act.trim()))
     });
     bits.collect::<Result<Vec<_>, _>>().map(|bits| bits.iter().fold(0, |all, bit| all | bit.cast_unsigned()))
 }
@@ -85,8 +87,7 @@ pub(super) fn describe(filter: &EventFilter, labels: &[String]) -> String {
         let name = labels.get(bit as usize).cloned().unwrap_or_else(|| bit.to_string());
         parts.push(format!("label={name}"));
     }
-    let named = [(acts::DROP, "drop"), (acts::BLOCK, "block")];
-    let wanted: Vec<&str> = named
+    let wanted: Vec<&str> = FILTERED
         .iter()
         .filter(|(bit, _)| filter.acts & bit.cast_unsigned() != 0)
         .map(|(_, name)| *name)

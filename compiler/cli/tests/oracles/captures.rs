@@ -26,6 +26,7 @@ pub(crate) struct Seen {
     pub(crate) suppressed: u64,
     pub(crate) blown: bool,
     pub(crate) labels: std::collections::BTreeSet<u32>,
+    pub(crate) marks: std::collections::BTreeSet<u32>,
 }
 
 /// Runs frames through the interpreter and the others; every answer and the state in between must be equal.
@@ -48,6 +49,7 @@ pub(crate) fn compare<'f>(
             let answer = reference.packet(frame, *now);
             seen.packets += 1;
             seen.drops += usize::from(answer.dropped);
+            seen.marks.insert(answer.mark);
             for judged in answer.retired.iter().chain(&answer.own) {
                 seen.verdicts += 1;
                 seen.labels.insert(judged.label);

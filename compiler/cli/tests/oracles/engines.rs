@@ -18,11 +18,11 @@ use nnbpf_compiler::lower::network::shadow;
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_compiler::lower::packet::guard::{self, FILTER, FUSE, FUSE_SEEN, filter_bytes, fuse_bytes};
 use nnbpf_compiler::lower::packet::maps::{
-    BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, event_type,
+    BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, SAMPLES, event_type,
 };
 use nnbpf_compiler::lower::packet::shared::acts;
 use nnbpf_compiler::lower::scratch;
-use nnbpf_compiler::spec::typed::Hook;
+use nnbpf_compiler::spec::typed::{Action, Hook};
 use nnbpf_compiler::vm::{Skb, Vm};
 use nnbpf_runtime_loader::hot_update::{ACTIVE, PARAMS};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
@@ -40,6 +40,8 @@ pub(crate) const LONGEST_TC: usize = 3_712;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) dropped: bool,
+    /// The mark that the packet has afterwards; 0 at first.
+    pub(crate) mark: u32,
     pub(crate) retired: Option<Judged>,
     pub(crate) own: Option<Judged>,
 }
@@ -135,6 +137,8 @@ fn act_bits(verdict: &Verdict) -> i32 {
     i32::from(wanted.drop) * acts::DROP
         + i32::from(wanted.block_until.is_some()) * acts::BLOCK
         + i32::from(wanted.report) * acts::REPORT
+        + i32::from(wanted.mark.is_some()) * acts::MARK
+        + i32::from(wanted.block_receiver_until.is_some()) * acts::BLOCK_RECEIVER
 }
 
 fn event(verdict: &Verdict, now: u64) -> Vec<u8> {
@@ -206,6 +210,7 @@ impl Engine for Interpreted<'_> {
         };
         Answer {
             dropped: result.fate != Fate::Pass,
+            mark: result.mark.unwrap_or(0),
             retired: result.retired.map(judged),
             own: result.own.map(judged),
         }
@@ -281,7 +286,7 @@ impl Places {
         }
     }
 
-    fn answer(&self, ret: u32, scratch: &[u8]) -> Answer {
+    fn answer(&self, ret: u32, mark: u32, scratch: &[u8]) -> Answer {
         assert!([self.drop, self.pass].contains(&ret), "return value {ret}");
         let word = |at: usize| u32::from_le_bytes(*scratch[at..].first_chunk().unwrap());
         let verdict = |verdict: usize, model: usize, outputs: usize| {
@@ -296,6 +301,7 @@ impl Places {
         };
         Answer {
             dropped: ret == self.drop,
+            mark,
             retired: verdict(self.retired, self.retired_model, self.retired_model + 8),
             own: verdict(self.own, self.label, self.outputs),
         }
@@ -356,7 +362,7 @@ impl Engine for Virtual {
         };
         let run = self.vm.run_skb(ENTRY, &mut packet, skb, 0).unwrap();
         let mut map = self.vm.map(scratch::MAP).unwrap();
-        self.places.answer(run.ret as u32, map.at(0).unwrap())
+        self.places.answer(run.ret as u32, run.mark, map.at(0).unwrap())
     }
 
     fn state(&mut self) -> State {
@@ -406,6 +412,7 @@ pub(crate) struct Running {
     mode: Mode,
     cpu: usize,
     cleared: Vec<Vec<u8>>,
+    marks: bool,
 }
 
 impl Running {
@@ -415,7 +422,8 @@ impl Running {
         let ring = Ring::new(loaded.map(EVENTS).unwrap());
         let cpu = own_cpu();
         let cleared = vec![vec![0; places.bytes]; possible_cpus().unwrap()];
-        let mut running = Self { loaded, places, ring, mode, cpu, cleared };
+        let marks = plan.flow.as_ref().unwrap().acts(|action| matches!(action, Action::Mark(_)));
+        let mut running = Self { loaded, places, ring, mode, cpu, cleared, marks };
         running.reset();
         running
     }
@@ -441,6 +449,10 @@ impl Running {
         let cleared = vec![vec![0; Counter::COUNT as usize * 8]; possible_cpus().unwrap()];
         self.loaded.map(COUNTERS).unwrap().update_per_cpu(&zero, &cleared, Update::Any).unwrap();
         self.loaded.map(CONFIG).unwrap().write_value(&config(self.mode)).unwrap();
+        if let Ok(map) = self.loaded.map(SAMPLES) {
+            let counts = map.read_value().unwrap();
+            map.write_value(&vec![0; counts.len()]).unwrap();
+        }
         if let Ok(map) = self.loaded.map(shadow::MAP) {
             let mut copies = map.lookup_per_cpu(&zero).unwrap().unwrap();
             copies.iter_mut().for_each(|copy| copy.fill(0));
@@ -459,9 +471,10 @@ impl Engine for Running {
         self.loaded.map(CLOCK).unwrap().write_value(&now.to_le_bytes()).unwrap();
         let scratch = self.loaded.map(scratch::MAP).unwrap();
         scratch.update_per_cpu(&zero, &self.cleared, Update::Any).unwrap();
-        let run = self.loaded.run(ENTRY, RunInput { data: frame, repeat: 1, output: false }).unwrap();
+        // Only marks need what the packet has become.
+        let run = self.loaded.run(ENTRY, RunInput { data: frame, repeat: 1, output: self.marks }).unwrap();
         let values = scratch.lookup_per_cpu(&zero).unwrap().unwrap();
-        self.places.answer(run.ret, &values[self.cpu])
+        self.places.answer(run.ret, run.mark.unwrap_or(0), &values[self.cpu])
     }
 
     fn state(&mut self) -> State {

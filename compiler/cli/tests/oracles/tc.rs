@@ -4,7 +4,7 @@
 use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::lower::packet::Clock;
-use nnbpf_compiler::spec::typed::Hook;
+use nnbpf_compiler::spec::typed::{Action, Hook};
 use nnbpf_compiler::vm::{Skb, Tag};
 use nnbpf_runtime_loader::test_run::is_stub;
 
@@ -42,7 +42,7 @@ fn scatter(frame: &[u8], now: u64) -> (Vec<u8>, Skb) {
         1 => random.below(packet.len() + 1),
         _ => packet.len(),
     };
-    (packet, Skb { linear: u32::try_from(linear).unwrap(), tag })
+    (packet, Skb { linear: u32::try_from(linear).unwrap(), tag, ..Skb::default() })
 }
 
 /// Numbered frames with their times, and whether the kernel takes them.
@@ -117,6 +117,36 @@ fn captures_agree_at_tc() {
             );
             assert!(seen.verdicts > 0, "{place}: nothing was judged");
         }
+    }
+}
+
+/// Marks of several rules on one packet, sampled reports and a rule that lets pass, in both modes.
+#[test]
+fn marks_agree_at_tc() {
+    let test = "marks_agree_at_tc";
+    let kernel = !skip(test);
+    let files = captures(test);
+    let mut plan = plan("actions-5-10-3", Hook::TcIngress);
+    let rules = &mut plan.flow.as_mut().unwrap().rules;
+    for (number, rule) in (1..).zip(rules.iter_mut()) {
+        rule.actions.push(Action::Mark(number * 0x1000_0001));
+    }
+    rules.last_mut().unwrap().actions.push(Action::Mark(u32::MAX));
+    let read: Vec<_> = files.iter().map(super::common::File::packets).collect();
+    let fits = |data: &[u8]| data.len() <= LONGEST_TC && !is_stub(Hook::TcIngress, data);
+    let frames: Vec<Frames<'_>> = read
+        .iter()
+        .map(|packets| {
+            let packets = packets.iter().filter(|packet| fits(packet.data));
+            (packets.map(|packet| (packet.number, packet.data, packet.ts_ns)).collect(), kernel)
+        })
+        .collect();
+    for (mode, split) in [(Mode::Monitor, SPLITS[0]), (Mode::Enforce, SPLITS[0]), (Mode::Enforce, SPLITS[1])]
+    {
+        let place = format!("{test}: {mode:?} {split:?}");
+        let (seen, _) = agree(&place, &plan, mode, split, &frames);
+        println!("{place}: {} packets, {} verdicts, marks {:?}", seen.packets, seen.verdicts, seen.marks);
+        assert_eq!(seen.marks.len() > 2, mode == Mode::Enforce, "{place}: {:?}", seen.marks);
     }
 }
 

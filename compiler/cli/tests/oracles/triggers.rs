@@ -8,7 +8,7 @@ use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::lower::network::Split;
-use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS};
+use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS, EVENTS, SAMPLES};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::quant::Options;
@@ -17,6 +17,7 @@ use nnbpf_runtime_loader::{Kernel, RunInput, pin_to_cpu};
 use super::captures::{Seen, compare};
 use super::common::{captures, root, skip, target};
 use super::engines::{Engine, Interpreted, LINEAR, Running, SHORTEST, Virtual};
+use super::ring::Ring;
 use super::two_cpus::frame;
 
 const CASE: &str = "testdata/cases/triggers-4-8-2";
@@ -24,10 +25,19 @@ const AT: &str = "end, every 5 packets, every 200 ms, after 3 packets, after 250
 
 /// The case with other triggers.
 fn plan(triggers: &str) -> Plan {
+    plan_with(triggers, "")
+}
+
+/// The case with other triggers and, unless empty, other rules.
+fn plan_with(triggers: &str, rules: &str) -> Plan {
     let model = std::fs::read(root().join(CASE).join("model.onnx")).unwrap();
     let spec = std::fs::read_to_string(root().join(CASE).join("triggers.spec")).unwrap();
     assert!(spec.contains(AT));
-    let spec = spec.replace(AT, triggers);
+    let mut spec = spec.replace(AT, triggers);
+    if !rules.is_empty() {
+        spec.truncate(spec.find("\non ").unwrap());
+        spec.push_str(rules);
+    }
     let sources = Sources {
         model: Named { name: "model.onnx", bytes: &model },
         spec: Some(Named { name: "triggers.spec", bytes: spec.as_bytes() }),
@@ -126,4 +136,38 @@ fn two_processors_judge_once() {
         let word = |copy: &Vec<u8>| u64::from_le_bytes(*copy[at..].first_chunk().unwrap());
         assert_eq!(counters.iter().map(word).sum::<u64>(), wanted, "{triggers}");
     }
+}
+
+#[test]
+fn two_processors_share_the_count_of_a_sampled_rule() {
+    let test = "two_processors_share_the_count_of_a_sampled_rule";
+    if skip(test) {
+        return;
+    }
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        eprintln!("SKIP {test}: one processor only");
+        return;
+    }
+    let plan = plan_with("every packet", "\non benign { report 1 in 7; }\non attack { report 1 in 5; }\n");
+    let module = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
+    let loaded = Kernel::load(&elf::write(&module).unwrap()).unwrap();
+    let mut ring = Ring::new(loaded.map(EVENTS).unwrap());
+    loaded.map(CLOCK).unwrap().write_value(&START.to_le_bytes()).unwrap();
+    let barrier = Barrier::new(2);
+    std::thread::scope(|scope| {
+        for (cpu, backward) in [(0, false), (1, true)] {
+            let (barrier, loaded) = (&barrier, &loaded);
+            scope.spawn(move || {
+                pin_to_cpu(cpu).unwrap();
+                let frame = frame(backward, 64);
+                barrier.wait();
+                loaded.run(ENTRY, RunInput { data: &frame, repeat: 6_000, output: false }).unwrap();
+            });
+        }
+    });
+    let acted = loaded.map(SAMPLES).unwrap().read_value().unwrap();
+    let acted: Vec<u64> = acted.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap())).collect();
+    assert_eq!(acted.iter().sum::<u64>(), 12_000, "{acted:?}");
+    let events = acted[0].div_ceil(7) + acted[1].div_ceil(5);
+    assert_eq!(ring.records().len() as u64, events, "{acted:?}");
 }

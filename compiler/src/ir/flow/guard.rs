@@ -15,6 +15,14 @@ pub mod acts {
     pub const DROP: i32 = 1;
     pub const BLOCK: i32 = 2;
     pub const REPORT: i32 = 4;
+    /// Sets the packet's mark.
+    pub const MARK: i32 = 8;
+    /// Blocks the forward receiver.
+    pub const BLOCK_RECEIVER: i32 = 16;
+
+    /// All of them with their names, in the order in which they are listed.
+    pub const NAMES: [(i32, &str); 5] =
+        [(DROP, "drop"), (BLOCK, "block"), (BLOCK_RECEIVER, "block_dst"), (MARK, "mark"), (REPORT, "report")];
 }
 
 /// Which events are sent. The tests are made in the order of the fields; each sees only what passed those

@@ -64,6 +64,8 @@ pub struct PacketResult {
     pub retired: Option<Verdict>,
     /// The verdict on the packet's own record.
     pub own: Option<Verdict>,
+    /// The mark that the packet gets.
+    pub mark: Option<u32>,
 }
 
 impl PacketResult {
@@ -113,6 +115,10 @@ pub struct Acts {
     pub drop: bool,
     /// Until when the forward sender is to be blocked.
     pub block_until: Option<u64>,
+    /// Until when the forward receiver is to be blocked.
+    pub block_receiver_until: Option<u64>,
+    /// The packet's new mark.
+    pub mark: Option<u32>,
     pub report: bool,
 }
 
@@ -123,6 +129,8 @@ impl Acts {
         let bit = |wanted: bool, bit: i32| if wanted { bit } else { 0 };
         bit(self.drop, acts::DROP)
             | bit(self.block_until.is_some(), acts::BLOCK)
+            | bit(self.block_receiver_until.is_some(), acts::BLOCK_RECEIVER)
+            | bit(self.mark.is_some(), acts::MARK)
             | bit(self.report, acts::REPORT)
     }
 }
@@ -140,6 +148,8 @@ pub struct FlowInterpreter<'p> {
     fuse: Fuse,
     /// Packets that the fuse has heard of.
     fused: u64,
+    /// How often each rule that samples has acted; parallel to the program's rules.
+    sampled: Vec<u64>,
 }
 
 impl<'p> FlowInterpreter<'p> {
@@ -163,6 +173,7 @@ impl<'p> FlowInterpreter<'p> {
             filter: (EventFilter::default(), FilterState::default()),
             fuse: Fuse::default(),
             fused: 0,
+            sampled: vec![0; program.rules.len()],
         }
     }
 
@@ -232,8 +243,14 @@ impl<'p> FlowInterpreter<'p> {
         let parsed = packet::parse(frame);
         let reason = parsed.as_ref().err().copied().unwrap_or(Reason::Parsed);
         self.count(Counter::Packet(reason));
-        let mut result =
-            PacketResult { reason, packet: parsed.ok(), fate: Fate::Pass, retired: None, own: None };
+        let mut result = PacketResult {
+            reason,
+            packet: parsed.ok(),
+            fate: Fate::Pass,
+            retired: None,
+            own: None,
+            mark: None,
+        };
         let Some(packet) = result.packet else { return result };
         let followed = match packet.proto {
             packet::TCP => self.program.tcp,
@@ -297,6 +314,9 @@ impl<'p> FlowInterpreter<'p> {
         };
         if let Some(trigger) = trigger {
             let verdict = self.judge(trigger, packet, key, &record, now, judge);
+            if self.mode == Mode::Enforce {
+                result.mark = verdict.acts.mark;
+            }
             if verdict.acts.drop {
                 if self.mode == Mode::Enforce {
                     self.count(Counter::Dropped);
@@ -371,23 +391,14 @@ impl<'p> FlowInterpreter<'p> {
         let mut verdict = verdict(self.program, trigger, key, record);
         verdict.judgement = judge.judge(&verdict.features);
         self.count(Counter::Verdicts);
-        let exempt = self.lists.exempt(packet.src, packet.dst);
-        let fired = |index: usize| {
-            u32::try_from(index).is_ok_and(|r| verdict.judgement.rules.checked_shr(r).unwrap_or(0) & 1 != 0)
+        let acts = self.acts(verdict.judgement.rules, now);
+        verdict.acts = match (self.lists.exempt(packet.src, packet.dst), trigger) {
+            (true, _) => Acts { report: acts.report, ..Acts::default() },
+            // The packet at hand belongs to the new record.
+            (false, Trigger::Idle) => Acts { drop: false, mark: None, ..acts },
+            (false, Trigger::End | Trigger::Every | Trigger::After | Trigger::Eof) => acts,
         };
-        let mut acts = Acts::default();
-        let rules = self.program.rules.iter().enumerate().filter(|(index, _)| fired(*index));
-        for action in rules.flat_map(|(_, rule)| &rule.actions) {
-            match action {
-                Action::Report => acts.report = true,
-                Action::Drop => acts.drop |= !exempt && trigger != Trigger::Idle,
-                Action::BlockSource(time) if !exempt => {
-                    acts.block_until = acts.block_until.max(Some(now.saturating_add(time.0)));
-                }
-                Action::BlockSource(_) => {}
-            }
-        }
-        verdict.acts = acts;
+        let acts = verdict.acts;
         if acts.report {
             let (filter, state) = &mut self.filter;
             let bits = acts.bits().cast_unsigned();
@@ -396,11 +407,46 @@ impl<'p> FlowInterpreter<'p> {
                 self.count(Counter::EventsSuppressed);
             }
         }
-        if let (Some(until), Mode::Enforce) = (acts.block_until, self.mode) {
-            self.lists.block(verdict.src, until);
-            self.count(Counter::HostsBlocked);
+        let blocks = [(verdict.src, acts.block_until), (verdict.dst, acts.block_receiver_until)];
+        for (host, until) in blocks {
+            if let (Some(until), Mode::Enforce) = (until, self.mode) {
+                self.lists.block(host, until);
+                self.count(Counter::HostsBlocked);
+            }
         }
         verdict
+    }
+
+    /// What the rules ask for whose conditions hold, up to one that lets pass.
+    fn acts(&mut self, rules: u32, now: u64) -> Acts {
+        let mut acts = Acts::default();
+        let until = |time: Nanos| Some(now.saturating_add(time.0));
+        for (index, (rule, sampled)) in self.program.rules.iter().zip(&mut self.sampled).enumerate() {
+            let bit = u32::try_from(index).ok().and_then(|index| rules.checked_shr(index)).unwrap_or(0);
+            if bit & 1 == 0 {
+                continue;
+            }
+            for action in &rule.actions {
+                match action {
+                    Action::Report => acts.report = true,
+                    Action::ReportOneIn(of) => {
+                        acts.report |= sampled.is_multiple_of(u64::from(*of));
+                        *sampled += 1;
+                    }
+                    Action::Drop => acts.drop = true,
+                    Action::BlockSource(time) => acts.block_until = acts.block_until.max(until(*time)),
+                    Action::BlockDestination(time) => {
+                        acts.block_receiver_until = acts.block_receiver_until.max(until(*time));
+                    }
+                    Action::Mark(mark) => acts.mark = Some(*mark),
+                    Action::Pass => {}
+                }
+            }
+            if rule.actions.contains(&Action::Pass) {
+                break;
+            }
+        }
+        acts
     }
 
     /// Ends the capture: judges every flow that is not closed, in the order of their first packets. Actions

@@ -36,7 +36,7 @@
 //!
 //!    It is judged with [`Trigger::After`] when one of the first two holds, else with [`Trigger::Every`] when one
 //!    of the others does. One verdict at most, besides the old record's.
-//! 10. **Act**, per verdict, on every rule that fires: see [`Rule`].
+//! 10. **Act**, per verdict, on the rules that fire, in their order, up to one with `pass`: see [`Rule`].
 //!
 //! # What two processors may do to one record
 //!
@@ -307,11 +307,16 @@ impl Expr {
 /// What to do when a rule fires.
 ///
 /// - `report` sends an event, in both modes, unless the filter ([`guard::EventFilter`]) holds it back.
+///   `report 1 in N` counts how often the rule has acted (a 64-bit fetch-and-add of a number that all processors
+///   share) and asks for an event when the number before was a multiple of N.
 /// - `drop` drops the packet that is judged, in enforce mode, unless one of its ends is allowed. The verdict
 ///   of an old record (idle) drops nothing: that flow has no packet at hand.
 /// - `block` puts the judged flow's forward source on the block list until now plus the time (never shortening
 ///   an entry) and moves the epoch, in enforce mode, unless one of the flow's ends is allowed. It acts from
-///   the next packet on.
+///   the next packet on. `block ip.dst` does the same to the forward receiver, after the source.
+/// - `mark` sets the mark of the packet that is judged, where `drop` would drop it; of several rules' marks the
+///   last one counts.
+/// - `pass` ends the rules: those behind it do not act on this verdict. What earlier ones asked for stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Index of the label.
@@ -482,6 +487,28 @@ impl FlowProgram {
         u32::try_from(at).ok().map(SlotId)
     }
 
+    /// The rules that report samples, with how many verdicts each event stands for; by their position here they
+    /// have a counter.
+    pub fn samples(&self) -> impl Iterator<Item = (usize, u32)> {
+        self.rules.iter().enumerate().flat_map(|(index, rule)| {
+            rule.actions.iter().filter_map(move |action| match action {
+                Action::ReportOneIn(of) => Some((index, *of)),
+                Action::Drop
+                | Action::BlockSource(_)
+                | Action::BlockDestination(_)
+                | Action::Mark(_)
+                | Action::Report
+                | Action::Pass => None,
+            })
+        })
+    }
+
+    /// Whether some rule does such a thing.
+    #[must_use]
+    pub fn acts(&self, wanted: impl Fn(&Action) -> bool) -> bool {
+        self.rules.iter().any(|rule| rule.actions.iter().any(&wanted))
+    }
+
     /// Whether a packet's gap since the flow's previous packet is a sample: then the header's last time is
     /// exchanged instead of stored.
     #[must_use]
@@ -500,6 +527,8 @@ mod reference_tests;
 mod steps_tests;
 #[cfg(test)]
 mod trigger_tests;
+#[cfg(test)]
+mod action_tests;
 #[cfg(test)]
 mod capture_tests;
 #[cfg(test)]

@@ -359,7 +359,10 @@ fn a_block_acts_from_the_next_packet_until_it_expires() {
     assert_eq!(send(0, to_client(ACK, 0)).fate, Fate::Pass);
     let judged = send(5, to_server(ACK, 1));
     assert_eq!(judged.fate, Fate::Dropped);
-    assert_eq!(judged.own.unwrap().acts, Acts { drop: true, block_until: Some(SECOND + 5), report: true });
+    assert_eq!(
+        judged.own.unwrap().acts,
+        Acts { drop: true, block_until: Some(SECOND + 5), report: true, ..Acts::default() }
+    );
     // Packets from the host are dropped and change nothing; packets to it are judged as before.
     assert_eq!(send(6, to_server(ACK, 0)).fate, Fate::Blocked);
     assert_eq!(send(6, other(CLIENT)).fate, Fate::Blocked);
@@ -403,7 +406,7 @@ fn allowed_hosts_win_over_lists_and_verdicts() {
     interpreter.lists_mut().allow(subnet);
     let result = interpreter.packet(&to_server(ACK, 1), 1, &mut judge);
     assert_eq!(result.fate, Fate::Pass);
-    assert_eq!(result.own.unwrap().acts, Acts { drop: false, block_until: None, report: true });
+    assert_eq!(result.own.unwrap().acts, Acts { report: true, ..Acts::default() });
     // The cached answer of the record goes with the epoch.
     interpreter.lists_mut().disallow(subnet);
     assert_eq!(interpreter.packet(&to_server(ACK, 1), 2, &mut judge).fate, Fate::Blocked);
@@ -421,7 +424,7 @@ fn the_verdict_on_an_old_record_blocks_but_drops_nothing() {
     let result = interpreter.packet(&to_server(ACK, 0), 20 * SECOND, &mut payload_is_attack);
     assert_eq!(result.fate, Fate::Pass);
     let acts = result.retired.unwrap().acts;
-    assert_eq!(acts, Acts { drop: false, block_until: Some(21 * SECOND), report: true });
+    assert_eq!(acts, Acts { block_until: Some(21 * SECOND), report: true, ..Acts::default() });
     assert_eq!(interpreter.packet(&to_server(ACK, 0), 20 * SECOND + 1, &mut NoJudge).fate, Fate::Blocked);
 }
 

@@ -3,7 +3,7 @@
 
 use super::guard;
 use super::hook::{self, Answers};
-use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, MODE_ENFORCE};
+use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, MODE_ENFORCE, SAMPLES};
 use super::path::{address, count, line, single_value};
 use super::shared::{Shared, acts};
 use super::{fuse, lists, report};
@@ -20,6 +20,10 @@ use crate::spec::typed::{Action, FeatureSpec, Nanos};
 /// packet's own record or, with `retired` 1, on an old one. Gives the hook's answer.
 pub(super) const FUNCTION: &str = "nn_act";
 
+/// Where the ends of the flow stand in the frame.
+const SENDER: i16 = 0;
+const RECEIVER: i16 = 16;
+
 struct Act<'a> {
     b: Builder,
     answers: Answers,
@@ -33,6 +37,12 @@ struct Act<'a> {
     acts: VReg,
     /// Until when the forward sender is to be blocked; 0 for not at all.
     until: VReg,
+    /// The same of the forward receiver, where a rule blocks it.
+    receiver_until: Option<VReg>,
+    /// What the packet's mark is to be, where a rule marks.
+    mark: Option<VReg>,
+    /// The rules that act, bit by bit, where one can end them; else those that fired act.
+    acting: Option<VReg>,
 }
 
 pub(super) fn function(
@@ -48,12 +58,39 @@ pub(super) fn function(
     let scratch = single_value(&mut b, scratch::MAP, zero, missing);
     let (acts, until) = (b.constant(0), b.constant(0));
     let answers = hook::answers(spec.hook);
-    let mut act = Act { b, answers, shared, zero, missing, context, scratch, retired, acts, until };
+    let receiver = program.acts(|action| matches!(action, Action::BlockDestination(_)));
+    let marks = program.acts(|action| matches!(action, Action::Mark(_)));
+    let receiver_until = receiver.then(|| b.constant(0));
+    let mark = marks.then(|| b.constant(0));
+    let mut act = Act {
+        b,
+        answers,
+        shared,
+        zero,
+        missing,
+        context,
+        scratch,
+        retired,
+        acts,
+        until,
+        receiver_until,
+        mark,
+        acting: None,
+    };
+    act.passes(program, spec);
     act.rules(program, spec);
+    act.receiver_blocks(program, spec);
+    act.marks(program, spec);
+    act.samples(program, spec);
     act.exempt();
     act.store_acts();
     act.report();
-    act.block();
+    let slots = (act.b.stack_slot(32), act.b.stack_slot(8));
+    act.block(acts::BLOCK, act.until, SENDER, slots);
+    if let Some(until) = act.receiver_until {
+        act.block(acts::BLOCK_RECEIVER, until, RECEIVER, slots);
+    }
+    act.set_mark();
     act.drop();
     act.b.bind(missing);
     act.b.ret(answers.pass);
@@ -61,6 +98,111 @@ pub(super) fn function(
 }
 
 impl Act<'_> {
+    /// 1 when the rule acts, else 0.
+    fn fired(&mut self, index: usize) -> VReg {
+        let fired = match self.acting {
+            None => self.b.load(Size::W, self.scratch, RULES),
+            Some(acting) => self.b.copy(acting),
+        };
+        self.b.rsh(fired, i32::try_from(index).unwrap_or(63));
+        self.b.and(fired, 1);
+        fired
+    }
+
+    /// Puts a value into a register where `fired` is 1.
+    fn replace(&mut self, register: VReg, value: i64, fired: VReg) {
+        let change = self.b.constant(value);
+        self.b.xor(change, register);
+        let mask = self.b.copy(fired);
+        self.b.neg(mask);
+        self.b.and(change, mask);
+        self.b.xor(register, change);
+    }
+
+    /// Takes away the rules behind the first fired one that lets pass.
+    fn passes(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
+        if !program.acts(|action| *action == Action::Pass) {
+            return;
+        }
+        let acting = self.b.load(Size::W, self.scratch, RULES);
+        self.acting = Some(acting);
+        for (index, rule) in program.rules.iter().enumerate() {
+            // The last of 32 rules has none behind it.
+            let behind = u32::try_from(index + 1).ok().and_then(|count| (-1_i32).checked_shl(count));
+            let (Some(behind), true) = (behind, rule.actions.contains(&Action::Pass)) else { continue };
+            self.b.origin(line(spec, &rule.span));
+            let gone = self.fired(index);
+            self.b.neg(gone);
+            self.b.and(gone, behind);
+            self.b.xor(gone, -1);
+            self.b.and(acting, gone);
+        }
+    }
+
+    /// Until when the forward receiver is to be blocked, as [`Self::rules`] does it for the sender.
+    fn receiver_blocks(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
+        let Some(until) = self.receiver_until else { return };
+        let time = |rule: &Rule| {
+            rule.actions.iter().find_map(|action| match action {
+                Action::BlockDestination(time) => Some(*time),
+                Action::Drop
+                | Action::BlockSource(_)
+                | Action::Mark(_)
+                | Action::Report
+                | Action::ReportOneIn(_)
+                | Action::Pass => None,
+            })
+        };
+        let rules = program.rules.iter().enumerate();
+        let mut rules: Vec<(Nanos, usize, &Rule)> =
+            rules.filter_map(|(index, rule)| Some((time(rule)?, index, rule))).collect();
+        rules.sort_by_key(|(time, ..)| time.0);
+        for (time, index, rule) in rules {
+            self.b.origin(line(spec, &rule.span));
+            let fired = self.fired(index);
+            self.replace(until, time.0.cast_signed(), fired);
+        }
+        let now = self.b.load(Size::DW, self.scratch, self.shared.now);
+        self.b.add(until, now);
+    }
+
+    /// The mark of the last rule that acts.
+    fn marks(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
+        let Some(mark) = self.mark else { return };
+        for (index, rule) in program.rules.iter().enumerate() {
+            for action in &rule.actions {
+                let Action::Mark(value) = action else { continue };
+                self.b.origin(line(spec, &rule.span));
+                let fired = self.fired(index);
+                self.replace(mark, i64::from(*value), fired);
+            }
+        }
+    }
+
+    /// Events of rules that report samples: each counts how often it acted.
+    fn samples(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
+        for ((index, of), position) in program.samples().zip(0..) {
+            if let Some(rule) = program.rules.get(index) {
+                self.b.origin(line(spec, &rule.span));
+            }
+            let fired = self.fired(index);
+            let counts = self.b.map_value(SAMPLES, position * 8);
+            let number = self.b.copy(fired);
+            self.b.atomic(Size::DW, AtomicOp::FetchAdd, counts, 0, number);
+            match i32::try_from(of) {
+                Ok(of) => self.b.modulo(number, of),
+                Err(_) => {
+                    let of = self.b.constant(i64::from(of));
+                    self.b.modulo(number, of);
+                }
+            }
+            let chosen = report::is_zero(&mut self.b, number);
+            self.b.and(chosen, fired);
+            self.b.mul(chosen, acts::REPORT);
+            self.b.or(self.acts, chosen);
+        }
+    }
+
     /// Gathers what the fired rules ask for, without branches: what follows is walked once. Of several times,
     /// the longest is taken last, so it stays.
     fn rules(&mut self, program: &FlowProgram, spec: &FeatureSpec) {
@@ -70,23 +212,18 @@ impl Act<'_> {
         let blocks = rules.iter().any(|(time, ..)| time.is_some());
         for (time, index, rule) in rules {
             self.b.origin(line(spec, &rule.span));
-            // 1 when the rule fired.
-            let fired = self.b.load(Size::W, self.scratch, RULES);
-            self.b.rsh(fired, i32::try_from(index).unwrap_or(63));
-            self.b.and(fired, 1);
+            let fired = self.fired(index);
             if let Some(time) = time {
-                let change = self.b.constant(time.0.cast_signed());
-                self.b.xor(change, self.until);
-                let mask = self.b.copy(fired);
-                self.b.neg(mask);
-                self.b.and(change, mask);
-                self.b.xor(self.until, change);
+                self.replace(self.until, time.0.cast_signed(), fired);
             }
             let bits = rule.actions.iter().fold(0, |bits, action| {
                 bits | match action {
                     Action::Drop => acts::DROP,
                     Action::Report => acts::REPORT,
                     Action::BlockSource(_) => acts::BLOCK,
+                    Action::BlockDestination(_) => acts::BLOCK_RECEIVER,
+                    Action::Mark(_) => acts::MARK,
+                    Action::ReportOneIn(_) | Action::Pass => 0,
                 }
             });
             self.b.mul(fired, bits);
@@ -104,7 +241,9 @@ impl Act<'_> {
         let asked = self.b.label();
         // All ones where both may act.
         let may = self.b.constant(-1);
-        let strong = self.b.compute(AluOp::And, self.acts, acts::DROP | acts::BLOCK);
+        let lasting = acts::BLOCK | if self.receiver_until.is_some() { acts::BLOCK_RECEIVER } else { 0 };
+        let strong = acts::DROP | lasting | if self.mark.is_some() { acts::MARK } else { 0 };
+        let strong = self.b.compute(AluOp::And, self.acts, strong);
         self.b.jump(Cond::Eq, strong, 0, asked);
         self.b.call_function(lists::FUNCTION, &[self.context]);
         self.b.load_to(may, Size::DW, self.scratch, self.shared.exempt);
@@ -113,7 +252,7 @@ impl Act<'_> {
         self.b.or(may, acts::REPORT);
         self.b.and(self.acts, may);
         let own = self.b.compute(AluOp::Sub, self.retired, 1);
-        self.b.or(own, acts::REPORT | acts::BLOCK);
+        self.b.or(own, acts::REPORT | lasting);
         self.b.and(self.acts, own);
     }
 
@@ -130,34 +269,44 @@ impl Act<'_> {
         self.b.bind(skip);
     }
 
-    /// Puts the forward sender on the block list in enforce mode, unless it is there for longer.
-    fn block(&mut self) {
+    /// Puts one end of the flow on the block list in enforce mode, unless it is there for longer.
+    fn block(&mut self, bit: i32, until: VReg, end: i16, (hosts, value): (StackSlot, StackSlot)) {
         let (skip, absent) = (self.b.label(), self.b.label());
-        let wanted = self.b.compute(AluOp::And, self.acts, acts::BLOCK);
+        let wanted = self.b.compute(AluOp::And, self.acts, bit);
         self.b.jump(Cond::Eq, wanted, 0, skip);
         let mode = guard::mode(&mut self.b);
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, skip);
         self.count(Counter::HostsBlocked);
-        let hosts = self.b.stack_slot(32);
-        let value = self.b.stack_slot(8);
         let host = self.b.stack_address(hosts);
-        report::ends(&mut self.b, self.shared, self.scratch, (host, 0, 16));
+        report::ends(&mut self.b, self.shared, self.scratch, (host, SENDER, RECEIVER));
         let blocked = self.b.map(BLOCKED);
-        let key = address(&mut self.b, host, 0);
+        let key = address(&mut self.b, host, end);
         let known = self.b.call(Helper::MapLookup, &[blocked, key]);
         self.b.jump(Cond::Eq, known, 0, absent);
         let expiry = self.b.load(Size::DW, known, 0);
-        self.b.jump(Cond::Ge, expiry, self.until, skip);
+        self.b.jump(Cond::Ge, expiry, until, skip);
         self.b.bind(absent);
-        self.b.stack_store(Size::DW, value, 0, self.until);
+        self.b.stack_store(Size::DW, value, 0, until);
         let blocked = self.b.map(BLOCKED);
-        let key = address(&mut self.b, host, 0);
+        let key = address(&mut self.b, host, end);
         let place = self.b.stack_address(value);
         let flags = self.b.constant(0);
         self.b.call(Helper::MapUpdate, &[blocked, key, place, flags]);
         let one = self.b.constant(1);
         let epoch = self.b.map_value(CONFIG, CONFIG_EPOCH);
         self.b.atomic(Size::DW, AtomicOp::Add, epoch, 0, one);
+        self.b.bind(skip);
+    }
+
+    /// Sets the packet's mark in enforce mode.
+    fn set_mark(&mut self) {
+        let Some(mark) = self.mark else { return };
+        let skip = self.b.label();
+        let wanted = self.b.compute(AluOp::And, self.acts, acts::MARK);
+        self.b.jump(Cond::Eq, wanted, 0, skip);
+        let mode = guard::mode(&mut self.b);
+        self.b.jump(Cond::Ne, mode, MODE_ENFORCE, skip);
+        hook::set_mark(&mut self.b, self.context, mark);
         self.b.bind(skip);
     }
 
@@ -187,7 +336,12 @@ impl Act<'_> {
 fn block_time(rule: &Rule) -> Option<Nanos> {
     let time = |action: &Action| match action {
         Action::BlockSource(time) => Some(*time),
-        Action::Drop | Action::Report => None,
+        Action::Drop
+        | Action::BlockDestination(_)
+        | Action::Mark(_)
+        | Action::Report
+        | Action::ReportOneIn(_)
+        | Action::Pass => None,
     };
     rule.actions.iter().filter_map(time).max_by_key(|time| time.0)
 }

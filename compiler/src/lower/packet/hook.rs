@@ -13,6 +13,7 @@ use super::parse::Parser;
 use super::path::Path;
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::ir::packet::{ETHERNET_HEADER, MAX_EXTENSIONS, MAX_TAGS, Reason};
+use crate::lower::builder::Builder;
 use crate::lower::code::VReg;
 use crate::spec::typed::Hook;
 
@@ -54,6 +55,7 @@ mod xdp {
 /// Offsets in `struct __sk_buff` of `include/uapi/linux/bpf.h`.
 mod skb {
     pub(super) const LEN: i16 = 0;
+    pub(super) const MARK: i16 = 8;
     pub(super) const PROTOCOL: i16 = 16;
     pub(super) const VLAN_PRESENT: i16 = 20;
     pub(super) const DATA: i16 = 76;
@@ -90,6 +92,11 @@ pub(super) struct Buffer {
     pub(super) tagged: VReg,
     /// The ether type, as a load from the frame gives it.
     pub(super) protocol: VReg,
+}
+
+/// Sets the mark of a socket buffer.
+pub(super) fn set_mark(b: &mut Builder, context: VReg, mark: VReg) {
+    b.store(Size::W, context, skb::MARK, mark);
 }
 
 impl Path<'_> {

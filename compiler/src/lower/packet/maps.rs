@@ -20,6 +20,8 @@ pub const COUNTERS: &str = "nn_counters";
 pub const EVENTS: &str = "nn_events";
 /// Mode and epoch of the host lists.
 pub const CONFIG: &str = ".data.nn_config";
+/// How often the rules that report samples have acted; only where there are such rules.
+pub const SAMPLES: &str = ".data.nn_samples";
 /// The time of the packet at hand, in replay builds only.
 pub const CLOCK: &str = ".data.nn_clock";
 
@@ -196,7 +198,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
 }
 
 /// The data sections of the packet path.
-pub(super) fn data(clock: Clock) -> Vec<Data> {
+pub(super) fn data(program: &FlowProgram, clock: Clock) -> Vec<Data> {
     let config = structure(
         "nn_config",
         16,
@@ -218,6 +220,12 @@ pub(super) fn data(clock: Clock) -> Vec<Data> {
         section(FILTER, "nn_filter", filter_type()),
         section(FUSE, "nn_fuse", fuse_type()),
     ];
+    let samples = u32::try_from(program.samples().count()).unwrap_or(0);
+    if samples > 0 {
+        let counts = Type::Array(Box::new(Type::Unsigned(8)), samples);
+        let ty = structure("nn_samples", samples * 8, vec![member("acted", 0, counts)]);
+        data.push(section(SAMPLES, "nn_samples", ty));
+    }
     match clock {
         Clock::Kernel => {}
         Clock::Replay => data.push(section(CLOCK, "nn_clock", Type::Unsigned(8))),

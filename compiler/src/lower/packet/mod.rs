@@ -161,5 +161,5 @@ pub fn lower(
     if options.clock == Clock::Replay {
         std::iter::once(&mut entry).chain(&mut functions).for_each(clock::from_memory);
     }
-    Ok(PacketPath { entry, functions, maps: maps::maps(program), data: maps::data(options.clock) })
+    Ok(PacketPath { entry, functions, maps: maps::maps(program), data: maps::data(program, options.clock) })
 }

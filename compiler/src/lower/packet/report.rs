@@ -175,7 +175,7 @@ impl Report<'_> {
 }
 
 /// 1 for zero, 0 for a number from 1 to 2^63 and above, without a branch.
-fn is_zero(b: &mut Builder, number: VReg) -> VReg {
+pub(super) fn is_zero(b: &mut Builder, number: VReg) -> VReg {
     let negative = b.copy(number);
     b.neg(negative);
     b.or(negative, number);

@@ -2,10 +2,12 @@
 
 use chumsky::prelude::*;
 
-use super::basic::{block, name, name_except, name_or_text, path, quantity, range, semicolon, sign, word};
+use super::basic::{
+    block, name, name_except, name_or_text, number, path, quantity, range, semicolon, sign, word,
+};
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Action, Classify, Rule, Trigger};
+use crate::spec::ast::{Action, Amount, Classify, Rule, Trigger};
 
 pub(super) fn classify<'p>() -> Parsed<'p, Classify> {
     let triggers = trigger().separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>();
@@ -63,10 +65,20 @@ pub(super) fn rule<'p>() -> Parsed<'p, Rule> {
 }
 
 fn action<'p>() -> Parsed<'p, Action> {
+    let amount = number()
+        .then(word("in").ignore_then(number()).or_not())
+        .map_with(|(number, of), extra| Amount { number, of, span: range(extra.span()) });
+    let object = choice((
+        amount.map(|amount| (None, Some(amount))),
+        path("a field", &["for"]).map(|subject| (Some(subject), None)),
+    ));
     name("an action")
-        .then(path("a field", &["for"]).or_not())
+        .then(object.or_not())
         .then(word("for").ignore_then(quantity()).or_not())
-        .map_with(|((verb, subject), time), extra| Action { verb, subject, time, span: range(extra.span()) })
+        .map_with(|((verb, object), time), extra| {
+            let (subject, amount) = object.unwrap_or_default();
+            Action { verb, subject, amount, time, span: range(extra.span()) }
+        })
         .then_ignore(semicolon())
         .boxed()
 }

@@ -13,6 +13,7 @@ mod flow;
 mod number;
 mod parameter;
 mod rule;
+mod action;
 mod structure;
 mod units;
 
@@ -56,7 +57,7 @@ pub(super) fn resolve(
     let labels = parts.model.and_then(|model| rule::labels(model, reporter));
     let ending = flow.as_ref().and_then(|flow| flow.flow.as_ref());
     let triggers = parts.classify.and_then(|classify| rule::triggers(classify, facts, ending, reporter));
-    let rules = rule::rules(&parts.rules, labels.as_deref(), facts, reporter);
+    let rules = rule::rules(&parts.rules, labels.as_deref(), hook, facts, reporter);
     if !reporter.is_clean() {
         return None;
     }

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::FlowFacts;
 use super::feature::check_flow;
 use super::number::{self, Misfit};
-use super::structure::{repeated, unknown, unsupported};
+use super::structure::{repeated, unsupported};
 use super::units::duration;
+use super::{FlowFacts, action};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
-use crate::ir::flow::key::KeyPart;
 use crate::spec::ast::{self, ExprKind, Number, Trigger};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{Action, End, Flow, Nanos, Probability, Rule, Triggers};
+use crate::spec::typed::{End, Flow, Hook, Nanos, Probability, Rule, Triggers};
 
 /// Most rules: each has a bit in a 32-bit mask.
 const MAX_RULES: usize = 32;
@@ -190,6 +189,7 @@ fn packets(word: &str, count: &Number, reporter: &mut Reporter<'_>) -> Option<u3
 pub(super) fn rules(
     rules: &[&ast::Rule],
     labels: Option<&[String]>,
+    hook: Option<Hook>,
     facts: Option<&FlowFacts>,
     reporter: &mut Reporter<'_>,
 ) -> Vec<Rule> {
@@ -201,12 +201,13 @@ pub(super) fn rules(
             "join rules that have the same actions",
         );
     }
-    rules.iter().filter_map(|rule| resolve_rule(rule, labels, facts, reporter)).collect()
+    rules.iter().filter_map(|rule| resolve_rule(rule, labels, hook, facts, reporter)).collect()
 }
 
 fn resolve_rule(
     rule: &ast::Rule,
     labels: Option<&[String]>,
+    hook: Option<Hook>,
     facts: Option<&FlowFacts>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Rule> {
@@ -225,40 +226,12 @@ fn resolve_rule(
         found
     });
     let threshold = rule.condition.as_ref().map(|condition| threshold(condition, reporter));
-    let mut actions: Vec<(Action, &Span)> = Vec::new();
-    let mut sound = true;
-    for entry in &rule.actions {
-        match action(entry, facts, reporter) {
-            None => sound = false,
-            Some(action) => {
-                let same = |other: &Action| std::mem::discriminant(other) == std::mem::discriminant(&action);
-                match actions.iter().find(|(other, _)| same(other)) {
-                    None => actions.push((action, &entry.span)),
-                    Some((_, first)) => {
-                        repeated(&entry.verb.text, (*first).clone(), entry.span.clone(), reporter);
-                    }
-                }
-            }
-        }
-    }
-    if rule.actions.is_empty() && reporter.is_clean() {
-        reporter.error(
-            &codes::ACTION,
-            rule.head.clone(),
-            "the rule does nothing",
-            "write at least one of `drop;`, `block ip.src for 10 min;`, `report;`",
-        );
-    }
+    let actions = action::actions(rule, hook, facts, reporter);
     let threshold = match threshold {
         None => None,
         Some(threshold) => Some(threshold?),
     };
-    sound.then_some(Rule {
-        label: label?,
-        threshold,
-        actions: actions.into_iter().map(|(action, _)| action).collect(),
-        span: rule.head.clone(),
-    })
+    Some(Rule { label: label?, threshold, actions: actions?, span: rule.head.clone() })
 }
 
 /// `p >= NUMBER`
@@ -294,78 +267,4 @@ fn threshold(condition: &ast::Expr, reporter: &mut Reporter<'_>) -> Option<Proba
         reporter,
     );
     None
-}
-
-fn action(entry: &ast::Action, facts: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Action> {
-    let plain = |action: Action, reporter: &mut Reporter<'_>| {
-        let name = &entry.verb.text;
-        if entry.subject.is_none() && entry.time.is_none() {
-            return Some(action);
-        }
-        reporter.error(
-            &codes::ACTION,
-            entry.span.clone(),
-            format!("`{name}` stands alone"),
-            format!("write `{name};`"),
-        );
-        None
-    };
-    match entry.verb.text.as_str() {
-        "drop" => plain(Action::Drop, reporter),
-        "report" => plain(Action::Report, reporter),
-        "block" => block(entry, facts, reporter),
-        other @ ("pass" | "mark" | "redirect" | "limit") => {
-            unsupported(
-                entry.verb.span.clone(),
-                format!("the action `{other}` is not supported yet"),
-                "use `drop`, `block ip.src for TIME` and `report`",
-                reporter,
-            );
-            None
-        }
-        other => {
-            let known = ["drop", "block", "report"];
-            unknown(&codes::ACTION, "action", other, entry.verb.span.clone(), &known, reporter);
-            None
-        }
-    }
-}
-
-fn block(entry: &ast::Action, facts: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Action> {
-    let example = "write `block ip.src for 10 min;`";
-    match entry.subject.as_ref().map(|subject| (subject, subject.text())) {
-        Some((subject, text)) if text == "ip.src" => {
-            if facts.is_some_and(|facts| !facts.key.has(KeyPart::Src)) {
-                reporter
-                    .error(
-                        &codes::ACTION,
-                        subject.span.clone(),
-                        "a record of this flow holds packets of many senders, and none of them is to blame",
-                        "add `ip.src` to the flow's key, or use `drop` and `report`",
-                    )
-                    .primary("not part of the key");
-                return None;
-            }
-        }
-        Some((subject, text)) if matches!(text.as_str(), "ip.dst" | "flow" | "five_tuple" | "eth.src") => {
-            let message = format!("blocking `{text}` is not supported yet");
-            unsupported(subject.span.clone(), message, example, reporter);
-            return None;
-        }
-        Some((subject, text)) => {
-            unknown(&codes::ACTION, "address", &text, subject.span.clone(), &["ip.src"], reporter);
-            return None;
-        }
-        None => {
-            reporter.error(&codes::ACTION, entry.span.clone(), "`block` does not say whom", example);
-            return None;
-        }
-    }
-    match &entry.time {
-        None => {
-            reporter.error(&codes::ACTION, entry.span.clone(), "`block` does not say for how long", example);
-            None
-        }
-        Some(time) => duration(time, reporter).map(Action::BlockSource),
-    }
 }

@@ -175,7 +175,11 @@ fn socket_buffers_are_pulled_and_tagged() {
         let mut frame = vec![0; 60];
         frame[12] = 8;
         let tag = Some(Tag { protocol: 0x88a8, control: 0x2007 });
-        Vm::new(&module).unwrap().run_skb("main", &mut frame, Skb { linear: 14, tag }, 0).unwrap().ret
+        Vm::new(&module)
+            .unwrap()
+            .run_skb("main", &mut frame, Skb { linear: 14, tag, ..Skb::default() }, 0)
+            .unwrap()
+            .ret
     };
     for (offset, value) in [(0, 60), (16, 0x0008), (20, 1), (24, 0x2007), (28, 0xa888)] {
         assert_eq!(one(vec![at(offset), exit()]), value, "offset {offset}");
