@@ -30,7 +30,7 @@ fn program(parts: &[KeyPart], directions: Directions) -> FlowProgram {
     spec.flow.key = parts.iter().fold(KeyParts::NONE, |all, part| all.with(*part));
     spec.flow.directions = directions;
     spec.flow.idle = Some(Nanos(10 * SECOND));
-    spec.triggers = Triggers { end: true, every: Some(1) };
+    spec.triggers = Triggers { end: true, every: Some(1), ..Triggers::default() };
     spec.rules = vec![Rule {
         label: 1,
         threshold: None,

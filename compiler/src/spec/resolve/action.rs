@@ -77,7 +77,12 @@ fn contradiction(actions: &[(Action, &Span)], reporter: &mut Reporter<'_>) {
     }
 }
 
-fn action(entry: &ast::Action, hook: Option<Hook>, facts: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Action> {
+fn action(
+    entry: &ast::Action,
+    hook: Option<Hook>,
+    facts: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Action> {
     match entry.verb.text.as_str() {
         "drop" => alone(entry, Action::Drop, reporter),
         "pass" => alone(entry, Action::Pass, reporter),
