@@ -13,8 +13,10 @@ use crate::compile::{Plan, Target};
 use crate::diag::codes::object::{CONSTANT_WEIGHTS, METADATA_CONTENT};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::elf::metadata::read_metadata;
+use crate::ir::flow::FlowProgram;
 use crate::ir::{Network, Op};
 use crate::lower::network::Weights;
+use crate::lower::packet::maps::SIDE_FLOWS;
 use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::params::slot;
@@ -69,6 +71,9 @@ pub struct SpecMetadata {
     pub source: String,
     /// SHA-256 of what a flow record is: objects that agree on it can go on with each other's records.
     pub records: String,
+    /// The same of the records of each further table, by the name of its map.
+    #[serde(default)]
+    pub tables: BTreeMap<String, String>,
     /// What each rule does, in order.
     pub rules: Vec<RuleMetadata>,
 }
@@ -126,6 +131,7 @@ impl Metadata {
                 sha256: hex(&Sha256::digest(spec.source.as_bytes())),
                 source: spec.source.clone(),
                 records: plan.flow.as_ref().map(|flow| hex(&flow.identity())).unwrap_or_default(),
+                tables: plan.flow.as_ref().map(tables).unwrap_or_default(),
                 rules: spec
                     .rules
                     .iter()
@@ -243,6 +249,11 @@ pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Netwo
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn tables(flow: &FlowProgram) -> BTreeMap<String, String> {
+    let hashes = flow.side_identities().into_iter();
+    hashes.map(|(name, hash)| (format!("{SIDE_FLOWS}{name}"), hex(&hash))).collect()
 }
 
 fn without_parameters(network: &Network) -> Network {

@@ -36,7 +36,7 @@ pub fn check(inventory: &Inventory, metadata: &Metadata, file: &str) -> Outcome<
     let mut wrong = Wrong { file, found: Vec::new() };
     wrong.plan(metadata);
     wrong.parameters(inventory, metadata);
-    wrong.parts(inventory);
+    wrong.parts(inventory, metadata);
     if wrong.found.is_empty() { Ok(()) } else { Err(wrong.found) }
 }
 
@@ -108,7 +108,7 @@ impl Wrong<'_> {
     }
 
     /// Programs, maps and sections that the loader uses.
-    fn parts(&mut self, inventory: &Inventory) {
+    fn parts(&mut self, inventory: &Inventory, metadata: &Metadata) {
         self.unless(
             inventory.programs.iter().any(|program| program.name == ENTRY),
             format!("the program `{ENTRY}` is missing"),
@@ -121,6 +121,11 @@ impl Wrong<'_> {
                     self.unless(same, format!("the map `{name}` is of another kind or size"));
                 }
             }
+        }
+        for name in metadata.spec.iter().flat_map(|spec| spec.tables.keys()) {
+            let table = inventory.maps.iter().find(|map| map.name == *name);
+            let sound = table.is_some_and(|map| map.kind == Some(MapKind::LruHash));
+            self.unless(sound, format!("the map `{name}` is missing or of another kind"));
         }
         let size = |name: &str| inventory.data.iter().find(|data| data.section == name).map(|data| data.size);
         self.section(CONFIG, size(CONFIG), CONFIG_BYTES);

@@ -122,3 +122,13 @@ write("hosts-6-10-2", [20, 9000, 20000, 2, 9e5, 120], [60, 30000, 25000, 6, 2e6,
 write("service-5-8-2", [30, 600, 3, 90, 200], [80, 900, 9, 60, 300], [8, 2], "Softmax", 12, 0.2)
 # pairs.spec: one record for each two hosts.
 write("pairs-5-8-1", [20, 15, 4000, 3000, 2e5], [50, 40, 12000, 9000, 9e5], [8, 1], "Sigmoid", 13, 0.3)
+# scan.spec: connections beside tables of senders, receivers and services, and windows.
+write(
+    "scan-10-12-2",
+    [3, 20000, 250, 20000, 4e4, 30, 6, 5e7, 12, 40],
+    [9, 60000, 300, 25000, 3e5, 90, 20, 2e8, 30, 120],
+    [12, 2],
+    "Softmax",
+    14,
+    0.2,
+)

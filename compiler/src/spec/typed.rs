@@ -25,6 +25,8 @@ pub struct FeatureSpec {
     pub source: String,
     pub hook: Hook,
     pub flow: Flow,
+    /// Tables that features may read with `per`: those of the specification, then one for each part of a key.
+    pub tables: Vec<Table>,
     /// In the order of the model's inputs.
     pub features: Vec<Feature>,
     /// Class labels in output order.
@@ -75,6 +77,23 @@ pub struct Flow {
     pub span: Span,
 }
 
+/// A table beside the flow's, whose records collect packets of several flows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub name: String,
+    /// Always part of the flow's key.
+    pub key: KeyParts,
+    /// Records, evicted least recently used first.
+    pub capacity: u32,
+    /// A packet later than this after the record's previous one starts it anew.
+    pub idle: Option<Nanos>,
+    pub span: Span,
+}
+
+/// Position in [`FeatureSpec::tables`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableRef(pub u32);
+
 /// Whether both directions share a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directions {
@@ -115,6 +134,10 @@ pub struct Aggregate {
     /// `None` for `count()` and `rate()`.
     pub operand: Option<Operand>,
     pub filter: Filter,
+    /// Whose packets; none for the flow's own.
+    pub table: Option<TableRef>,
+    /// Over the last time of this length; none for all of the record's life.
+    pub window: Option<Nanos>,
     pub span: Span,
 }
 

@@ -148,6 +148,9 @@ fn show(status: &Snapshot) {
     if let Some((records, capacity)) = status.flows {
         println!("  flows       {records} of {capacity}");
     }
+    for (name, records, capacity) in &status.tables {
+        println!("  per {name:<7} {records} of {capacity}");
+    }
     for prefix in &status.allowed {
         println!("  allowed     {prefix}");
     }
@@ -223,6 +226,11 @@ fn in_json(status: &Snapshot) -> Value {
         })).collect::<Vec<_>>(),
         "flows": status.flows.map(|(records, _)| records),
         "flow_capacity": status.flows.map(|(_, capacity)| capacity),
+        "tables": status
+            .tables
+            .iter()
+            .map(|(name, records, capacity)| json!({ "name": name, "records": records, "capacity": capacity }))
+            .collect::<Vec<_>>(),
         "allowed": status.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "blocked": blocked.collect::<Vec<_>>(),
         "counters": counters.collect::<serde_json::Map<_, _>>(),

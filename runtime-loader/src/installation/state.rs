@@ -5,14 +5,16 @@
 
 use nnbpf_compiler::elf::read::Inventory;
 use nnbpf_compiler::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN};
-use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CLOCK, CONFIG, COUNTERS, EVENTS, FLOWS};
+use nnbpf_compiler::lower::packet::maps::{
+    ALLOWED, BLOCKED, CLOCK, CONFIG, COUNTERS, EVENTS, FLOWS, SIDE_FLOWS,
+};
 use nnbpf_compiler::metadata::Metadata;
 
 use super::config::Config;
 use super::{Installation, InstallationError};
 use crate::load::Shared;
 use crate::maps::{Map, MapError, Update};
-use crate::pins::CodeDirectory;
+use crate::pins::{self, CodeDirectory};
 
 /// Maps and sections that belong to the installation rather than to its programs.
 const STATE: [&str; 10] = [FLOWS, BLOCKED, ALLOWED, COUNTERS, EVENTS, CONFIG, FILTER, FUSE, FUSE_SEEN, CLOCK];
@@ -24,12 +26,16 @@ impl Installation {
         new: &Inventory,
         metadata: (&Metadata, &Metadata),
     ) -> Result<Vec<Shared>, MapError> {
-        let records = |metadata: &Metadata| metadata.spec.as_ref().map(|spec| spec.records.clone());
-        let same_records = records(metadata.0) == records(metadata.1);
+        let records = |metadata: &Metadata, name: &str| {
+            let spec = metadata.spec.as_ref()?;
+            if name == FLOWS { Some(spec.records.clone()) } else { spec.tables.get(name).cloned() }
+        };
+        let of_flows = |name: &str| name == FLOWS || name.starts_with(SIDE_FLOWS);
         let mut shared = Vec::new();
-        for name in STATE {
+        for name in with_tables(new.maps.iter().map(|map| map.name.as_str())) {
             let path = self.pins.map(name);
-            if !path.exists() || (name == FLOWS && !same_records) {
+            let other = of_flows(name) && records(metadata.0, name) != records(metadata.1, name);
+            if !path.exists() || other {
                 continue;
             }
             let old = Map::from_pin(name, &path)?;
@@ -61,7 +67,8 @@ impl Installation {
     /// what is lost, in words.
     pub(super) fn carry_over(&self, to: &CodeDirectory) -> Result<Vec<String>, InstallationError> {
         let mut lost = Vec::new();
-        for name in STATE {
+        let pinned = pins::entries(&to.maps());
+        for name in with_tables(pinned.iter().map(String::as_str)) {
             let path = to.map(name);
             if !path.exists() {
                 continue;
@@ -91,6 +98,13 @@ impl Installation {
                         "the flow records are of another kind: {records} flows are forgotten and start anew"
                     ));
                 }
+                table if table.starts_with(SIDE_FLOWS) => {
+                    clear(&new)?;
+                    let records = old.keys()?.len();
+                    lost.push(format!(
+                        "the records of `{table}` are of another kind: {records} are forgotten"
+                    ));
+                }
                 EVENTS => lost.push("readers of events have to be started again".to_owned()),
                 COUNTERS => lost.push("the counters are not those of before".to_owned()),
                 _ => lost.push(format!("the content of `{name}` is not carried over")),
@@ -98,6 +112,11 @@ impl Installation {
         }
         Ok(lost)
     }
+}
+
+/// The state with the tables beside the flows' own that are among these maps.
+fn with_tables<'n>(maps: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    STATE.into_iter().chain(maps.filter(|name| name.starts_with(SIDE_FLOWS))).collect()
 }
 
 fn same_entries(one: &Map, other: &Map) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::flow::guard::{EventFilter, Fuse};
-use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS};
+use nnbpf_compiler::lower::packet::maps::{COUNTERS, FLOWS, SIDE_FLOWS};
 use nnbpf_compiler::metadata::hex;
 use nnbpf_compiler::params::layout::COMPILED_IN;
 
@@ -55,6 +55,8 @@ pub struct Status {
     pub memory: u64,
     /// Records in the flow table and its size; `None` for objects without flows.
     pub flows: Option<(usize, u32)>,
+    /// The same of the tables beside it, by name.
+    pub tables: Vec<(String, usize, u32)>,
     pub blocked: Vec<(Host, Option<Duration>)>,
     pub allowed: Vec<Prefix>,
     /// Sums over all CPUs, in the order of [`Counter::all`]; empty for objects without counters.
@@ -105,6 +107,7 @@ impl Installation {
             statistics: std::fs::read_to_string(STATISTICS).is_ok_and(|text| text.trim() == "1"),
             memory: self.memory(),
             flows: optional(self.flows())?,
+            tables: self.tables()?,
             blocked: optional(self.blocked())?,
             allowed: optional(self.allowed())?,
             counters: optional(self.counters())?,
@@ -155,6 +158,16 @@ impl Installation {
     fn flows(&self) -> Result<Option<(usize, u32)>, InstallationError> {
         let map = self.map(FLOWS)?;
         Ok(Some((map.keys()?.len(), map.shape().max_entries)))
+    }
+
+    fn tables(&self) -> Result<Vec<(String, usize, u32)>, InstallationError> {
+        let mut tables = Vec::new();
+        for map in pins::entries(&self.pins.maps()) {
+            let Some(name) = map.strip_prefix(SIDE_FLOWS) else { continue };
+            let table = self.map(&map)?;
+            tables.push((name.to_owned(), table.keys()?.len(), table.shape().max_entries));
+        }
+        Ok(tables)
     }
 
     fn counters(&self) -> Result<Vec<(&'static str, u64)>, InstallationError> {

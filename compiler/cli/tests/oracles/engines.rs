@@ -18,7 +18,7 @@ use nnbpf_compiler::lower::network::shadow;
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_compiler::lower::packet::guard::{self, FILTER, FUSE, FUSE_SEEN, filter_bytes, fuse_bytes};
 use nnbpf_compiler::lower::packet::maps::{
-    BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, SAMPLES, event_type,
+    BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, SAMPLES, SIDE_FLOWS, event_type,
 };
 use nnbpf_compiler::lower::packet::shared::acts;
 use nnbpf_compiler::lower::scratch;
@@ -60,6 +60,8 @@ pub(crate) struct Judged {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) flows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Records of further tables, by the name of the map.
+    pub(crate) sides: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
     pub(crate) counters: BTreeMap<&'static str, u64>,
     pub(crate) blocked: BTreeMap<Vec<u8>, u64>,
     pub(crate) epoch: u64,
@@ -219,6 +221,16 @@ impl Engine for Interpreted<'_> {
     fn state(&mut self) -> State {
         let flows = self.flow.table().by_creation();
         let flows = flows.iter().map(|(k, r)| (k.to_bytes().to_vec(), r.to_bytes(self.program))).collect();
+        let sides = self
+            .program
+            .side_tables()
+            .zip(self.flow.sides())
+            .map(|((id, side), table)| {
+                let records = table.by_creation().into_iter();
+                let bytes = records.map(|(k, r)| (k.packed(side.key), r.side_bytes(self.program, id, side)));
+                (format!("{SIDE_FLOWS}{}", side.name), bytes.collect())
+            })
+            .collect();
         let counters = named(Counter::all().map(|counter| self.flow.counter(counter)));
         let mode = u32::from(self.flow.mode() == Mode::Enforce);
         let blown = self.flow.fuse().blown;
@@ -230,6 +242,7 @@ impl Engine for Interpreted<'_> {
         let events = std::mem::take(&mut self.events);
         State {
             flows,
+            sides,
             counters,
             blocked,
             epoch: lists.epoch(),
@@ -308,6 +321,12 @@ impl Places {
     }
 }
 
+/// The maps of further tables.
+fn sides(module: &Module) -> Vec<String> {
+    let names = module.maps.iter().map(|map| map.name.clone());
+    names.filter(|name| name.starts_with(SIDE_FLOWS)).collect()
+}
+
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()))
 }
@@ -325,6 +344,7 @@ pub(crate) type Scatter = fn(&[u8], u64) -> (Vec<u8>, Skb);
 pub(crate) struct Virtual {
     vm: Vm,
     places: Places,
+    sides: Vec<String>,
     /// How packets come to lie in their socket buffers; without it all is linear and no tag lies beside.
     scatter: Option<Scatter>,
 }
@@ -333,7 +353,7 @@ impl Virtual {
     pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
         let mut vm = Vm::new(module).unwrap();
         vm.data_mut(CONFIG).unwrap().copy_from_slice(&config(mode));
-        Self { vm, places: Places::of(module, plan), scatter: None }
+        Self { vm, places: Places::of(module, plan), sides: sides(module), scatter: None }
     }
 
     /// With packets that lie in their socket buffers like this.
@@ -368,6 +388,8 @@ impl Engine for Virtual {
     fn state(&mut self) -> State {
         let mut entries = |name: &str| self.vm.map(name).unwrap().entries();
         let flows = entries(FLOWS).into_iter().collect();
+        let sides =
+            self.sides.iter().map(|name| (name.clone(), entries(name).into_iter().collect())).collect();
         let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
         let counters = named(words(self.vm.map(COUNTERS).unwrap().at(0).unwrap()));
         let config = self.vm.data(CONFIG).unwrap();
@@ -380,7 +402,7 @@ impl Engine for Virtual {
             let counts: Vec<u64> = words(map.at(0).unwrap()).collect();
             counts
         }));
-        State { flows, counters, blocked, epoch, mode, filter, fuse, events, pairs }
+        State { flows, sides, counters, blocked, epoch, mode, filter, fuse, events, pairs }
     }
 
     fn guard(&mut self, filter: &EventFilter, fuse: &Fuse) {
@@ -408,6 +430,7 @@ fn own_cpu() -> usize {
 pub(crate) struct Running {
     loaded: Loaded,
     places: Places,
+    sides: Vec<String>,
     ring: Ring,
     mode: Mode,
     cpu: usize,
@@ -423,7 +446,7 @@ impl Running {
         let cpu = own_cpu();
         let cleared = vec![vec![0; places.bytes]; possible_cpus().unwrap()];
         let marks = plan.flow.as_ref().unwrap().acts(|action| matches!(action, Action::Mark(_)));
-        let mut running = Self { loaded, places, ring, mode, cpu, cleared, marks };
+        let mut running = Self { loaded, places, sides: sides(module), ring, mode, cpu, cleared, marks };
         running.reset();
         running
     }
@@ -439,7 +462,7 @@ impl Running {
 
     /// Back to the state of a fresh object; a shadow stays.
     pub(crate) fn reset(&mut self) {
-        for name in [FLOWS, BLOCKED] {
+        for name in [FLOWS, BLOCKED].into_iter().chain(self.sides.iter().map(String::as_str)) {
             let map = self.loaded.map(name).unwrap();
             for key in map.keys().unwrap() {
                 map.delete(&key).unwrap();
@@ -484,6 +507,7 @@ impl Engine for Running {
             keys.map(|key| (key.clone(), map.lookup(&key).unwrap().unwrap())).collect()
         };
         let flows = entries(FLOWS);
+        let sides = self.sides.iter().map(|name| (name.clone(), entries(name))).collect();
         let blocked = entries(BLOCKED).into_iter().map(|(k, v)| (k, words(&v).next().unwrap())).collect();
         let sums = |name: &str| {
             let copies = self.loaded.map(name).ok()?.lookup_per_cpu(&0u32.to_le_bytes()).unwrap().unwrap();
@@ -505,6 +529,7 @@ impl Engine for Running {
         let events = self.ring.records();
         State {
             flows,
+            sides,
             counters: named(counters.into_iter()),
             blocked,
             epoch,

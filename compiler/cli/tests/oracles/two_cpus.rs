@@ -11,7 +11,7 @@ use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::flow::interpret::{FlowInterpreter, NoJudge};
 use nnbpf_compiler::lower::network::Split;
-use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS, FLOWS};
+use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS, FLOWS, SIDE_FLOWS};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::spec::typed::Triggers;
 use nnbpf_runtime_loader::{Kernel, RunInput, pin_to_cpu};
@@ -89,6 +89,14 @@ fn totals_are_exact(name: &str, split: Split) {
     assert_eq!(record.packets(), 1 + 2 * u64::from(ROUNDS) * u64::from(REPEAT));
     let got = loaded.map(FLOWS).unwrap().lookup(&key.to_bytes()).unwrap();
     assert_eq!(got, Some(record.to_bytes(&program)), "{name}");
+    for ((id, side), table) in program.side_tables().zip(reference.sides()) {
+        let map = loaded.map(&format!("{SIDE_FLOWS}{}", side.name)).unwrap();
+        assert_eq!(map.keys().unwrap().len(), table.by_creation().len());
+        for (key, record) in table.by_creation() {
+            let got = map.lookup(&key.packed(side.key)).unwrap();
+            assert_eq!(got, Some(record.side_bytes(&program, id, side)), "{name}: {}", side.name);
+        }
+    }
     let counters = loaded.map(COUNTERS).unwrap().lookup_per_cpu(&0u32.to_le_bytes()).unwrap().unwrap();
     for counter in Counter::all() {
         let at = counter.index() as usize * 8;
@@ -108,7 +116,7 @@ fn two_directions_on_two_processors_lose_nothing() {
         eprintln!("SKIP {test}: one processor only");
         return;
     }
-    for name in ["cic6-6-16-2", "ids", "gaps-11-24-2"] {
+    for name in ["cic6-6-16-2", "ids", "gaps-11-24-2", "scan-10-12-2"] {
         totals_are_exact(name, Split::Auto);
     }
 }

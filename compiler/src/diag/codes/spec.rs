@@ -34,6 +34,8 @@ pub static TABLE: &[&Code] = &[
     &RANGE,
     &FEATURE_NAME,
     &NOT_AN_AGGREGATE,
+    &TABLE_OF_FEATURE,
+    &WINDOW,
     &LABELS,
     &UNKNOWN_LABEL,
     &THRESHOLD,
@@ -133,7 +135,8 @@ pub static FLOW_END: Code = Code {
 pub static UNKNOWN_FLOW: Code = Code {
     id: "E0216",
     title: "unknown flow",
-    explanation: "`features of NAME` and `classify NAME` refer to a flow block by its name.",
+    explanation: "`features of NAME` and `classify NAME` refer to a flow block by its name, both to the same. \
+        Other flow blocks are tables that features read with `per NAME`.",
 };
 
 pub static UNKNOWN_FUNCTION: Code = Code {
@@ -199,6 +202,21 @@ pub static NOT_AN_AGGREGATE: Code = Code {
     title: "not a value of a flow",
     explanation: "A field has one value per packet, a feature one value per flow: \
         a function such as `first`, `last`, `max` or `sum` makes one from the other.",
+};
+
+pub static TABLE_OF_FEATURE: Code = Code {
+    id: "E0230",
+    title: "unusable table beside the flow's",
+    explanation: "`per NAME` reads a feature from the records of another `flow` block, `per ip.src` and the other \
+        parts of a key from a table of that key alone. \
+        Their key is part of the flow's own, so that a flow has one record there; they have no end and no direction.",
+};
+
+pub static WINDOW: Code = Code {
+    id: "E0231",
+    title: "unusable window",
+    explanation: "`over TIME` takes an aggregate over the last packets by time. \
+        It goes with functions that two parts of a time can be joined by: not with the first or last value.",
 };
 
 pub static LABELS: Code = Code {

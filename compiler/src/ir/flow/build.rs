@@ -3,13 +3,16 @@
 //! State is shared: two features that need the same running value over the same packets use one slot.
 
 use super::record;
+use super::side::{Place, SideTable, TableId, Window, WindowId};
 use super::{
     Expr, FeatureExpr, FlowProgram, GAP_LIMIT, Group, Rule, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS, Sample, Slot,
     SlotId, SlotKind, Update, UpdateOp, Width, ranges,
 };
 use crate::diag::{Outcome, Span};
 use crate::ir::Interval;
-use crate::spec::typed::{Aggregate, Feature, FeatureSpec, Filter, Function, Operand, TimeUnit};
+use crate::spec::typed::{
+    Aggregate, Feature, FeatureSpec, Filter, Function, Nanos, Operand, TableRef, TimeUnit,
+};
 
 /// Names of the record's header, which slots must not take.
 const HEADER_NAMES: [&str; 9] = [
@@ -34,13 +37,21 @@ const NAME_LIMIT: usize = 96;
 /// None at present: resolution has already refused what cannot be computed. The type leaves room for limits of
 /// the table.
 pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
-    let mut builder = Builder::new(&spec.flow.span);
+    let mut builder = Builder::new(spec);
     let features = spec.features.iter().map(|feature| builder.feature(feature)).collect();
     if spec.triggers.every_time.is_some() {
         builder.judged(&spec.flow.span);
     }
-    let Builder { mut slots, groups, .. } = builder;
-    let record = record::lay_out(&mut slots, spec.flow.key, spec.flow.directions);
+    let Builder { mut slots, groups, tables, mut windows, .. } = builder;
+    let record = record::lay_out(&mut slots, &mut windows, spec.flow.key, spec.flow.directions);
+    let tables = (0..)
+        .map(TableId)
+        .zip(tables)
+        .map(|(id, (_, table))| {
+            let size = record::arrange(&mut slots, &mut windows, Some(id), SideTable::HEADER);
+            SideTable { size, ..table }
+        })
+        .collect();
     let sample_limit = if groups.iter().flat_map(|group| &group.updates).any(adds_nanos) {
         SAMPLE_LIMIT_NANOS
     } else {
@@ -59,6 +70,8 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
         sample_limit,
         record,
         slots,
+        tables,
+        windows,
         groups,
         features,
         rules: spec
@@ -75,9 +88,13 @@ fn adds_nanos(update: &Update) -> bool {
     update.sample == Sample::Gap(TimeUnit::Nanos) && matches!(update.op, UpdateOp::Add | UpdateOp::AddSquare)
 }
 
-struct Builder {
+struct Builder<'s> {
+    spec: &'s FeatureSpec,
     slots: Vec<Slot>,
     groups: Vec<Group>,
+    /// Those that features read, with their numbers in the specification.
+    tables: Vec<(TableRef, SideTable)>,
+    windows: Vec<Window>,
 }
 
 /// The feature on whose behalf a slot is made.
@@ -85,26 +102,92 @@ struct Request<'a> {
     feature: &'a str,
     span: &'a Span,
     filter: &'a Filter,
+    place: Place,
     /// Added to the feature's name; empty where the slot is the feature.
     part: &'static str,
 }
 
-impl Builder {
-    fn new(flow: &Span) -> Self {
-        let header = |name: &str, kind, offset| Slot {
-            name: name.to_owned(),
-            kind,
-            width: Width::W64,
-            offset,
-            span: flow.clone(),
-        };
-        Self {
-            slots: vec![
-                header("packets", SlotKind::Packets, record::Layout::PACKETS),
-                header("last_ns", SlotKind::Time, record::Layout::LAST),
-            ],
-            groups: Vec::new(),
+impl<'s> Builder<'s> {
+    fn new(spec: &'s FeatureSpec) -> Self {
+        let mut builder =
+            Self { spec, slots: Vec::new(), groups: Vec::new(), tables: Vec::new(), windows: Vec::new() };
+        builder.header("packets", SlotKind::Packets, Place::FLOW, record::Layout::PACKETS, &spec.flow.span);
+        builder.header("last_ns", SlotKind::Time, Place::FLOW, record::Layout::LAST, &spec.flow.span);
+        builder
+    }
+
+    /// A slot whose place in the record is fixed.
+    fn header(&mut self, name: &str, kind: SlotKind, place: Place, offset: u32, span: &Span) -> SlotId {
+        let slot = Slot { name: name.to_owned(), kind, width: Width::W64, place, offset, span: span.clone() };
+        self.slots.push(slot);
+        self.last_slot()
+    }
+
+    /// The slot that was made last.
+    fn last_slot(&self) -> SlotId {
+        SlotId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX).saturating_sub(1))
+    }
+
+    /// Where the slots of an aggregate are; tables and windows are made when they are first asked for.
+    fn place(&mut self, aggregate: &Aggregate) -> Place {
+        let table = aggregate.table.and_then(|table| self.table(table));
+        let window = aggregate.window.map(|length| self.window(table, length, &aggregate.span));
+        Place { table, window }
+    }
+
+    fn table(&mut self, wanted: TableRef) -> Option<TableId> {
+        let number = |index: usize| u32::try_from(index).ok().map(TableId);
+        if let Some(known) = self.tables.iter().position(|(known, _)| *known == wanted) {
+            return number(known);
         }
+        let table = self.spec.tables.get(wanted.0 as usize)?;
+        let id = number(self.tables.len())?;
+        let place = Place { table: Some(id), window: None };
+        let packets = self.header("packets", SlotKind::Packets, place, SideTable::PACKETS, &table.span);
+        let last = self.header("last_ns", SlotKind::Time, place, SideTable::LAST, &table.span);
+        let side = SideTable {
+            name: table.name.clone(),
+            key: table.key,
+            capacity: table.capacity,
+            idle: table.idle,
+            packets,
+            last,
+            size: SideTable::HEADER,
+            span: table.span.clone(),
+        };
+        self.tables.push((wanted, side));
+        Some(id)
+    }
+
+    fn window(&mut self, table: Option<TableId>, length: Nanos, span: &Span) -> WindowId {
+        let known = self.windows.iter().position(|known| (known.table, known.length) == (table, length));
+        let id = WindowId(u32::try_from(known.unwrap_or(self.windows.len())).unwrap_or(u32::MAX));
+        if known.is_some() {
+            return id;
+        }
+        let name = self.name(table, &over(length), "");
+        let whole = Place { table, window: None };
+        let pane = self.named(self.name(table, &name, "pane"), whole, span, SlotKind::Pane, Width::W64);
+        let inside = Place { table, window: Some(id) };
+        let packets = self.named("packets".to_owned(), inside, span, SlotKind::Packets, Width::W64);
+        self.windows.push(Window { name, table, length, pane, packets, start: 0, stride: 0 });
+        id
+    }
+
+    /// The number of packets of a place.
+    fn packets(&self, place: Place) -> SlotId {
+        let window = place.window.and_then(|window| self.windows.get(window.0 as usize));
+        let table = place.table.and_then(|table| self.tables.get(table.0 as usize));
+        window
+            .map(|window| window.packets)
+            .or(table.map(|(_, table)| table.packets))
+            .unwrap_or(SlotId::PACKETS)
+    }
+
+    /// The time of the last packet of a table's record.
+    fn last_time(&self, table: Option<TableId>) -> SlotId {
+        let table = table.and_then(|table| self.tables.get(table.0 as usize));
+        table.map_or(SlotId::LAST_TIME, |(_, table)| table.last)
     }
 
     fn feature(&mut self, feature: &Feature) -> FeatureExpr {
@@ -126,7 +209,9 @@ impl Builder {
 
     /// `alone`: the aggregate is the whole feature, whose name its slot takes.
     fn aggregate(&mut self, name: &str, aggregate: &Aggregate, alone: bool) -> Expr {
-        let part = |part| Request { feature: name, span: &aggregate.span, filter: &aggregate.filter, part };
+        let place = self.place(aggregate);
+        let part =
+            |part| Request { feature: name, span: &aggregate.span, filter: &aggregate.filter, place, part };
         let request = |own| part(if alone { "" } else { own });
         let sample = match aggregate.operand {
             None => Sample::Packet,
@@ -184,7 +269,7 @@ impl Builder {
             Sample::Packet | Sample::Field(_) | Sample::Address(_)
                 if *request.filter == Filter::default() =>
             {
-                SlotId::PACKETS
+                self.packets(request.place)
             }
             Sample::Packet | Sample::Field(_) | Sample::Address(_) => {
                 self.slot(request, UpdateOp::Count, Sample::Packet)
@@ -195,7 +280,7 @@ impl Builder {
 
     /// The slot that this update of this sample fills, new or shared.
     fn slot(&mut self, request: &Request<'_>, op: UpdateOp, sample: Sample) -> SlotId {
-        let group = self.group(request.filter);
+        let group = self.group(request.filter, request.place);
         if let Some(known) = self
             .groups
             .get(group)
@@ -219,9 +304,10 @@ impl Builder {
         slot
     }
 
-    fn group(&mut self, guard: &Filter) -> usize {
-        self.groups.iter().position(|group| group.guard == *guard).unwrap_or_else(|| {
-            self.groups.push(Group { guard: guard.clone(), clock: None, updates: Vec::new() });
+    fn group(&mut self, guard: &Filter, place: Place) -> usize {
+        let known = |group: &Group| group.guard == *guard && group.place == place;
+        self.groups.iter().position(known).unwrap_or_else(|| {
+            self.groups.push(Group { place, guard: guard.clone(), clock: None, updates: Vec::new() });
             self.groups.len() - 1
         })
     }
@@ -233,9 +319,10 @@ impl Builder {
             return;
         }
         let slot = if *request.filter == Filter::default() {
-            SlotId::LAST_TIME
+            self.last_time(request.place.table)
         } else {
-            self.push(&Request { part: "last_ns", ..*request }, SlotKind::Time, Width::W64)
+            let place = Place { window: None, ..request.place };
+            self.push(&Request { part: "last_ns", place, ..*request }, SlotKind::Time, Width::W64)
         };
         if let Some(group) = self.groups.get_mut(group) {
             group.clock = Some(slot);
@@ -244,19 +331,23 @@ impl Builder {
 
     /// The time of the last verdict at intervals of time.
     fn judged(&mut self, span: &Span) {
-        let request = Request { feature: "judged", span, filter: &Filter::default(), part: "ns" };
+        let filter = &Filter::default();
+        let request = Request { feature: "judged", span, filter, place: Place::FLOW, part: "ns" };
         self.push(&request, SlotKind::Judged, Width::W64);
     }
 
     fn push(&mut self, request: &Request<'_>, kind: SlotKind, width: Width) -> SlotId {
-        let id = SlotId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-        let name = self.name(request.feature, request.part);
-        self.slots.push(Slot { name, kind, width, offset: 0, span: request.span.clone() });
-        id
+        let name = self.name(request.place.table, request.feature, request.part);
+        self.named(name, request.place, request.span, kind, width)
+    }
+
+    fn named(&mut self, name: String, place: Place, span: &Span, kind: SlotKind, width: Width) -> SlotId {
+        self.slots.push(Slot { name, kind, width, place, offset: record::UNPLACED, span: span.clone() });
+        self.last_slot()
     }
 
     /// A C identifier that no other member of the record has.
-    fn name(&self, feature: &str, part: &str) -> String {
+    fn name(&self, table: Option<TableId>, feature: &str, part: &str) -> String {
         let mut name: String = feature
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -269,11 +360,23 @@ impl Builder {
             name.push('_');
             name.push_str(part);
         }
-        while HEADER_NAMES.contains(&name.as_str()) || self.slots.iter().any(|slot| slot.name == name) {
+        let taken = |name: &str| {
+            HEADER_NAMES.contains(&name)
+                || self.slots.iter().any(|slot| slot.place.table == table && slot.name == name)
+                || self.windows.iter().any(|window| window.table == table && window.name == name)
+        };
+        while taken(&name) {
             name.push('_');
         }
         name
     }
+}
+
+/// `over_10s` for ten seconds: the name of a window's panes.
+fn over(length: Nanos) -> String {
+    let units = [(60_000_000_000, "min"), (1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+    let (nanos, unit) = units.into_iter().find(|(nanos, _)| length.0 % nanos == 0).unwrap_or((1, "ns"));
+    format!("over_{}{unit}", length.0 / nanos)
 }
 
 const fn kind(op: UpdateOp) -> SlotKind {

@@ -93,6 +93,7 @@ fn load(slot: &Slot, content: Content, sample_limit: u64) -> u128 {
         }
         SlotKind::Time
         | SlotKind::Judged
+        | SlotKind::Pane
         | SlotKind::Count
         | SlotKind::Sum
         | SlotKind::Squares

@@ -5,7 +5,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::FlowProgram;
+use super::key::KeyParts;
+use super::side::TableId;
+use super::{FlowProgram, SlotId, record};
 use crate::spec::typed::Filter;
 
 impl FlowProgram {
@@ -14,25 +16,64 @@ impl FlowProgram {
     pub fn identity(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut say = |text: String| hash.update(text + "\n");
-        say(format!("{:?} {:?} {:?} {}", self.key, self.directions, self.record, self.sample_limit));
-        for slot in &self.slots {
+        let record::Layout { size, header, forward_lists, backward_lists } = self.record;
+        // As one derived text: records of objects that were made when all keys were five-tuples go on.
+        let record =
+            format!("Layout {{ size: {size}, header: {header}, backward_lists: {backward_lists:?} }}");
+        say(format!("{:?} {record} {}", self.directions, self.sample_limit));
+        if self.key != KeyParts::FIVE_TUPLE {
+            say(format!("key {:?} {forward_lists:?}", self.key));
+        }
+        self.say_state(None, &mut say);
+        hash.finalize().into()
+    }
+
+    /// The same of the records of each further table, by the name of the table.
+    #[must_use]
+    pub fn side_identities(&self) -> Vec<(&str, [u8; 32])> {
+        let mut identities = Vec::new();
+        for (id, table) in self.side_tables() {
+            let mut hash = Sha256::new();
+            let mut say = |text: String| hash.update(text + "\n");
+            // Directions are those of packets in the flow's records.
+            say(format!("{:?} {:?} {:?} {}", table.key, self.key, self.directions, self.sample_limit));
+            self.say_state(Some(id), &mut say);
+            identities.push((table.name.as_str(), hash.finalize().into()));
+        }
+        identities
+    }
+
+    /// The slots of a table's records and what changes them. Slots are numbered within their table, so that another
+    /// table changes nothing here.
+    fn say_state(&self, table: Option<TableId>, say: &mut impl FnMut(String)) {
+        let number = |slot: SlotId| {
+            let before = self.slots_of(table).take_while(|(other, _)| *other != slot).count();
+            SlotId(u32::try_from(before).unwrap_or(u32::MAX))
+        };
+        for (_, slot) in self.slots_of(table) {
             say(format!("slot {:?} {:?} {}", slot.kind, slot.width, slot.offset));
         }
-        for group in &self.groups {
+        for (id, window) in self.windows_of(table) {
+            let pane = number(window.pane);
+            say(format!("window {} {pane:?} {} {}", window.length.0, window.start, window.stride));
+            for group in self.groups.iter().filter(|group| group.place == window.place(id)) {
+                say(format!("in window {:?}", group.updates.first().map(|update| number(update.slot))));
+            }
+        }
+        for group in self.groups.iter().filter(|group| group.place.table == table) {
             let Filter { direction, flags_set, flags_clear, rest } = &group.guard;
             // As one derived text: records of objects that were made before conditions had a rest go on.
             let guard = format!(
                 "Filter {{ direction: {direction:?}, flags_set: {flags_set}, flags_clear: {flags_clear} }}"
             );
-            say(format!("group {guard} {:?}", group.clock));
+            say(format!("group {guard} {:?}", group.clock.map(number)));
             if !rest.is_always() {
                 say(format!("condition {rest:?}"));
             }
             for update in &group.updates {
-                say(format!("update {:?} {:?} {:?}", update.slot, update.op, update.sample));
+                say(format!("update {:?} {:?} {:?}", number(update.slot), update.op, update.sample));
             }
         }
-        hash.finalize().into()
     }
 }
 

@@ -4,10 +4,14 @@
 //! happens to later packets.
 
 use super::decision::Variable;
-use super::eval;
+use std::borrow::Cow;
+
+use super::collect;
+use super::eval::{self, Content};
 use super::guard::{EventFilter, FilterState, Fuse, acts};
 use super::lists::HostLists;
 use super::record::{Key, NONE_64, Oriented, flag};
+use super::side::Place;
 use super::table::{FlowId, ListAnswer, Record, Table, low};
 use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, distinct, ranges};
 use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
@@ -141,6 +145,10 @@ pub struct FlowInterpreter<'p> {
     program: &'p FlowProgram,
     mode: Mode,
     table: Table,
+    /// Parallel to the program's further tables.
+    sides: Vec<Table>,
+    /// The time of the last packet, for the verdicts at the end of a capture.
+    now: u64,
     lists: HostLists,
     counters: Vec<u64>,
     created: u64,
@@ -167,6 +175,8 @@ impl<'p> FlowInterpreter<'p> {
             program,
             mode,
             table,
+            sides: program.tables.iter().map(|side| Table::new(side.capacity)).collect(),
+            now: 0,
             lists,
             counters: vec![0; Counter::COUNT as usize],
             created: 0,
@@ -226,6 +236,12 @@ impl<'p> FlowInterpreter<'p> {
         &self.table
     }
 
+    /// The further tables, parallel to the program's.
+    #[must_use]
+    pub fn sides(&self) -> &[Table] {
+        &self.sides
+    }
+
     /// The value of a counter.
     #[must_use]
     pub fn counter(&self, counter: Counter) -> u64 {
@@ -240,6 +256,7 @@ impl<'p> FlowInterpreter<'p> {
 
     /// Processes one frame that arrives at `now`, in nanoseconds below 2^63.
     pub fn packet(&mut self, frame: &[u8], now: u64, judge: &mut dyn Judge) -> PacketResult {
+        self.now = now;
         let parsed = packet::parse(frame);
         let reason = parsed.as_ref().err().copied().unwrap_or(Reason::Parsed);
         self.count(Counter::Packet(reason));
@@ -364,15 +381,17 @@ impl<'p> FlowInterpreter<'p> {
         let ordinal = record.packets() + 1;
         record.exchange(SlotId::PACKETS, u128::from(ordinal));
         let previous = low(record.exchange(SlotId::LAST_TIME, u128::from(now)));
+        let arrived = Arrived { packet, direction, now, previous };
         if ordinal > self.program.sample_limit {
             record.flags |= flag::SATURATED;
             self.count(Counter::Saturated);
-            return ordinal;
+        } else {
+            collect::groups(self.program, Place::FLOW, record, &arrived);
         }
-        for group in &self.program.groups {
-            if passes(&group.guard, packet, direction) {
-                apply(self.program, group, record, packet, now, previous);
-            }
+        let mut saturated = collect::windows(self.program, None, record, &arrived);
+        saturated += collect::sides(self.program, &mut self.sides, &arrived);
+        for _ in 0..saturated {
+            self.count(Counter::Saturated);
         }
         ordinal
     }
@@ -388,7 +407,7 @@ impl<'p> FlowInterpreter<'p> {
         now: u64,
         judge: &mut dyn Judge,
     ) -> Verdict {
-        let mut verdict = verdict(self.program, trigger, key, record);
+        let mut verdict = verdict(self.program, trigger, key, record, &self.sides, now);
         verdict.judgement = judge.judge(&verdict.features);
         self.count(Counter::Verdicts);
         let acts = self.acts(verdict.judgement.rules, now);
@@ -457,7 +476,7 @@ impl<'p> FlowInterpreter<'p> {
             .into_iter()
             .filter(|(_, record)| record.flags & flag::CLOSED == 0)
             .map(|(key, record)| {
-                let mut verdict = verdict(self.program, Trigger::Eof, key, record);
+                let mut verdict = verdict(self.program, Trigger::Eof, key, record, &self.sides, self.now);
                 verdict.judgement = judge.judge(&verdict.features);
                 verdict
             })
@@ -465,9 +484,22 @@ impl<'p> FlowInterpreter<'p> {
     }
 }
 
-/// A verdict before it is judged.
-fn verdict(program: &FlowProgram, trigger: Trigger, key: Key, record: &Record) -> Verdict {
-    let ((src, src_port), (dst, dst_port)) = key.ends(record.flags & flag::FORWARD_IS_B != 0);
+/// A verdict at a time, before it is judged.
+fn verdict(
+    program: &FlowProgram,
+    trigger: Trigger,
+    key: Key,
+    record: &Record,
+    sides: &[Table],
+    now: u64,
+) -> Verdict {
+    let ends = key.ends(record.flags & flag::FORWARD_IS_B != 0);
+    let ((src, src_port), (dst, dst_port)) = ends;
+    let seen: Cow<'_, [Content]> = if program.tables.is_empty() && program.windows.is_empty() {
+        Cow::Borrowed(&record.slots)
+    } else {
+        Cow::Owned(collect::seen(program, record, sides, &|parts| Key::narrowed(parts, ends, key.proto), now))
+    };
     Verdict {
         trigger,
         flow: record.id,
@@ -482,7 +514,7 @@ fn verdict(program: &FlowProgram, trigger: Trigger, key: Key, record: &Record) -
         features: program
             .features
             .iter()
-            .map(|f| eval::value(program, &record.slots, record.first_ns, &f.value))
+            .map(|f| eval::value(program, &seen, record.first_ns, &f.value))
             .collect(),
         judgement: Judgement::default(),
         acts: Acts::default(),
@@ -503,18 +535,22 @@ pub fn passes(filter: &Filter, packet: &Parsed, direction: Direction) -> bool {
         })
 }
 
-/// The updates of one group whose guard holds. `previous` is the time of the flow's previous packet.
-fn apply(
-    program: &FlowProgram,
-    group: &Group,
-    record: &mut Record,
-    packet: &Parsed,
-    now: u64,
-    previous: u64,
-) {
+/// A packet that reaches step 7.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived<'p> {
+    pub(super) packet: &'p Parsed,
+    pub(super) direction: Direction,
+    pub(super) now: u64,
+    /// Time of the record's previous packet.
+    pub(super) previous: u64,
+}
+
+/// The updates of one group whose guard holds.
+pub(super) fn apply(program: &FlowProgram, group: &Group, record: &mut Record, arrived: &Arrived<'_>) {
+    let Arrived { packet, now, previous, .. } = *arrived;
     let since = match group.clock {
         None => NONE_64,
-        Some(SlotId::LAST_TIME) => previous,
+        Some(clock) if program.is_last_time(clock) => previous,
         Some(clock) => low(record.exchange(clock, u128::from(now))),
     };
     let gap = (since != NONE_64).then(|| now.saturating_sub(since));

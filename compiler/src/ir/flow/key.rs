@@ -34,6 +34,16 @@ impl KeyPart {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 
+    /// Bytes in the key of a further table.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::Src | Self::Dst => 16,
+            Self::SrcPort | Self::DstPort => 2,
+            Self::Proto => 1,
+        }
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -68,6 +78,18 @@ impl KeyParts {
     #[must_use]
     pub const fn within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
+    }
+
+    /// Where a part starts in the key of a further table.
+    #[must_use]
+    pub fn packed_offset(self, part: KeyPart) -> u32 {
+        self.iter().take_while(|other| *other != part).map(KeyPart::bytes).sum()
+    }
+
+    /// Bytes of the key of a further table, a multiple of 8.
+    #[must_use]
+    pub fn packed_size(self) -> u32 {
+        self.iter().map(KeyPart::bytes).sum::<u32>().next_multiple_of(8)
     }
 
     /// The parts in their order.

@@ -2,6 +2,7 @@
 //!
 //! [`build`] makes a [`FlowProgram`] from a checked specification; [`interpret`] executes it and is the
 //! reference that the bytecode matches bit for bit; [`key`] says what names a record;
+//! [`side`] are further tables and windows of time;
 //! [`record`] lays out the table's key and value;
 //! [`eval`] states what features are worth when a verdict is due; [`table`], [`lists`] and [`extract`] serve
 //! the interpreter. Parsing lives in [`super::packet`], the network in [`super`]. For users the semantics are
@@ -24,7 +25,7 @@
 //! 6. **Create** where there is no record. Its sender is the forward side.
 //! 7. **Update.** `packets` counts one up and gives the packet its ordinal; `last` becomes `now`; then, unless
 //!    the ordinal is above [`SAMPLE_LIMIT`] (the record is flagged *saturated* and its slots stay), each group
-//!    whose guard holds does its updates.
+//!    whose guard holds does its updates; windows and the records of further tables follow: see [`side`].
 //! 8. **End.** TCP only: FIN sets the flag of its direction. With `end.rst` and RST, or `end.fin` and FIN of
 //!    both sides (any side for one-direction keys), the record closes.
 //! 9. **Triggers.** The packet that closed the record is judged with [`Trigger::End`] when `end` is a trigger.
@@ -64,10 +65,12 @@
 
 pub mod key;
 pub mod record;
+pub mod side;
 pub mod ranges;
 pub mod formula;
 pub mod decision;
 mod build;
+mod collect;
 pub mod eval;
 pub mod distinct;
 mod identity;
@@ -81,6 +84,7 @@ pub use build::build;
 
 use formula::Formula;
 use key::KeyParts;
+use side::{Place, SideTable, Window};
 
 use super::packet::Reason;
 use super::{FractionBits, Interval};
@@ -139,9 +143,14 @@ pub struct FlowProgram {
     /// [`SAMPLE_LIMIT`] or [`SAMPLE_LIMIT_NANOS`].
     pub sample_limit: u64,
     pub record: record::Layout,
-    /// State of a record. The first two are [`SlotId::PACKETS`] and [`SlotId::LAST_TIME`].
+    /// State of all records, of further tables too. The first two are [`SlotId::PACKETS`] and
+    /// [`SlotId::LAST_TIME`].
     pub slots: Vec<Slot>,
-    /// Updates in execution order; guards are distinct.
+    /// Tables beside the flow's own.
+    pub tables: Vec<SideTable>,
+    /// Windows of all tables.
+    pub windows: Vec<Window>,
+    /// Updates in execution order; guards are distinct in a place.
     pub groups: Vec<Group>,
     /// In the specification's order: the network's raw inputs.
     pub features: Vec<FeatureExpr>,
@@ -159,7 +168,8 @@ pub struct Slot {
     pub name: String,
     pub kind: SlotKind,
     pub width: Width,
-    /// Bytes from the start of the record.
+    pub place: Place,
+    /// Bytes from the start of the record, in the copy of even panes.
     pub offset: u32,
     /// The feature that introduced it; the flow block for the header's two.
     pub span: Span,
@@ -168,12 +178,14 @@ pub struct Slot {
 /// What a slot holds. See the module documentation for each kind's atomic operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotKind {
-    /// The header's `packets`. As a value: at most the sample limit.
+    /// The header's `packets`, or those of a pane. As a value: at most the sample limit.
     Packets,
     /// Nanoseconds of the previous packet of a filter; [`record::NONE_64`] before the first.
     Time,
     /// Nanoseconds of the last verdict at intervals of time; of the flow's first packet before it.
     Judged,
+    /// Number of the newest pane of a window; [`record::NONE_64`] before the first.
+    Pane,
     Count,
     Sum,
     /// Sum of squares.
@@ -204,9 +216,10 @@ pub enum Width {
 /// Updates under one guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
+    pub place: Place,
     pub guard: Filter,
     /// Where some update takes a gap: the slot whose exchange gives it. For the empty guard that is
-    /// [`SlotId::LAST_TIME`], whose exchange replaces the store of step 7.
+    /// [`SlotId::LAST_TIME`], whose exchange replaces the store of step 7, or that of a further table.
     pub clock: Option<SlotId>,
     pub updates: Vec<Update>,
 }
@@ -509,6 +522,12 @@ impl FlowProgram {
         self.rules.iter().any(|rule| rule.actions.iter().any(&wanted))
     }
 
+    /// Whether a slot is the time of a record's last packet, whatever the table.
+    #[must_use]
+    pub fn is_last_time(&self, slot: SlotId) -> bool {
+        slot == SlotId::LAST_TIME || self.tables.iter().any(|table| table.last == slot)
+    }
+
     /// Whether a packet's gap since the flow's previous packet is a sample: then the header's last time is
     /// exchanged instead of stored.
     #[must_use]
@@ -535,3 +554,5 @@ mod capture_tests;
 mod aggregates_tests;
 #[cfg(test)]
 mod key_tests;
+#[cfg(test)]
+mod side_tests;

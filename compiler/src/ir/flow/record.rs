@@ -3,6 +3,7 @@
 //! What the values mean is in [`super`]; turning the layout into BTF is lowering's business.
 
 use super::key::{KeyPart, KeyParts};
+use super::side::{Place, TableId, Window, WindowId};
 use super::{Slot, SlotKind, Width};
 use crate::ir::packet::{Host, Parsed};
 use crate::spec::typed::{Direction, Directions};
@@ -29,6 +30,9 @@ pub mod flag {
     /// `after TIME` has judged.
     pub const AFTER: u32 = 64;
 }
+
+/// Offset of a slot that has none yet.
+pub(super) const UNPLACED: u32 = u32::MAX;
 
 /// Bytes of a key.
 pub const KEY_SIZE: u32 = 40;
@@ -101,6 +105,35 @@ impl Key {
         for (to, from) in bytes.iter_mut().zip(content) {
             *to = from;
         }
+        bytes
+    }
+
+    /// What a further table's key says of packets from the first of these ends to the second.
+    #[must_use]
+    pub fn narrowed(parts: KeyParts, (src, dst): ((Host, u16), (Host, u16)), proto: u8) -> Self {
+        Self {
+            a: parts.host(KeyPart::Src, src.0),
+            b: parts.host(KeyPart::Dst, dst.0),
+            a_port: parts.number(KeyPart::SrcPort, src.1),
+            b_port: parts.number(KeyPart::DstPort, dst.1),
+            proto: if parts.has(KeyPart::Proto) { proto } else { 0 },
+        }
+    }
+
+    /// The bytes of a further table's key: its parts one after the other, then zeros up to a multiple of 8.
+    #[must_use]
+    pub fn packed(&self, parts: KeyParts) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(parts.packed_size() as usize);
+        for part in parts.iter() {
+            match part {
+                KeyPart::Src => bytes.extend(self.a.0),
+                KeyPart::Dst => bytes.extend(self.b.0),
+                KeyPart::SrcPort => bytes.extend(self.a_port.to_le_bytes()),
+                KeyPart::DstPort => bytes.extend(self.b_port.to_le_bytes()),
+                KeyPart::Proto => bytes.push(self.proto),
+            }
+        }
+        bytes.resize(parts.packed_size() as usize, 0);
         bytes
     }
 
@@ -178,7 +211,7 @@ impl Slot {
     #[must_use]
     pub const fn initial(&self) -> u64 {
         match self.kind {
-            SlotKind::Time | SlotKind::Ewma => NONE_64,
+            SlotKind::Time | SlotKind::Pane | SlotKind::Ewma => NONE_64,
             SlotKind::Min | SlotKind::First => self.width.none(),
             SlotKind::Packets
             | SlotKind::Count
@@ -192,8 +225,13 @@ impl Slot {
     }
 }
 
-/// Places the slots after the header (the first two are in it), widest first, in order otherwise.
-pub(super) fn lay_out(slots: &mut [Slot], key: KeyParts, directions: Directions) -> Layout {
+/// Places the slots of the flow's own records.
+pub(super) fn lay_out(
+    slots: &mut [Slot],
+    windows: &mut [Window],
+    key: KeyParts,
+    directions: Directions,
+) -> Layout {
     let forward_lists = key.pairs().then_some(Layout::FORWARD_LISTS);
     let backward_lists = match directions {
         Directions::Both => forward_lists.map(|forward| forward + Layout::LISTS_SIZE),
@@ -201,14 +239,35 @@ pub(super) fn lay_out(slots: &mut [Slot], key: KeyParts, directions: Directions)
     };
     let last = backward_lists.or(forward_lists);
     let header = last.map_or(Layout::FORWARD_LISTS, |lists| lists + Layout::LISTS_SIZE);
-    let mut at = header;
-    let mut place = |slots: &mut [Slot], narrow: bool| {
-        for slot in slots.iter_mut().skip(2).filter(|slot| (slot.width == Width::W32) == narrow) {
+    Layout { size: arrange(slots, windows, None, header), header, forward_lists, backward_lists }
+}
+
+/// Places the slots of one table's records behind their header: those of the whole life widest first, in order
+/// otherwise, then the windows. Gives the size of a record.
+pub(super) fn arrange(
+    slots: &mut [Slot],
+    windows: &mut [Window],
+    table: Option<TableId>,
+    header: u32,
+) -> u32 {
+    let mut end = widest_first(slots, Place { table, window: None }, header);
+    for (id, window) in (0..).map(WindowId).zip(windows).filter(|(_, window)| window.table == table) {
+        window.start = end.next_multiple_of(8);
+        window.stride =
+            widest_first(slots, window.place(id), window.start).next_multiple_of(8) - window.start;
+        end = window.start + 2 * window.stride;
+    }
+    end.next_multiple_of(8)
+}
+
+/// Gives the end of the slots of a place that starts here.
+fn widest_first(slots: &mut [Slot], place: Place, mut at: u32) -> u32 {
+    for narrow in [false, true] {
+        let unplaced = |slot: &&mut Slot| slot.place == place && slot.offset == UNPLACED;
+        for slot in slots.iter_mut().filter(unplaced).filter(|slot| (slot.width == Width::W32) == narrow) {
             slot.offset = at;
             at += slot.width.bytes();
         }
-    };
-    place(slots, false);
-    place(slots, true);
-    Layout { size: at.next_multiple_of(8), header, forward_lists, backward_lists }
+    }
+    at
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::eval::Content;
 use super::record::{Key, Layout, NONE_64, flag};
-use super::{FlowProgram, SlotId, SlotKind, Width};
+use super::side::{SideTable, TableId};
+use super::{FlowProgram, Slot, SlotId, SlotKind};
 use crate::spec::typed::Direction;
 
 /// Identity of a record: counts up over the records created.
@@ -30,28 +31,50 @@ pub struct Record {
     pub flags: u32,
     pub forward: ListAnswer,
     pub backward: ListAnswer,
-    /// Parallel to the program's slots.
+    /// Parallel to the program's slots, of which those of other tables stay empty. Of windows, the newest pane.
     pub slots: Vec<Content>,
+    /// The same of windows' panes before the newest ones; nothing in a program without windows.
+    pub before: Vec<Content>,
+}
+
+/// What a slot holds in a record that begins at `now`.
+fn initial(slot: &Slot, now: u64) -> u64 {
+    if slot.kind == SlotKind::Judged { now } else { slot.initial() }
 }
 
 impl Record {
     /// A record before its first packet, whose sender is `b` of the key or `a`.
     #[must_use]
     pub fn new(program: &FlowProgram, id: FlowId, now: u64, sender_is_b: bool, forward: ListAnswer) -> Self {
+        let slots: Vec<Content> =
+            program.slots.iter().map(|slot| Content(u128::from(initial(slot, now)))).collect();
         Self {
             id,
             first_ns: now,
             flags: if sender_is_b { flag::FORWARD_IS_B } else { 0 },
             forward,
             backward: ListAnswer { epoch: NONE_64, blocked_until: 0 },
-            slots: program
-                .slots
-                .iter()
-                .map(|slot| {
-                    let initial = if slot.kind == SlotKind::Judged { now } else { slot.initial() };
-                    Content(u128::from(initial))
-                })
-                .collect(),
+            before: if program.windows.is_empty() { Vec::new() } else { slots.clone() },
+            slots,
+        }
+    }
+
+    /// A record of a further table before its first packet.
+    #[must_use]
+    pub(super) fn side(program: &FlowProgram) -> Self {
+        Self::new(program, FlowId(0), 0, false, ListAnswer { epoch: 0, blocked_until: 0 })
+    }
+
+    /// Content of a window's slot for the pane before the newest.
+    pub(super) fn get_before(&self, slot: SlotId) -> u128 {
+        self.before.get(slot.0 as usize).map_or(0, |content| content.0)
+    }
+
+    /// A new pane of a window: its slot is empty; what was there is the pane's before, if that is to be kept.
+    pub(super) fn turn(&mut self, slot: SlotId, empty: u128, keep: bool) {
+        let old = self.exchange(slot, empty);
+        if let Some(before) = self.before.get_mut(slot.0 as usize) {
+            before.0 = if keep { old } else { empty };
         }
     }
 
@@ -103,16 +126,39 @@ impl Record {
             put(offset, &answer.epoch.to_le_bytes());
             put(offset + Layout::LISTS_BLOCKED_UNTIL, &answer.blocked_until.to_le_bytes());
         }
-        for (slot, content) in program.slots.iter().zip(&self.slots) {
-            let value = content.0.to_le_bytes();
-            let width = match slot.width {
-                Width::W32 => 4,
-                Width::W64 => 8,
-                Width::W128 => 16,
-            };
-            put(slot.offset, value.get(..width).unwrap_or(&value));
-        }
+        self.put_slots(program, None, &mut put);
         bytes
+    }
+
+    /// The bytes of the value in the map of a further table.
+    #[must_use]
+    pub fn side_bytes(&self, program: &FlowProgram, id: TableId, table: &SideTable) -> Vec<u8> {
+        let mut bytes = vec![0; table.size as usize];
+        self.put_slots(program, Some(id), &mut |offset, content| {
+            for (to, from) in bytes.iter_mut().skip(offset as usize).zip(content) {
+                *to = *from;
+            }
+        });
+        bytes
+    }
+
+    /// Every slot at its offset; of windows, the newest pane in the copy at its number's lowest bit.
+    fn put_slots(&self, program: &FlowProgram, table: Option<TableId>, put: &mut impl FnMut(u32, &[u8])) {
+        let mut one = |slot: &Slot, offset: u32, content: u128| {
+            let value = content.to_le_bytes();
+            put(offset, value.get(..slot.width.bytes() as usize).unwrap_or(&value));
+        };
+        for (id, slot) in program.slots_of(table) {
+            let window = slot.place.window.and_then(|window| program.windows.get(window.0 as usize));
+            let Some(window) = window else {
+                one(slot, slot.offset, self.get(id));
+                continue;
+            };
+            let (even, odd) = (slot.offset, slot.offset + window.stride);
+            let (newest, before) = if self.get(window.pane) & 1 == 0 { (even, odd) } else { (odd, even) };
+            one(slot, newest, self.get(id));
+            one(slot, before, self.get_before(id));
+        }
     }
 }
 

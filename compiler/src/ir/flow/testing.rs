@@ -71,7 +71,7 @@ pub(crate) fn table(path: &std::path::Path) -> (Vec<String>, Vec<csv::StringReco
 
 /// A feature that is one aggregate.
 pub(crate) fn feature(name: &str, function: Function, operand: Option<Operand>, filter: Filter) -> Feature {
-    let aggregate = Aggregate { function, operand, filter, span: 0..0 };
+    let aggregate = Aggregate { function, operand, filter, table: None, window: None, span: 0..0 };
     Feature {
         name: name.to_owned(),
         unit: Unit::Plain,
@@ -105,6 +105,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
             end: End::Never,
             span: 0..0,
         },
+        tables: Vec::new(),
         features,
         labels: vec!["benign".to_owned(), "attack".to_owned()],
         triggers: Triggers { end: true, ..Triggers::default() },

@@ -22,12 +22,15 @@ const BYTES: usize = 10 * NIBBLES;
 impl Path<'_> {
     /// An address as one number.
     pub(super) fn folded(&mut self, end: Address) -> VReg {
-        let slot = match end {
-            Address::Source => self.frame.src,
-            Address::Destination => self.frame.dst,
+        let (slot, shared) = match end {
+            Address::Source => (self.frame.src, self.shared.src),
+            Address::Destination => (self.frame.dst, self.shared.dst),
         };
-        let value = self.b.stack_load(Size::DW, slot, 0);
-        let high = self.b.stack_load(Size::DW, slot, 8);
+        let half = |path: &mut Self, half: i16| match path.packet {
+            None => path.b.stack_load(Size::DW, slot, half),
+            Some(scratch) => path.b.load(Size::DW, scratch, shared + half),
+        };
+        let (value, high) = (half(self, 0), half(self, 8));
         let factor = self.b.constant(FOLD.cast_signed());
         self.b.mul(value, factor);
         self.b.add(value, high);
@@ -59,9 +62,9 @@ impl Path<'_> {
 
     /// Number of bits set in a bitmap, without branches: bits of pairs, nibbles and bytes are added side by side.
     pub(super) fn bits_set(&mut self, record: VReg, first: SlotId, bitmap: Bitmap) -> VReg {
-        let start = self.program.slot(first).offset;
-        let offsets: Vec<i16> =
-            (0..bitmap.words()).map(|word| i16::try_from(start + word * 8).unwrap_or(i16::MAX)).collect();
+        let (record, start) = self.seen(record, self.program.slot(first));
+        let offset = |word: u32| start.saturating_add(i16::try_from(word * 8).unwrap_or(i16::MAX));
+        let offsets: Vec<i16> = (0..bitmap.words()).map(offset).collect();
         let b = &mut self.b;
         let mask = |b: &mut Builder, byte: u8| b.constant(i64::from_ne_bytes([byte; 8]));
         let (pairs, nibbles, bytes) = (mask(b, 0x55), mask(b, 0x33), mask(b, 0x0f));

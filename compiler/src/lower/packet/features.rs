@@ -5,7 +5,8 @@ use super::table::{FIRST, LAST};
 use super::{distinct, rate, root};
 use crate::bpf::{AluOp, Cond, Operand, Size};
 use crate::ir::Interval;
-use crate::ir::flow::{Expr, FlowProgram, SlotId, SlotKind, Width, ranges};
+use crate::ir::flow::side::Place;
+use crate::ir::flow::{Expr, FlowProgram, Slot, SlotId, SlotKind, Width, ranges};
 use crate::lower::code::VReg;
 use crate::spec::typed::TimeUnit;
 
@@ -48,6 +49,7 @@ impl Path<'_> {
     /// Writes all raw features of a record to the scratch value.
     pub(super) fn features(&mut self, record: VReg, scratch: VReg) {
         let program = self.program;
+        self.images = Some(scratch);
         for (index, feature) in program.features.iter().enumerate() {
             self.origin(&feature.span);
             let value = self.formula(record, &feature.value);
@@ -85,31 +87,36 @@ impl Path<'_> {
         }
     }
 
+    /// Where a slot is that a verdict reads: in the record, or in the scratch value for windows and further tables.
+    pub(super) fn seen(&self, record: VReg, slot: &Slot) -> (VReg, i16) {
+        let offset = i16::try_from(slot.offset).unwrap_or(i16::MAX);
+        match (self.images, slot.place) {
+            (Some(scratch), Place { table: Some(table), .. }) => {
+                (scratch, self.shared.side(self.program, table).saturating_add(offset))
+            }
+            (Some(scratch), Place { table: None, window: Some(_) }) => {
+                (scratch, self.shared.image.saturating_add(offset))
+            }
+            (Some(_) | None, _) => (record, offset),
+        }
+    }
+
     /// A slot's value: packets at most the sample limit, 0 for an empty minimum or first.
     fn slot_value(&mut self, record: VReg, id: SlotId) -> VReg {
         let program = self.program;
         let slot = program.slot(id);
-        let offset = i16::try_from(slot.offset).unwrap_or(i16::MAX);
+        let (record, offset) = self.seen(record, slot);
         let size = match slot.width {
             Width::W32 => Size::W,
             Width::W64 | Width::W128 => Size::DW,
         };
         let value = self.b.load(size, record, offset);
         match slot.kind {
-            SlotKind::Packets => {
-                let limit = program.sample_limit.cast_signed();
-                let bound: Operand<VReg> = match i32::try_from(limit) {
-                    Ok(small) => Operand::Imm(small),
-                    Err(_) => Operand::Reg(self.b.constant(limit)),
-                };
-                let within = self.b.label();
-                self.b.jump(Cond::Le, value, bound, within);
-                self.b.mov(value, bound);
-                self.b.bind(within);
-            }
+            SlotKind::Packets => self.at_most(value, program.sample_limit),
             SlotKind::Min | SlotKind::First | SlotKind::Ewma => self.zero_when_empty(value, slot.width),
             SlotKind::Time
             | SlotKind::Judged
+            | SlotKind::Pane
             | SlotKind::Count
             | SlotKind::Sum
             | SlotKind::Squares
@@ -118,6 +125,19 @@ impl Path<'_> {
             | SlotKind::Bits { .. } => {}
         }
         value
+    }
+
+    /// Cuts a number off at a limit.
+    pub(super) fn at_most(&mut self, value: VReg, limit: u64) {
+        let limit = limit.cast_signed();
+        let bound: Operand<VReg> = match i32::try_from(limit) {
+            Ok(small) => Operand::Imm(small),
+            Err(_) => Operand::Reg(self.b.constant(limit)),
+        };
+        let within = self.b.label();
+        self.b.jump(Cond::Le, value, bound, within);
+        self.b.mov(value, bound);
+        self.b.bind(within);
     }
 
     /// Clears the empty content, the only one with the top bit of its width set.
@@ -178,8 +198,8 @@ impl Path<'_> {
         let high = match slot.width {
             Width::W32 | Width::W64 => self.b.constant(0),
             Width::W128 => {
-                let offset = i16::try_from(slot.offset + 8).unwrap_or(i16::MAX);
-                self.b.load(Size::DW, record, offset)
+                let (record, offset) = self.seen(record, slot);
+                self.b.load(Size::DW, record, offset + 8)
             }
         };
         // The divisor of the variance is n times this.

@@ -5,11 +5,15 @@
 use super::Clock;
 use super::guard::{FILTER, FUSE, FUSE_SEEN, filter_type, fuse_type, seen_type};
 use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
+use crate::ir::flow::key::KeyPart;
 use crate::ir::flow::record::{KEY_SIZE, Layout};
+use crate::ir::flow::side::{Place, SideTable, TableId, Window, WindowId};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
 
 /// Flow table: key to record.
 pub const FLOWS: &str = "nn_flows";
+/// What the names of further tables begin with.
+pub const SIDE_FLOWS: &str = "nn_flows_";
 /// Blocked hosts: address to expiry in nanoseconds of the packet clock.
 pub const BLOCKED: &str = "nn_blocked";
 /// Allowed hosts: prefixes that no rule and no block list acts on.
@@ -84,9 +88,18 @@ fn record(program: &FlowProgram) -> Type {
         members.push(member(&format!("{direction}_epoch"), offset, Type::Unsigned(8)));
         members.push(member(&format!("{direction}_blocked_until"), until, Type::Unsigned(8)));
     }
-    let mut slots: Vec<&Slot> = program.slots.iter().skip(2).collect();
+    members.extend(slots(program, Place::FLOW, program.record.header));
+    members.extend(panes(program, None));
+    structure("nn_flow_record", program.record.size, members)
+}
+
+/// The slots of a place from an offset on, in their order in the record.
+fn slots(program: &FlowProgram, place: Place, from: u32) -> Vec<Member> {
+    let wanted = |slot: &&Slot| slot.place == place && slot.offset >= from;
+    let mut slots: Vec<&Slot> = program.slots_of(place.table).map(|(_, slot)| slot).filter(wanted).collect();
     slots.sort_by_key(|slot| slot.offset);
     let mut slots = slots.into_iter();
+    let mut members = Vec::new();
     while let Some(slot) = slots.next() {
         let words = |count| Type::Array(Box::new(Type::Unsigned(8)), count);
         let ty = match (slot.kind, slot.width) {
@@ -101,7 +114,61 @@ fn record(program: &FlowProgram) -> Type {
         };
         members.push(member(&slot.name, slot.offset, ty));
     }
-    structure("nn_flow_record", program.record.size, members)
+    members
+}
+
+/// The windows of a table's records: for each an array of an even and an odd pane.
+fn panes(program: &FlowProgram, table: Option<TableId>) -> Vec<Member> {
+    let owner =
+        table.and_then(|table| program.tables.get(table.0 as usize)).map_or("flow", |table| &table.name);
+    let pane = |(id, window): (WindowId, &Window)| {
+        let mut members = slots(program, window.place(id), window.start);
+        for member in &mut members {
+            member.offset -= window.start;
+        }
+        let pane = structure(&format!("nn_{owner}_{}", window.name), window.stride, members);
+        member(&window.name, window.start, Type::Array(Box::new(pane), 2))
+    };
+    program.windows_of(table).map(pane).collect()
+}
+
+/// The map of a further table.
+pub(super) fn side_name(table: &SideTable) -> String {
+    format!("{SIDE_FLOWS}{}", table.name)
+}
+
+/// The key of a further table.
+fn side_key(table: &SideTable) -> Type {
+    let mut end = 0;
+    let mut members = Vec::new();
+    for part in table.key.iter() {
+        let ty = match part {
+            KeyPart::Src | KeyPart::Dst => host(),
+            KeyPart::SrcPort | KeyPart::DstPort => Type::Unsigned(2),
+            KeyPart::Proto => Type::Unsigned(1),
+        };
+        let name = match part {
+            KeyPart::Src => "src",
+            KeyPart::Dst => "dst",
+            KeyPart::SrcPort => "src_port",
+            KeyPart::DstPort => "dst_port",
+            KeyPart::Proto => "proto",
+        };
+        members.push(member(name, table.key.packed_offset(part), ty));
+        end = table.key.packed_offset(part) + part.bytes();
+    }
+    let size = table.key.packed_size();
+    if end < size {
+        members.push(member("reserved", end, Type::Array(Box::new(Type::Unsigned(1)), size - end)));
+    }
+    structure(&format!("nn_{}_key", table.name), size, members)
+}
+
+/// The record of a further table.
+fn side_record(program: &FlowProgram, id: TableId, table: &SideTable) -> Type {
+    let mut members = slots(program, Place { table: Some(id), window: None }, 0);
+    members.extend(panes(program, Some(id)));
+    structure(&format!("nn_{}_record", table.name), table.size, members)
 }
 
 fn counters() -> Type {
@@ -187,14 +254,19 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
     };
     let prefix =
         structure("nn_prefix", 20, vec![member("bits", 0, Type::Unsigned(4)), member("host", 4, host())]);
-    vec![
+    let mut maps = vec![
         map(FLOWS, MapKind::LruHash, Some(key()), Some(record(program)), program.capacity, 0),
         map(BLOCKED, MapKind::LruHash, Some(host()), Some(Type::Unsigned(8)), BLOCKED_HOSTS, 0),
         map(ALLOWED, MapKind::LpmTrie, Some(prefix), Some(Type::Unsigned(4)), ALLOWED_PREFIXES, NO_PREALLOC),
         map(COUNTERS, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(counters()), 1, 0),
         map(EVENTS, MapKind::RingBuf, None, None, EVENT_BYTES, 0),
         map(FUSE_SEEN, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(seen_type()), 1, 0),
-    ]
+    ];
+    maps.extend(program.side_tables().map(|(id, table)| {
+        let (key, record) = (side_key(table), side_record(program, id, table));
+        map(&side_name(table), MapKind::LruHash, Some(key), Some(record), table.capacity, 0)
+    }));
+    maps
 }
 
 /// The data sections of the packet path.

@@ -15,6 +15,8 @@
 //! | `table` | look up, create, retire |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
 //! | `update` | slots, by atomic operations |
+//! | `window` | panes of a record's windows |
+//! | `side` | records of further tables, by functions of their own |
 //! | `features` | slots to running values, those to raw features |
 //! | `formula` | arithmetic between running values |
 //! | `root` | standard deviations and variances: 128-bit division and square root |
@@ -43,6 +45,8 @@ mod table;
 mod lists;
 mod condition;
 mod update;
+mod window;
+mod side;
 mod seldom;
 mod features;
 mod formula;
@@ -98,15 +102,17 @@ pub struct PacketPath {
 }
 
 /// Shares of the stack. The chains are entry, comparison, model; entry, root, division; entry, act, and one
-/// of lists, report, fuse; entry, waiting.
+/// of lists, report, fuse; entry, waiting; entry and a function of a further table.
 mod frame {
     pub(super) const ENTRY: u32 = 288;
     pub(super) const ROOT: u32 = 128;
     pub(super) const DIVIDE: u32 = 96;
     pub(super) const ACT: u32 = 128;
     pub(super) const LISTS: u32 = 96;
+    pub(super) const SIDE: u32 = 192;
     /// `MAX_BPF_STACK` in `include/linux/filter.h`.
     const STACK: u32 = 512;
+    const _: () = assert!(ENTRY + SIDE <= STACK);
     const _: () = assert!(ENTRY + ROOT + DIVIDE <= STACK && ENTRY + ACT + LISTS <= STACK);
     const _: () = assert!(ENTRY + super::shadow::FRAME + super::FrameLimit::Callee.bytes() <= STACK);
 }
@@ -141,6 +147,11 @@ pub fn lower(
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(report::function(outputs, program, scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);
+    }
+    for (id, _) in program.side_tables() {
+        let build = (program, spec, &*scratch, &shared, options);
+        functions.push(side::collect(build, id)?);
+        functions.push(side::read(build, id)?);
     }
     let calls = features::Calls::of(program);
     if calls.root {

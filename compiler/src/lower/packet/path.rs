@@ -10,7 +10,7 @@ use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
 use crate::ir::flow::decision::Variable;
 use crate::ir::flow::record::KEY_SIZE;
-use crate::ir::flow::{Counter, FlowProgram, Sample};
+use crate::ir::flow::{Counter, FlowProgram, Group, Sample};
 use crate::ir::packet::Reason;
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
@@ -40,6 +40,10 @@ pub(super) struct Path<'a> {
     pub(super) pending: Vec<Pending>,
     pub(super) shadows: Vec<Shadow>,
     exits: Vec<(Exit, Label)>,
+    /// The scratch value, while windows and further tables lie there as a verdict sees them.
+    pub(super) images: Option<VReg>,
+    /// The scratch value in functions whose packet is there; none where it is in the frame.
+    pub(super) packet: Option<VReg>,
 }
 
 /// A place that ends the program.
@@ -71,10 +75,70 @@ pub(super) struct Frame {
     pub(super) src: StackSlot,
     pub(super) dst: StackSlot,
     /// The fields that the specification reads, one 64-bit word each.
-    fields: Vec<(Field, StackSlot)>,
+    fields: Vec<(Field, Word)>,
 }
 
+/// Where a field is.
+#[derive(Debug, Clone, Copy)]
+enum Word {
+    Frame(StackSlot),
+    /// So many bytes into the scratch value.
+    Scratch(VReg, i16),
+}
+
+/// What all functions of the packet path are built from.
+pub(super) type Build<'a> = (&'a FlowProgram, &'a FeatureSpec, &'a Scratch, &'a Shared, Options);
+
 impl<'a> Path<'a> {
+    /// A function beside the entry program, whose packet is in the scratch value; gives the register with that.
+    pub(super) fn function(name: &str, build: Build<'a>) -> (Self, VReg) {
+        let (program, spec, scratch, shared, options) = build;
+        let mut b = Builder::new(name, ".text", &[Parameter::Context]);
+        let context = b.parameter(0);
+        let nowhere = StackSlot { offset: 0, size: 0 };
+        let frame = Frame {
+            key: b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
+            zero: b.stack_slot(8),
+            // Taken from the scratch value.
+            src: nowhere,
+            dst: nowhere,
+            fields: Vec::new(),
+        };
+        let unknown = b.fresh();
+        let mut path = Self {
+            b,
+            program,
+            scratch,
+            shared,
+            options,
+            outputs: 0,
+            spec,
+            hook: spec.hook,
+            answers: Answers { pass: 0, drop: 0 },
+            frame,
+            context,
+            unknown,
+            pending: Vec::new(),
+            shadows: Vec::new(),
+            exits: Vec::new(),
+            images: None,
+            packet: None,
+        };
+        let value = path.scratch_value();
+        // The direction is 0 or 1.
+        path.b.load_to(unknown, Size::DW, value, shared.backward);
+        path.b.rsh(unknown, 1);
+        let offset =
+            |index: usize| shared.fields.saturating_add(i16::try_from(index * 8).unwrap_or(i16::MAX));
+        path.packet = Some(value);
+        path.frame.fields = side_fields(program)
+            .into_iter()
+            .enumerate()
+            .map(|(index, field)| (field, Word::Scratch(value, offset(index))))
+            .collect();
+        (path, value)
+    }
+
     pub(super) fn new(
         program: &'a FlowProgram,
         spec: &'a FeatureSpec,
@@ -91,7 +155,10 @@ impl<'a> Path<'a> {
             zero: b.stack_slot(8),
             src: b.stack_slot(16),
             dst: b.stack_slot(16),
-            fields: used_fields(program).into_iter().map(|field| (field, b.stack_slot(8))).collect(),
+            fields: used_fields(program)
+                .into_iter()
+                .map(|field| (field, Word::Frame(b.stack_slot(8))))
+                .collect(),
         };
         let unknown = b.fresh();
         Self {
@@ -110,6 +177,8 @@ impl<'a> Path<'a> {
             pending: Vec::new(),
             shadows: Vec::new(),
             exits: Vec::new(),
+            images: None,
+            packet: None,
         }
     }
 
@@ -136,20 +205,23 @@ impl<'a> Path<'a> {
 
     /// Keeps a field for later steps, if the specification reads it.
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
-        if let Some(slot) = self.frame.slot(field) {
-            self.b.stack_store(Size::DW, slot, 0, value);
+        match self.frame.word(field) {
+            Some(Word::Frame(slot)) => self.b.stack_store(Size::DW, slot, 0, value),
+            Some(Word::Scratch(base, offset)) => self.b.store(Size::DW, base, offset, value),
+            None => {}
         }
     }
 
     /// Whether a later step reads the field.
     pub(super) fn keeps(&self, field: Field) -> bool {
-        self.frame.slot(field).is_some()
+        self.frame.word(field).is_some()
     }
 
     /// The value of a kept field.
     pub(super) fn field(&mut self, field: Field) -> VReg {
-        match self.frame.slot(field) {
-            Some(slot) => self.b.stack_load(Size::DW, slot, 0),
+        match self.frame.word(field) {
+            Some(Word::Frame(slot)) => self.b.stack_load(Size::DW, slot, 0),
+            Some(Word::Scratch(base, offset)) => self.b.load(Size::DW, base, offset),
             // Not reached: `used_fields` names every field that a step asks for.
             None => self.b.constant(0),
         }
@@ -234,8 +306,8 @@ impl<'a> Path<'a> {
 }
 
 impl Frame {
-    fn slot(&self, field: Field) -> Option<StackSlot> {
-        self.fields.iter().find(|(known, _)| *known == field).map(|(_, slot)| *slot)
+    fn word(&self, field: Field) -> Option<Word> {
+        self.fields.iter().find(|(known, _)| *known == field).map(|(_, word)| *word)
     }
 }
 
@@ -300,31 +372,44 @@ fn file_name(spec: &FeatureSpec) -> String {
 /// Fields that samples and guards read, and the flags where the end of flows does.
 fn used_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = Vec::new();
+    if program.tcp {
+        fields.push(Field::TcpFlags);
+    }
+    for group in &program.groups {
+        group_fields(group, &mut fields);
+    }
+    fields
+}
+
+/// Those that groups of further tables read.
+pub(super) fn side_fields(program: &FlowProgram) -> Vec<Field> {
+    let mut fields = Vec::new();
+    for group in program.groups.iter().filter(|group| group.place.table.is_some()) {
+        group_fields(group, &mut fields);
+    }
+    fields
+}
+
+fn group_fields(group: &Group, fields: &mut Vec<Field>) {
     let mut add = |field| {
         if !fields.contains(&field) {
             fields.push(field);
         }
     };
-    if program.tcp {
+    if group.guard.flags_set | group.guard.flags_clear != 0 {
         add(Field::TcpFlags);
     }
-    for group in &program.groups {
-        if group.guard.flags_set | group.guard.flags_clear != 0 {
-            add(Field::TcpFlags);
-        }
-        for node in group.guard.rest.nodes() {
-            match node.variable {
-                Variable::Backward => {}
-                Variable::Flag(_) => add(Field::TcpFlags),
-                Variable::Field(field) => add(field),
-            }
-        }
-        for update in &group.updates {
-            match update.sample {
-                Sample::Field(field) => add(field),
-                Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {}
-            }
+    for node in group.guard.rest.nodes() {
+        match node.variable {
+            Variable::Backward => {}
+            Variable::Flag(_) => add(Field::TcpFlags),
+            Variable::Field(field) => add(field),
         }
     }
-    fields
+    for update in &group.updates {
+        match update.sample {
+            Sample::Field(field) => add(field),
+            Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {}
+        }
+    }
 }

@@ -2,10 +2,12 @@
 //! verdicts of the last packet as replaying programs read them.
 
 use super::maps::{event_type, host, member};
+use super::path::side_fields;
 use crate::bpf::AluOp;
 use crate::bpf::module::{Struct, Type};
 use crate::ir::flow::FlowProgram;
 use crate::ir::flow::record::KEY_SIZE;
+use crate::ir::flow::side::TableId;
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::VReg;
@@ -42,6 +44,10 @@ pub struct Shared {
     pub image: i16,
     /// An event under construction.
     pub event: i16,
+    /// What groups of further tables take of the packet, one 64-bit word each; 0 without such tables.
+    pub fields: i16,
+    /// Records of further tables, one after the other: before their first packet, or as a verdict sees them.
+    pub sides: i16,
 }
 
 /// Byte offsets of one verdict.
@@ -54,6 +60,13 @@ pub struct VerdictAt {
 }
 
 impl Shared {
+    /// The place of a further table's record.
+    pub(super) fn side(&self, program: &FlowProgram, id: TableId) -> i16 {
+        let before: u32 =
+            program.side_tables().take_while(|(other, _)| *other != id).map(|(_, table)| table.size).sum();
+        self.sides.saturating_add(i16::try_from(before).unwrap_or(i16::MAX))
+    }
+
     /// Appends the part to the scratch value.
     pub(super) fn append(
         scratch: &mut Scratch,
@@ -94,6 +107,14 @@ impl Shared {
             key: scratch.append("key", words(KEY_SIZE / 8))?,
             image: scratch.append("image", words(program.record.size / 8))?,
             event: scratch.append("event", event_type(outputs, program.features.len()))?,
+            fields: match side_fields(program).len() {
+                0 => 0,
+                count => scratch.append("fields", words(u32::try_from(count).unwrap_or(u32::MAX / 8)))?,
+            },
+            sides: match program.tables.iter().map(|table| table.size / 8).sum() {
+                0 => 0,
+                count => scratch.append("sides", words(count))?,
+            },
         })
     }
 

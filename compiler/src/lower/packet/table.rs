@@ -8,6 +8,7 @@ use super::shared::Shared;
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
 use crate::ir::flow::record::{KEY_SIZE, Layout, NONE_64, flag};
+use crate::ir::flow::side::TableId;
 use crate::ir::flow::{Counter, RETIRE_TRIES, Trigger};
 use crate::ir::packet::{Reason, tcp_flags};
 use crate::lower::LowerError;
@@ -33,11 +34,14 @@ pub(super) const CLOSED: i32 = flag::CLOSED as i32;
 const RETIRED: i32 = flag::RETIRED as i32;
 
 /// Registers that the steps share.
+#[derive(Clone, Copy)]
 pub(super) struct Flow {
     pub(super) sender_is_b: VReg,
     pub(super) now: VReg,
-    /// The record of the packet's flow.
+    /// The record of the packet's flow; while a window is updated, the copy of its newest pane.
     pub(super) record: VReg,
+    /// The record with the times of the filters' previous packets.
+    pub(super) whole: VReg,
     /// Its flags when it was found.
     flags: VReg,
     /// 1 when the packet goes backwards.
@@ -61,6 +65,29 @@ pub(super) struct Flow {
     absent: Label,
 }
 
+impl Flow {
+    pub(super) fn new(b: &mut Builder, sender_is_b: VReg, now: VReg) -> Self {
+        let record = b.fresh();
+        Self {
+            sender_is_b,
+            now,
+            record,
+            whole: record,
+            flags: b.fresh(),
+            backward: b.fresh(),
+            until: b.fresh(),
+            epoch: b.fresh(),
+            ordinal: b.fresh(),
+            trigger: b.fresh(),
+            update_mode: b.fresh(),
+            join: b.label(),
+            create: b.label(),
+            wait: b.label(),
+            absent: b.label(),
+        }
+    }
+}
+
 impl Path<'_> {
     /// Everything from the parsed packet to its end.
     pub(super) fn follow(&mut self, packet: &Packet) {
@@ -68,22 +95,7 @@ impl Path<'_> {
         self.origin(&flow_line);
         self.count(Counter::Packet(Reason::Parsed));
         let now = self.clock();
-        let flow = Flow {
-            sender_is_b: packet.sender_is_b,
-            now,
-            record: self.b.fresh(),
-            flags: self.b.fresh(),
-            backward: self.b.fresh(),
-            until: self.b.fresh(),
-            epoch: self.b.fresh(),
-            ordinal: self.b.fresh(),
-            trigger: self.b.fresh(),
-            update_mode: self.b.fresh(),
-            join: self.b.label(),
-            create: self.b.label(),
-            wait: self.b.label(),
-            absent: self.b.label(),
-        };
+        let flow = Flow::new(&mut self.b, packet.sender_is_b, now);
         let update = self.b.label();
         self.find(&flow, flow.absent);
         self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
@@ -315,24 +327,30 @@ impl Path<'_> {
                 _ if Some(offset) == layout.backward_lists => {
                     self.b.store(Size::DW, image, at, NONE_64.cast_signed() as i32);
                 }
-                _ => self.write_initial(image, offset),
+                _ => self.write_initial(None, image, 0, offset),
             }
         }
     }
 
-    /// Eight bytes of slots as a new record has them.
-    fn write_initial(&mut self, image: VReg, offset: u32) {
+    /// Eight bytes of slots as a new record of a table has them, at `offset` of the record that starts at `at`.
+    pub(super) fn write_initial(&mut self, table: Option<TableId>, image: VReg, at: i16, offset: u32) {
         let mut word = [0_u8; 8];
-        for slot in &self.program.slots {
+        let program = self.program;
+        for (_, slot) in program.slots_of(table) {
             let initial = slot.initial().to_le_bytes();
-            let bytes = initial.iter().take(slot.width.bytes().min(8) as usize);
-            for (at, byte) in (slot.offset..).zip(bytes) {
-                if let Some(place) = at.checked_sub(offset).and_then(|index| word.get_mut(index as usize)) {
-                    *place = *byte;
+            let window = slot.place.window.and_then(|window| program.windows.get(window.0 as usize));
+            let copies = [Some(slot.offset), window.map(|window| slot.offset + window.stride)];
+            for start in copies.into_iter().flatten() {
+                let bytes = initial.iter().take(slot.width.bytes().min(8) as usize);
+                for (at, byte) in (start..).zip(bytes) {
+                    if let Some(place) = at.checked_sub(offset).and_then(|index| word.get_mut(index as usize))
+                    {
+                        *place = *byte;
+                    }
                 }
             }
         }
-        let at = i16::try_from(offset).unwrap_or(i16::MAX);
+        let at = at.saturating_add(i16::try_from(offset).unwrap_or(i16::MAX));
         let value = i64::from_le_bytes(word);
         match i32::try_from(value) {
             Ok(small) => self.b.store(Size::DW, image, at, small),

@@ -5,6 +5,7 @@ use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom, Step};
 use super::table::{FLAGS, Flow, LAST, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
+use crate::ir::flow::side::Place;
 use crate::ir::flow::{Counter, Group, Sample, Slot, SlotId, Update, UpdateOp, Width, ranges};
 use crate::lower::code::VReg;
 use crate::spec::typed::{Direction, Field, Filter, TimeUnit};
@@ -28,10 +29,7 @@ impl Path<'_> {
         };
         let limit = self.b.constant(self.program.sample_limit.cast_signed());
         self.b.jump(Cond::Gt, flow.ordinal, limit, saturated);
-        let program = self.program;
-        for group in &program.groups {
-            self.group(flow, group, previous);
-        }
+        self.groups(flow, Place::FLOW, previous);
         let past = self.b.label();
         self.b.goto(past);
 
@@ -41,6 +39,16 @@ impl Path<'_> {
         self.b.atomic(Size::W, AtomicOp::Or, flow.record, FLAGS, bit);
         self.count(Counter::Saturated);
         self.b.bind(past);
+        self.windows(flow, None, previous);
+        self.sides(flow);
+    }
+
+    /// The groups of a place.
+    pub(super) fn groups(&mut self, flow: &Flow, place: Place, previous: Option<VReg>) {
+        let program = self.program;
+        for group in program.groups.iter().filter(|group| group.place == place) {
+            self.group(flow, group, previous);
+        }
     }
 
     fn group(&mut self, flow: &Flow, group: &Group, previous: Option<VReg>) {
@@ -50,11 +58,11 @@ impl Path<'_> {
         self.guard(flow, &group.guard, skip);
         let previous = match group.clock {
             None => None,
-            Some(SlotId::LAST_TIME) => previous,
+            Some(clock) if self.program.is_last_time(clock) => previous,
             Some(clock) => {
                 let offset = self.slot_offset(clock);
                 let before = self.b.copy(flow.now);
-                self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, offset, before);
+                self.b.atomic(Size::DW, AtomicOp::Xchg, flow.whole, offset, before);
                 Some(before)
             }
         };

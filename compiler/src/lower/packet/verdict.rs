@@ -126,6 +126,7 @@ impl Path<'_> {
             None => self.b.store(Size::W, scratch, at.trigger, flow.trigger),
         }
         self.b.store(Size::W, scratch, at.acts, 0);
+        self.see(flow, scratch);
         self.features(flow.record, scratch);
         self.step("judge");
         self.infer();
@@ -177,13 +178,18 @@ impl Path<'_> {
 
     /// What the actions need to know of packet and record.
     fn share_flow(&mut self, flow: &Flow, scratch: VReg) {
-        self.share_ends(scratch);
-        self.b.store(Size::DW, scratch, self.shared.backward, flow.backward);
-        self.b.store(Size::DW, scratch, self.shared.now, flow.now);
+        self.share_packet(flow, scratch);
         for (from, to) in [(FIRST, self.shared.first), (PACKETS, self.shared.packets)] {
             let value = self.b.load(Size::DW, flow.record, from);
             self.b.store(Size::DW, scratch, to, value);
         }
+    }
+
+    /// What functions need to know of the packet.
+    pub(super) fn share_packet(&mut self, flow: &Flow, scratch: VReg) {
+        self.share_ends(scratch);
+        self.b.store(Size::DW, scratch, self.shared.backward, flow.backward);
+        self.b.store(Size::DW, scratch, self.shared.now, flow.now);
         // The key's ports, the forward sender's first: a shift by 16 takes the other end's.
         let (at, ports) = (self.shared.ports, self.b.stack_load(Size::DW, self.frame.key, 32));
         let shift = self.b.compute(AluOp::Xor, flow.sender_is_b, flow.backward);

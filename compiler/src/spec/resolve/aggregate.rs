@@ -8,6 +8,7 @@ use super::fields::{FIELDS, PLANNED_FIELDS, address, field};
 use super::formula::Value;
 use super::parameter;
 use super::structure::{unknown, unsupported};
+use super::table::Reach;
 use super::units::time_unit;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
@@ -123,6 +124,17 @@ fn lifetime(
             "`duration` takes no argument: it is the time from the flow's first packet to its last one",
             "write `duration()`, or `duration() as ms`",
         );
+        return None;
+    }
+    let mut reach = Reach::default();
+    for qualifier in qualifiers {
+        match qualifier {
+            Qualifier::Where(_) | Qualifier::As(_) => {}
+            Qualifier::Per(path) => reach.per(path, flow, reporter),
+            Qualifier::Over(time) => reach.over(time, reporter),
+        }
+    }
+    if reach.refuse("a duration", reporter) {
         return None;
     }
     // The checks of qualifiers are those of a gap.
@@ -272,7 +284,7 @@ fn called(
     let function = function(&call.function, reporter);
     let mut filter = Filter::default();
     let mut unit: Option<(&Name, Option<TimeUnit>)> = None;
-    let mut sound = true;
+    let mut reach = Reach::default();
     for qualifier in qualifiers {
         match qualifier {
             Qualifier::Where(condition) => condition::add(&mut filter, condition, flow, reporter),
@@ -282,29 +294,15 @@ fn called(
                     super::structure::repeated("as", first.span.clone(), name.span.clone(), reporter);
                 }
             },
-            Qualifier::Per(path) => {
-                sound = false;
-                unsupported(
-                    path.span.clone(),
-                    "`per` is not supported yet",
-                    "features are computed per flow: remove it",
-                    reporter,
-                );
-            }
-            Qualifier::Over(time) => {
-                sound = false;
-                unsupported(
-                    time.span.clone(),
-                    "`over` is not supported yet",
-                    "features are computed over the whole flow: remove it",
-                    reporter,
-                );
-            }
+            Qualifier::Per(path) => reach.per(path, flow, reporter),
+            Qualifier::Over(time) => reach.over(time, reporter),
         }
     }
     let (function, arguments) = parameter::split(function?, call, reporter)?;
+    let reach = reach.of(function, &call.function, reporter);
     let operand = operand(function, &call.function, arguments, unit, reporter)?;
-    sound.then(|| Aggregate { function, operand, filter, span: whole.clone() })
+    let (table, window) = reach?;
+    Some(Aggregate { function, operand, filter, table, window, span: whole.clone() })
 }
 
 fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {

@@ -75,7 +75,17 @@ pub(super) fn features(
 /// Reports a flow name that is not the flow's.
 pub(super) fn check_flow(name: &ast::Name, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) {
     let Some(flow) = flow else { return };
-    if flow.name != name.text {
+    if flow.tables.iter().take(flow.declared).any(|table| table.name == name.text) {
+        let table = &name.text;
+        reporter
+            .error(
+                &codes::UNKNOWN_FLOW,
+                name.span.clone(),
+                format!("`{table}` is not the flow that is classified"),
+                format!("write `{}` here; its features read the table with `per {table}`", flow.name),
+            )
+            .primary("a table beside it");
+    } else if flow.name != name.text {
         reporter
             .error(
                 &codes::UNKNOWN_FLOW,
@@ -211,9 +221,11 @@ pub(super) fn unit(aggregate: &Aggregate) -> Unit {
 /// Raw values that can arise: those of the aggregate's type, bounded by the idle time where that is tighter.
 pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
     let by_type = ranges::of(aggregate);
-    let (Some(Operand::Gap(unit)), Some(idle)) = (aggregate.operand, flow.and_then(|flow| flow.idle)) else {
-        return by_type;
-    };
+    let idle = flow.and_then(|flow| match aggregate.table {
+        None => flow.idle,
+        Some(table) => flow.tables.get(table.0 as usize).and_then(|table| table.idle),
+    });
+    let (Some(Operand::Gap(unit)), Some(idle)) = (aggregate.operand, idle) else { return by_type };
     // A later packet starts a new record, so neighbours are at most the idle time apart.
     // Between packets that pass a filter others may lie, which keep the record alive.
     if aggregate.filter != Filter::default() {

@@ -1,5 +1,7 @@
 //! The flow block: protocols, key, table size, idle time, end.
 
+use std::collections::BTreeSet;
+
 use super::FlowFacts;
 use super::number::{self, Misfit};
 use super::structure::{repeated, unknown, unsupported};
@@ -9,7 +11,7 @@ use crate::diag::codes::spec as codes;
 use crate::ir::flow::key::{KeyPart, KeyParts};
 use crate::spec::ast::{self, Causes, FlowClause, Name, Number, Path};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Directions, End, Flow, Nanos};
+use crate::spec::typed::{Directions, End, Flow, Nanos, Table};
 
 /// Most records of a table: the kernel would allow more, but not before some gigabytes of memory are gone.
 const MAX_CAPACITY: i128 = 1 << 24;
@@ -36,12 +38,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
     }
     let key = clauses.key.and_then(|(fields, directions, span)| key(fields, directions, span, reporter));
     let capacity = clauses.capacity.and_then(|(records, evict, _)| capacity(records, evict, reporter));
-    let idle = clauses.idle.map(|(time, _)| time.map(|time| duration(time, reporter)));
-    let idle: Option<Option<Nanos>> = match idle {
-        None | Some(Some(None)) => None,
-        Some(None) => Some(None),
-        Some(Some(Some(nanos))) => Some(Some(nanos)),
-    };
+    let idle = idle(&clauses, reporter);
     // A flow of UDP alone has nothing to say about its end.
     let end = match clauses.end {
         None => (!tcp).then_some(End::Never),
@@ -66,6 +63,8 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
         key: key.map_or(KeyParts::FIVE_TUPLE, |(parts, _)| parts),
         directional: key.is_some_and(|(_, directions)| directions == Directions::One),
         idle: idle.flatten(),
+        tables: Vec::new(),
+        declared: 0,
     };
     let resolved = (|| {
         Some(Flow {
@@ -81,6 +80,83 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
         })
     })();
     Resolved { facts, flow: resolved }
+}
+
+/// A block that is not classified: a table for features to read. `flow` is the one that is classified.
+pub(super) fn table(
+    block: &ast::Flow,
+    flow: (&ast::Flow, KeyParts),
+    reporter: &mut Reporter<'_>,
+) -> Option<Table> {
+    let mut clauses = Clauses::default();
+    for clause in &block.clauses {
+        clauses.take(clause, reporter);
+    }
+    if !clauses.broken {
+        clauses.report_missing(&block.head, false, reporter);
+    }
+    let set = |flow: &ast::Flow| -> BTreeSet<String> {
+        flow.protocols.iter().map(|name| name.text.clone()).collect()
+    };
+    if set(block) != set(flow.0) {
+        let all: Vec<&str> = flow.0.protocols.iter().map(|name| name.text.as_str()).collect();
+        reporter
+            .error(
+                &codes::TABLE_OF_FEATURE,
+                block.head.clone(),
+                format!("the table does not collect the packets of `{}`", flow.0.name.text),
+                format!(
+                    "write `flow {} on {}`; which packets count is said by `where`",
+                    block.name.text,
+                    all.join(", ")
+                ),
+            )
+            .label(flow.0.head.clone(), "the flow that is classified");
+    }
+    if let Some((Causes::Any(_), span)) = clauses.end {
+        reporter.error(
+            &codes::TABLE_OF_FEATURE,
+            span.clone(),
+            "only the flow that is classified has an end",
+            "remove the line, or write `end never;`",
+        );
+    }
+    let key = clauses.key.and_then(|(fields, directions, span)| {
+        if let Some(name) = directions.filter(|name| name.text == "bidirectional") {
+            reporter.error(
+                &codes::TABLE_OF_FEATURE,
+                name.span.clone(),
+                "records beside the flow's have no direction: each packet counts with its own source and destination",
+                "remove the word; `fwd` and `bwd` behind `where` are directions in the flow",
+            );
+            return None;
+        }
+        let parts = key_parts(fields, reporter)?;
+        let missing = parts.iter().find(|part| !flow.1.has(*part));
+        if let Some(part) = missing {
+            super::table::not_in_key(part, &flow.0.name.text, span.clone(), reporter);
+            return None;
+        }
+        Some(parts)
+    });
+    let capacity = clauses.capacity.and_then(|(records, evict, _)| capacity(records, evict, reporter));
+    let idle = idle(&clauses, reporter);
+    Some(Table {
+        name: block.name.text.clone(),
+        key: key?,
+        capacity: capacity?,
+        idle: idle?,
+        span: block.head.clone(),
+    })
+}
+
+/// The idle time, `Some(None)` for `never`.
+#[expect(clippy::option_option, reason = "no idle time and none that is sound are different answers")]
+fn idle(clauses: &Clauses<'_>, reporter: &mut Reporter<'_>) -> Option<Option<Nanos>> {
+    match clauses.idle? {
+        (None, _) => Some(None),
+        (Some(time), _) => duration(time, reporter).map(Some),
+    }
 }
 
 /// The clauses of a block, each the first of its kind, with its place.

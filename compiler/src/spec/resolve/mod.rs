@@ -15,6 +15,7 @@ mod parameter;
 mod rule;
 mod action;
 mod structure;
+mod table;
 mod units;
 
 use super::ast;
@@ -29,6 +30,10 @@ struct FlowFacts {
     udp: bool,
     /// What names a record.
     key: crate::ir::flow::key::KeyParts,
+    /// Tables that `per` can name: those of other flow blocks, then one for each part of a key.
+    tables: Vec<super::typed::Table>,
+    /// Number of the other flow blocks.
+    declared: usize,
     /// Whether records hold packets of one direction only.
     directional: bool,
     idle: Option<super::typed::Nanos>,
@@ -51,13 +56,19 @@ pub(super) fn resolve(
     let parts = structure::sort(source, parsed, reporter);
     let header = parts.header.map(|header| structure::header(header, reporter));
     let hook = parts.attach.and_then(|attach| structure::hook(attach, reporter));
-    let flow = parts.flow.map(|flow| flow::flow(flow, reporter));
+    let mut flow = parts.flow.map(|flow| flow::flow(flow, reporter));
+    if let (Some(resolved), Some(block)) = (&mut flow, parts.flow) {
+        table::tables(block, &parts.tables, resolved, reporter);
+    }
     let facts = flow.as_ref().map(|flow| &flow.facts);
     let features = parts.features.map(|features| feature::features(features, facts, reporter));
     let labels = parts.model.and_then(|model| rule::labels(model, reporter));
     let ending = flow.as_ref().and_then(|flow| flow.flow.as_ref());
     let triggers = parts.classify.and_then(|classify| rule::triggers(classify, facts, ending, reporter));
     let rules = rule::rules(&parts.rules, labels.as_deref(), hook, facts, reporter);
+    if let (Some(facts), Some(features)) = (facts, &features) {
+        table::all_read(facts, features, reporter);
+    }
     if !reporter.is_clean() {
         return None;
     }
@@ -67,6 +78,7 @@ pub(super) fn resolve(
         file: file.to_owned(),
         source: source.to_owned(),
         hook: hook?,
+        tables: facts?.tables.clone(),
         flow: flow?.flow?,
         features: features?,
         labels: labels?,

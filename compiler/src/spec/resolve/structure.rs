@@ -15,7 +15,10 @@ pub(super) const LANGUAGE_VERSION: u32 = 1;
 pub(super) struct Parts<'a> {
     pub header: Option<&'a ast::Header>,
     pub attach: Option<&'a ast::Attach>,
+    /// The flow that is classified.
     pub flow: Option<&'a ast::Flow>,
+    /// The other flow blocks.
+    pub tables: Vec<&'a ast::Flow>,
     pub features: Option<&'a ast::Features>,
     pub model: Option<&'a ast::Model>,
     pub classify: Option<&'a ast::Classify>,
@@ -28,6 +31,7 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
         header: None,
         attach: None,
         flow: None,
+        tables: Vec::new(),
         features: None,
         model: None,
         classify: None,
@@ -39,16 +43,11 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
         match item {
             Item::Header(header) => keep(&mut parts.header, header, |h| h.span.clone(), "spec", reporter),
             Item::Attach(attach) => keep(&mut parts.attach, attach, |a| a.span.clone(), "attach", reporter),
-            Item::Flow(flow) => match parts.flow {
-                None => parts.flow = Some(flow),
+            Item::Flow(flow) => match parts.tables.iter().find(|first| first.name.text == flow.name.text) {
+                None => parts.tables.push(flow),
                 Some(first) => {
-                    unsupported(
-                        flow.head.clone(),
-                        "a second `flow` block is not supported yet",
-                        "describe one flow per specification",
-                        reporter,
-                    )
-                    .label(first.head.clone(), "first flow here");
+                    let name = format!("flow {}", flow.name.text);
+                    repeated(&name, first.head.clone(), flow.head.clone(), reporter);
                 }
             },
             Item::Features(features) => {
@@ -78,6 +77,11 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
             // Reported by the parser.
             Item::Broken => {}
         }
+    }
+    let classified = parts.classify.map(|classify| classify.flow.text.as_str());
+    let flow = parts.tables.iter().position(|flow| Some(flow.name.text.as_str()) == classified).unwrap_or(0);
+    if flow < parts.tables.len() {
+        parts.flow = Some(parts.tables.remove(flow));
     }
     if complete {
         report_missing(&parts, source, reporter);
