@@ -375,7 +375,8 @@ impl<'s> Builder<'s> {
 /// `over_10s` for ten seconds: the name of a window's panes.
 fn over(length: Nanos) -> String {
     let units = [(60_000_000_000, "min"), (1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
-    let (nanos, unit) = units.into_iter().find(|(nanos, _)| length.0 % nanos == 0).unwrap_or((1, "ns"));
+    let (nanos, unit) =
+        units.into_iter().find(|(nanos, _)| length.0.is_multiple_of(*nanos)).unwrap_or((1, "ns"));
     format!("over_{}{unit}", length.0 / nanos)
 }
 

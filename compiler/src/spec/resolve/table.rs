@@ -127,7 +127,6 @@ impl<'a> Reach<'a> {
     }
 
     /// Table and window of a function; `None` when something was reported.
-    #[expect(clippy::type_complexity, reason = "two options that are two qualifiers")]
     pub(super) fn of(
         self,
         function: Function,
