@@ -123,7 +123,12 @@ impl Slot {
             SlotKind::Max => newest.max(before),
             SlotKind::Bits { .. } => newest | before,
             // Not in windows.
-            SlotKind::Time | SlotKind::Pane | SlotKind::First | SlotKind::Last | SlotKind::Ewma => newest,
+            SlotKind::Time
+            | SlotKind::Judged
+            | SlotKind::Pane
+            | SlotKind::First
+            | SlotKind::Last
+            | SlotKind::Ewma => newest,
         }
     }
 }

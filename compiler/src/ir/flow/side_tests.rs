@@ -37,7 +37,7 @@ fn feature(
 fn spec(features: Vec<Feature>) -> FeatureSpec {
     let mut spec = testing::spec(features);
     spec.flow.end = End::On { fin: true, rst: false };
-    spec.triggers = Triggers { end: true, every: Some(1) };
+    spec.triggers = Triggers { end: true, every: Some(1), ..Triggers::default() };
     let key = |part| KeyParts::NONE.with(part);
     let table = |name: &str, key, idle| Table { name: name.to_owned(), key, capacity: 4, idle, span: 0..0 };
     spec.tables = vec![
@@ -118,7 +118,7 @@ fn a_sender_that_was_idle_starts_anew_and_a_read_does_not_ask_for_the_time() {
 fn the_idle_verdict_reads_the_record_of_the_old_flows_sender() {
     let mut spec = spec(vec![feature("packets", (Function::Count, None), Some(0), None)]);
     spec.flow.idle = Some(Nanos(SECOND));
-    spec.triggers = Triggers { end: true, every: None };
+    spec.triggers = Triggers { end: true, ..Triggers::default() };
     let program = build(&spec).unwrap();
     let mut interpreter = FlowInterpreter::new(&program);
     let mut send = |src: (u8, u16), dst: (u8, u16), now: u64| {
@@ -139,7 +139,7 @@ fn records_of_a_full_table_are_lost_and_read_as_empty() {
         feature("packets", (Function::Count, None), Some(0), None),
         feature("least", (Function::Min, PAYLOAD), Some(0), None),
     ]);
-    spec.triggers = Triggers { end: true, every: None };
+    spec.triggers = Triggers { end: true, ..Triggers::default() };
     let program = build(&spec).unwrap();
     let mut interpreter = FlowInterpreter::new(&program);
     let mut send = |src: (u8, u16), dst: (u8, u16), flags: u8| {

@@ -191,7 +191,12 @@ impl Path<'_> {
                 self.b.or(newest, before);
             }
             // Not in windows.
-            SlotKind::Time | SlotKind::Pane | SlotKind::First | SlotKind::Last | SlotKind::Ewma => {}
+            SlotKind::Time
+            | SlotKind::Judged
+            | SlotKind::Pane
+            | SlotKind::First
+            | SlotKind::Last
+            | SlotKind::Ewma => {}
         }
         self.b.store(size, base, to, newest);
     }
