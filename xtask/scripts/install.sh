@@ -18,6 +18,7 @@ build) ;;
 test)
 	need llvm-mc llvm     # an independent disassembler
 	need strace strace    # kills the loader at every step
+	need tshark tshark    # an independent dissector
 	;;
 bench)
 	need python3 python3

@@ -1,0 +1,274 @@
+//! Features of the committed lab capture, as `nnbpfc extract` gives them, against tshark's dissection of it.
+//!
+//! tshark gives the fields of every packet; what a feature is worth follows here from all samples of a flow at
+//! once, in exact integers, while the compiler's interpreter keeps running values.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// Definitions of length, by the specification's names.
+const LENGTHS: [(&str, &str); 4] =
+    [("frame", "frame.len"), ("ip", "ip.len"), ("l4", "l4.len"), ("payload", "l4.payload_len")];
+/// Flags, by bit.
+const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+const STATISTICS: [&str; 6] = ["sum", "min", "max", "mean", "std", "std_pop"];
+/// Names of the sides with their conditions.
+const SIDES: [(&str, &str); 3] = [("all", ""), ("fwd", "fwd"), ("bwd", "bwd")];
+
+/// What tshark is asked for, in this order.
+const COLUMNS: [&str; 18] = [
+    "frame.time_epoch",
+    "frame.cap_len",
+    "ip.src",
+    "ip.dst",
+    "ipv6.src",
+    "ipv6.dst",
+    "ip.len",
+    "ip.hdr_len",
+    "ipv6.plen",
+    "ipv6.nxt",
+    "tcp.srcport",
+    "tcp.dstport",
+    "tcp.hdr_len",
+    "tcp.flags",
+    "tcp.window_size_value",
+    "udp.srcport",
+    "udp.dstport",
+    "udp.length",
+];
+
+/// One packet as tshark sees it.
+struct Packet {
+    time: u64,
+    from: (String, u16),
+    to: (String, u16),
+    proto: u8,
+    /// In the order of [`LENGTHS`].
+    lengths: [u64; 4],
+    header: u64,
+    flags: u32,
+    window: u64,
+}
+
+/// Source, its port, destination, its port, protocol, as in extracted rows.
+type Flow = (String, u16, String, u16, u8);
+
+/// A specification with every feature that both know.
+fn specification() -> String {
+    let mut features = String::new();
+    for (side, condition) in SIDES {
+        let only = |more: &str| match (condition, more) {
+            ("", "") => String::new(),
+            ("", one) | (one, "") => format!(" where {one}"),
+            (one, other) => format!(" where {one} and {other}"),
+        };
+        let mut feature = |name: &str, value: String| writeln!(features, "    {side}_{name} = {value};").unwrap();
+        feature("packets", format!("count(){}", only("")));
+        for (name, field) in LENGTHS.into_iter().chain([("gap", "gap")]) {
+            for statistic in STATISTICS {
+                feature(&format!("{name}_{statistic}"), format!("{statistic}({field}){}", only("")));
+            }
+        }
+        for flag in FLAGS {
+            feature(flag, format!("count(){}", only(&format!("tcp.{flag}"))));
+        }
+        feature("header_sum", format!("sum(l4.header_len){}", only("")));
+        feature("window_first", format!("first(tcp.window){}", only("")));
+        feature("window_last", format!("last(tcp.window){}", only("")));
+    }
+    format!(
+        "spec parity v1;\nattach xdp;\nflow conn on tcp, udp {{\n    key five_tuple bidirectional;\n    \
+         capacity 65536 evict lru;\n    idle never;\n    end never;\n}}\nfeatures of conn {{\n{features}    \
+         duration = duration();\n}}\nmodel {{ labels no, yes; }}\nclassify conn at end;\n"
+    )
+}
+
+/// The packets with transport headers, in the capture's order.
+fn dissected(capture: &Path) -> Vec<Packet> {
+    let mut command = Command::new("tshark");
+    command.arg("-n").arg("-r").arg(capture);
+    for option in ["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.desegment_tcp_streams:FALSE"] {
+        command.args(["-o", option]);
+    }
+    // Errors of ICMP quote headers of other packets.
+    command.args(["-Y", "(tcp || udp) && !icmp && !icmpv6", "-T", "fields", "-E", "separator=,"]);
+    command.args(["-E", "occurrence=f"]);
+    for column in COLUMNS {
+        command.args(["-e", column]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(packet).collect()
+}
+
+fn packet(line: &str) -> Packet {
+    let mut cells = line.split(',');
+    let cells = COLUMNS.map(|_| cells.next().unwrap());
+    let [time, frame, src, dst, src6, dst6, ip_len, ip_header, plen, next, rest @ ..] = cells;
+    let [tcp_src, tcp_dst, tcp_header, flags, window, udp_src, udp_dst, udp_len] = rest;
+    let number = |cell: &str| cell.parse::<u64>().unwrap();
+    let port = |cell: &str| cell.parse::<u16>().unwrap();
+    let (seconds, nanos) = time.split_once('.').unwrap();
+    assert_eq!(nanos.len(), 9, "{time}");
+    let (from, to, ip, l4) = if plen.is_empty() {
+        (src, dst, number(ip_len), number(ip_len) - number(ip_header))
+    } else {
+        assert!(next == "6" || next == "17", "the capture has extension headers, which this test does not skip");
+        (src6, dst6, number(plen) + 40, number(plen))
+    };
+    let (ports, proto, header, flags, window) = if udp_len.is_empty() {
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).unwrap();
+        ((port(tcp_src), port(tcp_dst)), 6, number(tcp_header), flags, number(window))
+    } else {
+        assert_eq!(number(udp_len), l4, "{line}");
+        ((port(udp_src), port(udp_dst)), 17, 8, 0, 0)
+    };
+    Packet {
+        time: number(seconds) * 1_000_000_000 + number(nanos),
+        from: (from.to_owned(), ports.0),
+        to: (to.to_owned(), ports.1),
+        proto,
+        lengths: [number(frame), ip, l4, l4 - header],
+        header,
+        flags,
+        window,
+    }
+}
+
+/// A statistic of samples as a multiple of 1/256, whole ones included.
+fn statistic(name: &str, samples: &[u64]) -> u128 {
+    let n = samples.len() as u128;
+    let sum: u128 = samples.iter().map(|&sample| u128::from(sample)).sum();
+    // The mean of the squared deviations from a mean that is no whole number: n² times it is whole.
+    let spread: u128 = samples.iter().map(|&sample| (u128::from(sample) * n).abs_diff(sum).pow(2)).sum();
+    let root = |divisor: u128| (spread * 65536 / divisor).isqrt();
+    match name {
+        _ if n == 0 => 0,
+        "sum" => sum * 256,
+        "min" => u128::from(*samples.iter().min().unwrap()) * 256,
+        "max" => u128::from(*samples.iter().max().unwrap()) * 256,
+        "mean" => sum * 256 / n,
+        // The sum over n² is that over n once more.
+        "std" if n == 1 => 0,
+        "std" => root(n * n * (n - 1)),
+        "std_pop" => root(n * n * n),
+        other => panic!("no statistic is called {other}"),
+    }
+}
+
+/// Every feature of a flow, by name, as a multiple of 1/256.
+fn expected(packets: &[&Packet]) -> BTreeMap<String, u128> {
+    let forward = &packets.first().unwrap().from;
+    let mut values = BTreeMap::new();
+    for (side, _) in SIDES {
+        let chosen: Vec<&Packet> = packets
+            .iter()
+            .copied()
+            .filter(|packet| match side {
+                "fwd" => packet.from == *forward,
+                "bwd" => packet.from != *forward,
+                _ => true,
+            })
+            .collect();
+        let mut set = |name: &str, value: u128| values.insert(format!("{side}_{name}"), value);
+        set("packets", chosen.len() as u128 * 256);
+        for (at, (name, _)) in LENGTHS.into_iter().enumerate() {
+            let samples: Vec<u64> = chosen.iter().map(|packet| *packet.lengths.get(at).unwrap()).collect();
+            for kind in STATISTICS {
+                set(&format!("{name}_{kind}"), statistic(kind, &samples));
+            }
+        }
+        let gaps: Vec<u64> = chosen
+            .iter()
+            .zip(chosen.iter().skip(1))
+            .map(|(before, after)| after.time.saturating_sub(before.time))
+            .collect();
+        for kind in STATISTICS {
+            set(&format!("gap_{kind}"), statistic(kind, &gaps));
+        }
+        for (bit, flag) in FLAGS.into_iter().enumerate() {
+            let count = chosen.iter().filter(|packet| packet.flags >> bit & 1 == 1).count();
+            set(flag, count as u128 * 256);
+        }
+        let whole = |value: Option<u64>| u128::from(value.unwrap_or(0)) * 256;
+        set("header_sum", whole(Some(chosen.iter().map(|packet| packet.header).sum())));
+        set("window_first", whole(chosen.first().map(|packet| packet.window)));
+        set("window_last", whole(chosen.last().map(|packet| packet.window)));
+    }
+    let time = |packet: Option<&&Packet>| packet.unwrap().time;
+    let duration = time(packets.last()).saturating_sub(time(packets.first()));
+    values.insert("duration".to_owned(), u128::from(duration) * 256);
+    values
+}
+
+/// A decimal with at most eight binary digits behind the point, as a multiple of 1/256.
+fn times_256(cell: &str) -> u128 {
+    let (whole, fraction) = cell.split_once('.').unwrap_or((cell, "0"));
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap());
+    let value = (whole.parse::<u128>().unwrap() * scale + fraction.parse::<u128>().unwrap()) * 256;
+    assert_eq!(value % scale, 0, "{cell} is no multiple of 1/256");
+    value / scale
+}
+
+#[test]
+fn every_feature_of_the_lab_capture_is_what_tshark_says() {
+    if Command::new("tshark").arg("--version").output().is_err() {
+        eprintln!("SKIP every_feature_of_the_lab_capture_is_what_tshark_says: tshark is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, rows) = (folder.path().join("parity.spec"), folder.path().join("flows.csv"));
+    std::fs::write(&spec, specification()).unwrap();
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/ids/capture.pcap");
+    let output = Command::new(env!("CARGO_BIN_EXE_nnbpfc"))
+        .arg("extract")
+        .args([&spec, &capture])
+        .arg("-o")
+        .arg(&rows)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let packets = dissected(&capture);
+    let mut flows: HashMap<Flow, Vec<&Packet>> = HashMap::new();
+    for packet in &packets {
+        let flow = |(a, b): (&(String, u16), &(String, u16))| (a.0.clone(), a.1, b.0.clone(), b.1, packet.proto);
+        let backward = flow((&packet.to, &packet.from));
+        let known = if flows.contains_key(&backward) { backward } else { flow((&packet.from, &packet.to)) };
+        flows.entry(known).or_default().push(packet);
+    }
+
+    let text = std::fs::read_to_string(&rows).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let mut compared = 0_usize;
+    let mut seen = 0_usize;
+    for cells in lines {
+        let row: HashMap<&str, &str> = names.iter().copied().zip(cells).collect();
+        let cell = |name: &str| *row.get(name).unwrap();
+        let port = |name: &str| cell(name).parse::<u16>().unwrap();
+        let flow = (
+            cell("src").to_owned(),
+            port("sport"),
+            cell("dst").to_owned(),
+            port("dport"),
+            cell("proto").parse::<u8>().unwrap(),
+        );
+        let packets = flows.get(&flow).unwrap_or_else(|| panic!("tshark has no flow {flow:?}"));
+        assert_eq!(cell("first_ns"), packets.first().unwrap().time.to_string(), "{flow:?}");
+        assert_eq!(cell("last_ns"), packets.last().unwrap().time.to_string(), "{flow:?}");
+        for (name, value) in expected(packets) {
+            assert_eq!(times_256(cell(&name)), value, "{name} of {flow:?}");
+            compared += 1;
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, flows.len());
+    // The capture has both versions of IP and both transports, and most flows have two directions.
+    assert!(seen >= 2_000, "{seen} flows");
+    assert_eq!(compared, seen * (names.len() - 8), "every extracted feature is compared");
+}
