@@ -132,3 +132,13 @@ write(
     14,
     0.2,
 )
+# specs/scan.spec: sketches in windows, one record for each sender.
+write(
+    "sources-10-14-2",
+    [4, 3, 2, 5, 2, 60, 9000, 300, 25, 0.2],
+    [9, 8, 3, 12, 6, 150, 40000, 350, 50, 0.3],
+    [14, 2],
+    "Softmax",
+    15,
+    0.1,
+)

@@ -5,11 +5,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The committed capture of the traffic lab.
+const CAPTURE: &str = "testdata/ids/capture.pcap";
 /// Definitions of length, by the specification's names.
 const LENGTHS: [(&str, &str); 4] =
     [("frame", "frame.len"), ("ip", "ip.len"), ("l4", "l4.len"), ("payload", "l4.payload_len")];
@@ -66,7 +68,8 @@ fn specification() -> String {
             ("", one) | (one, "") => format!(" where {one}"),
             (one, other) => format!(" where {one} and {other}"),
         };
-        let mut feature = |name: &str, value: String| writeln!(features, "    {side}_{name} = {value};").unwrap();
+        let mut feature =
+            |name: &str, value: String| writeln!(features, "    {side}_{name} = {value};").unwrap();
         feature("packets", format!("count(){}", only("")));
         for (name, field) in LENGTHS.into_iter().chain([("gap", "gap")]) {
             for statistic in STATISTICS {
@@ -82,7 +85,7 @@ fn specification() -> String {
     }
     format!(
         "spec parity v1;\nattach xdp;\nflow conn on tcp, udp {{\n    key five_tuple bidirectional;\n    \
-         capacity 65536 evict lru;\n    idle never;\n    end never;\n}}\nfeatures of conn {{\n{features}    \
+         capacity 65536 evict lru;\n    idle 24 h;\n    end never;\n}}\nfeatures of conn {{\n{features}    \
          duration = duration();\n}}\nmodel {{ labels no, yes; }}\nclassify conn at end;\n"
     )
 }
@@ -117,7 +120,10 @@ fn packet(line: &str) -> Packet {
     let (from, to, ip, l4) = if plen.is_empty() {
         (src, dst, number(ip_len), number(ip_len) - number(ip_header))
     } else {
-        assert!(next == "6" || next == "17", "the capture has extension headers, which this test does not skip");
+        assert!(
+            next == "6" || next == "17",
+            "the capture has extension headers, which this test does not skip"
+        );
         (src6, dst6, number(plen) + 40, number(plen))
     };
     let (ports, proto, header, flags, window) = if udp_len.is_empty() {
@@ -214,42 +220,60 @@ fn times_256(cell: &str) -> u128 {
     value / scale
 }
 
-#[test]
-fn every_feature_of_the_lab_capture_is_what_tshark_says() {
-    if Command::new("tshark").arg("--version").output().is_err() {
-        eprintln!("SKIP every_feature_of_the_lab_capture_is_what_tshark_says: tshark is not installed");
-        return;
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn has_tshark(test: &str) -> bool {
+    let there = Command::new("tshark").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("SKIP {test}: tshark is not installed");
     }
+    there
+}
+
+/// What `nnbpfc extract` makes of the lab capture: names of the columns, and rows.
+fn extracted(specification: &Path) -> (Vec<String>, Vec<HashMap<String, String>>) {
     let folder = tempfile::tempdir().unwrap();
-    let (spec, rows) = (folder.path().join("parity.spec"), folder.path().join("flows.csv"));
-    std::fs::write(&spec, specification()).unwrap();
-    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/ids/capture.pcap");
+    let rows = folder.path().join("flows.csv");
     let output = Command::new(env!("CARGO_BIN_EXE_nnbpfc"))
         .arg("extract")
-        .args([&spec, &capture])
+        .args([specification, &repository(CAPTURE)])
         .arg("-o")
         .arg(&rows)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&rows).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let names = lines.next().unwrap();
+    let rows = lines.map(|cells| names.iter().cloned().zip(cells).collect()).collect();
+    (names, rows)
+}
 
-    let packets = dissected(&capture);
+#[test]
+fn every_feature_of_the_lab_capture_is_what_tshark_says() {
+    if !has_tshark("every_feature_of_the_lab_capture_is_what_tshark_says") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("parity.spec");
+    std::fs::write(&spec, specification()).unwrap();
+    let (names, rows) = extracted(&spec);
+    let packets = dissected(&repository(CAPTURE));
     let mut flows: HashMap<Flow, Vec<&Packet>> = HashMap::new();
     for packet in &packets {
-        let flow = |(a, b): (&(String, u16), &(String, u16))| (a.0.clone(), a.1, b.0.clone(), b.1, packet.proto);
+        let flow =
+            |(a, b): (&(String, u16), &(String, u16))| (a.0.clone(), a.1, b.0.clone(), b.1, packet.proto);
         let backward = flow((&packet.to, &packet.from));
         let known = if flows.contains_key(&backward) { backward } else { flow((&packet.from, &packet.to)) };
         flows.entry(known).or_default().push(packet);
     }
 
-    let text = std::fs::read_to_string(&rows).unwrap();
-    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let names = lines.next().unwrap();
     let mut compared = 0_usize;
     let mut seen = 0_usize;
-    for cells in lines {
-        let row: HashMap<&str, &str> = names.iter().copied().zip(cells).collect();
-        let cell = |name: &str| *row.get(name).unwrap();
+    for row in &rows {
+        let cell = |name: &str| row.get(name).unwrap().as_str();
         let port = |name: &str| cell(name).parse::<u16>().unwrap();
         let flow = (
             cell("src").to_owned(),
@@ -271,4 +295,89 @@ fn every_feature_of_the_lab_capture_is_what_tshark_says() {
     // The capture has both versions of IP and both transports, and most flows have two directions.
     assert!(seen >= 2_000, "{seen} flows");
     assert_eq!(compared, seen * (names.len() - 8), "every extracted feature is compared");
+}
+
+/// A host's packets since its record began.
+#[derive(Default)]
+struct Source<'p> {
+    packets: Vec<&'p Packet>,
+}
+
+/// The features of `specs/scan.spec` that are exact, then the true numbers that sketches estimate.
+fn behaviour(packets: &[&Packet]) -> (Vec<(&'static str, u128)>, Vec<(&'static str, usize)>) {
+    /// Half of the window of ten seconds.
+    const PANE: u64 = 5_000_000_000;
+    let newest = packets.last().unwrap().time / PANE;
+    let recent: Vec<&Packet> =
+        packets.iter().copied().filter(|packet| packet.time / PANE + 1 >= newest).collect();
+    let opens = |packet: &&&Packet| packet.flags & 0x12 == 0x02;
+    let count = |matches: &dyn Fn(&Packet) -> bool| {
+        recent.iter().filter(|packet| matches(packet)).count() as u128 * 256
+    };
+    let ip: Vec<u64> = recent.iter().map(|packet| *packet.lengths.get(1).unwrap()).collect();
+    let payload = |packet: &Packet| *packet.lengths.get(3).unwrap();
+    let opened = packets.iter().filter(opens).count() as u128;
+    let exact = vec![
+        ("opened", recent.iter().filter(opens).count() as u128 * 256),
+        ("refused", count(&|packet| packet.flags & 0x04 != 0)),
+        ("packets", count(&|_| true)),
+        ("payload", recent.iter().map(|packet| u128::from(payload(packet)) * 256).sum()),
+        ("len_mean", statistic("mean", &ip)),
+        ("empty", count(&|packet| payload(packet) == 0)),
+        ("syn_share", opened * 256 / packets.len() as u128),
+    ];
+    let distinct = |values: BTreeSet<String>| values.len();
+    let sketched = vec![
+        ("ports", distinct(recent.iter().filter(opens).map(|packet| packet.to.1.to_string()).collect())),
+        ("hosts", distinct(recent.iter().filter(opens).map(|packet| packet.to.0.clone()).collect())),
+        (
+            "udp_ports",
+            distinct(recent.iter().filter(|p| p.proto == 17).map(|p| p.to.1.to_string()).collect()),
+        ),
+    ];
+    (exact, sketched)
+}
+
+#[test]
+fn what_sources_do_is_what_tshark_says() {
+    const IDLE: u64 = 60_000_000_000;
+    if !has_tshark("what_sources_do_is_what_tshark_says") {
+        return;
+    }
+    let (_, rows) = extracted(&repository("specs/scan.spec"));
+    let mut rows = rows.iter().filter(|row| row.get("trigger").unwrap() == "every");
+    let packets = dissected(&repository(CAPTURE));
+    let mut sources: HashMap<&str, Source<'_>> = HashMap::new();
+    let (mut judged, mut widest) = (0_usize, 0_usize);
+    for packet in &packets {
+        let source = sources.entry(&packet.from.0).or_default();
+        if source.packets.last().is_some_and(|last| packet.time.saturating_sub(last.time) > IDLE) {
+            source.packets.clear();
+        }
+        source.packets.push(packet);
+        if !source.packets.len().is_multiple_of(16) {
+            continue;
+        }
+        let row = rows.next().unwrap();
+        let cell = |name: &str| row.get(name).unwrap().as_str();
+        assert_eq!(
+            (cell("src"), cell("last_ns")),
+            (packet.from.0.as_str(), packet.time.to_string().as_str())
+        );
+        let (exact, sketched) = behaviour(&source.packets);
+        for (name, value) in exact {
+            assert_eq!(times_256(cell(name)), value, "{name} of {row:?}");
+        }
+        for (name, truth) in sketched {
+            // Four standard errors of linear counting with 1,024 bits at loads below one, and the rounding.
+            let (estimate, truth_256) = (times_256(cell(name)), truth as u128 * 256);
+            let allowed = 256 + (truth as u128 * 256) / 8;
+            assert!(estimate.abs_diff(truth_256) <= allowed, "{name}: {truth} of {row:?}");
+            widest = widest.max(truth);
+        }
+        judged += 1;
+    }
+    assert!(rows.next().is_none());
+    // The lab's scans reach many ports.
+    assert!(judged > 3_000 && widest > 90, "{judged} rows, up to {widest} ports");
 }

@@ -240,11 +240,12 @@ mod random {
 }
 
 /// Shipped specifications with the number of their features.
-const SHIPPED: [(&str, &str, usize); 4] = [
+const SHIPPED: [(&str, &str, usize); 5] = [
     ("cic6", include_str!("../../../specs/cic6.spec"), 6),
     ("dsn24", include_str!("../../../specs/dsn24.spec"), 6),
     ("dsn24_cic", include_str!("../../../specs/dsn24-cic.spec"), 6),
     ("ids", include_str!("../../../specs/ids.spec"), 14),
+    ("scan", include_str!("../../../specs/scan.spec"), 10),
 ];
 
 #[test]

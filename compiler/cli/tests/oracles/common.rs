@@ -27,8 +27,12 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Shipped specifications and the folder of the model that stands in for a trained one.
-const SHIPPED: [(&str, &str); 3] =
-    [("dsn24-6-32-32-2", "dsn24"), ("dsn24-cic-6-12-2", "dsn24-cic"), ("cic6-6-16-2", "cic6")];
+const SHIPPED: [(&str, &str); 4] = [
+    ("dsn24-6-32-32-2", "dsn24"),
+    ("dsn24-cic-6-12-2", "dsn24-cic"),
+    ("cic6-6-16-2", "cic6"),
+    ("sources-10-14-2", "scan"),
+];
 
 /// All committed models. Planning is done once for all tests.
 pub(crate) fn cases() -> &'static [Case] {
