@@ -97,6 +97,8 @@ write(
 write("triggers-4-8-2", [8, 5000, 8e4, 400], [15, 20000, 3e5, 900], [8, 2], "Softmax", 11, 0.2)
 # actions.spec.
 write("actions-5-10-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [10, 3], "Softmax", 12)
+# truth.spec.
+write("truth-8-10-2", [0.5, 0.2, 0.7, 7, 400, 0.4, 128, 3], [0.5, 0.4, 0.5, 5, 500, 0.5, 100, 9], [10, 2], "Softmax", 12, 0.3)
 # three.spec.
 write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 # Without a specification: features from one to a million million in one model.

@@ -165,7 +165,8 @@ pub static CONDITION: Code = Code {
     title: "not a condition",
     explanation: "Behind `where` stand conditions that a packet fulfils or not: `fwd`, `bwd`, TCP flags such as \
         `tcp.syn`, and comparisons of a field with a constant such as `ip.ttl < 64`; joined by `and` and `or`, \
-        turned round by `not`.",
+        turned round by `not`. In the formula of a feature these words join what is 0 or 1: comparisons, `any`, \
+        `all`.",
 };
 
 pub static NEVER_TRUE: Code = Code {

@@ -8,6 +8,8 @@
 //! | `a + b`, `a - b` | after the one with fewer fraction bits is shifted left | `max(p, q)` |
 //! | `a * b` | `floor(a * b / 2^min(p, q))` | `max(p, q)` |
 //! | `a / b` | `floor(a * 2^(8 + q - p) / b)`, 0 for `b = 0`; `b` is never negative | 8 |
+//! | `a % b` | `a - b * floor(a / b)` after alignment as for `+`, 0 for `b = 0`; `b` is never negative | `max(p, q)` |
+//! | `a and b`, `a or b` | of truth values, bit by bit | 0 |
 //! | `a < b`, `a == b` | 1 or 0, after alignment as for `+` | 0 |
 //! | `abs(a)` | `a` or `-a` | `p` |
 //! | `log2(a)` | see [`log2`] | 8 |
@@ -53,8 +55,12 @@ pub enum Binary {
     Sub,
     Mul,
     Div,
+    Rem,
     Less,
     Equal,
+    /// Of truth values.
+    And,
+    Or,
 }
 
 /// Why two values cannot be joined.
@@ -64,6 +70,8 @@ pub enum Misfit {
     TooWide,
     /// The divisor can be negative.
     NegativeDivisor,
+    /// A side of `and` or `or` can be something else than 0 and 1.
+    NoTruth,
 }
 
 /// How far operands are shifted before, and the result behind, the operation itself.
@@ -86,6 +94,12 @@ impl<L> Formula<L> {
     #[must_use]
     pub const fn constant(raw: i64, bits: FractionBits) -> Self {
         Self { node: Node::Constant(raw), bits, range: Interval { low: raw, high: raw } }
+    }
+
+    /// Whether the value is 0 or 1.
+    #[must_use]
+    pub const fn is_truth(&self) -> bool {
+        self.bits.0 == 0 && self.range.low >= 0 && self.range.high <= 1
     }
 
     /// The leaf that this formula is, if it is nothing more.
@@ -154,6 +168,9 @@ impl<L> Formula<L> {
     /// # Errors
     /// See [`Misfit`].
     pub fn binary(op: Binary, left: Self, right: Self) -> Result<Self, Misfit> {
+        if matches!(op, Binary::And | Binary::Or) && !(left.is_truth() && right.is_truth()) {
+            return Err(Misfit::NoTruth);
+        }
         let shifts = shifts(op, left.bits, right.bits);
         let shifted = |range: Interval, by: u8| {
             let (low, high) = (i128::from(range.low) << by, i128::from(range.high) << by);
@@ -181,7 +198,16 @@ impl<L> Formula<L> {
                 let (low, high) = corners(|a, b| a.div_euclid(b.max(1)));
                 if b.0 == 0 { (low.min(0), high.max(0)) } else { (low, high) }
             }
+            Binary::Rem => {
+                if b.0 < 0 {
+                    return Err(Misfit::NegativeDivisor);
+                }
+                let below = (b.1 - 1).max(0);
+                (0, if a.0 >= 0 { a.1.min(below) } else { below })
+            }
             Binary::Less | Binary::Equal => (0, 1),
+            Binary::And => (a.0 & b.0, a.1 & b.1),
+            Binary::Or => (a.0 | b.0, a.1 | b.1),
         };
         if low <= -LIMIT || high >= LIMIT {
             return Err(Misfit::TooWide);
@@ -213,7 +239,7 @@ impl<L> Formula<L> {
 /// Fraction bits of a result.
 const fn result_bits(op: Binary, left: FractionBits, right: FractionBits) -> FractionBits {
     match op {
-        Binary::Add | Binary::Sub | Binary::Mul => {
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Rem => {
             if left.0 > right.0 {
                 left
             } else {
@@ -221,7 +247,7 @@ const fn result_bits(op: Binary, left: FractionBits, right: FractionBits) -> Fra
             }
         }
         Binary::Div => FRACTION,
-        Binary::Less | Binary::Equal => FractionBits(0),
+        Binary::Less | Binary::Equal | Binary::And | Binary::Or => FractionBits(0),
     }
 }
 
@@ -229,10 +255,11 @@ const fn result_bits(op: Binary, left: FractionBits, right: FractionBits) -> Fra
 #[must_use]
 pub fn shifts(op: Binary, left: FractionBits, right: FractionBits) -> Shifts {
     match op {
-        Binary::Add | Binary::Sub | Binary::Less | Binary::Equal => {
+        Binary::Add | Binary::Sub | Binary::Rem | Binary::Less | Binary::Equal => {
             let common = left.0.max(right.0);
             Shifts { left: common - left.0, right: common - right.0, result: 0 }
         }
+        Binary::And | Binary::Or => Shifts::default(),
         Binary::Mul => Shifts { result: left.0.min(right.0), ..Shifts::default() },
         // Operands have at most as many fraction bits as quotients.
         Binary::Div => Shifts { left: (FRACTION.0 + right.0).saturating_sub(left.0), ..Shifts::default() },
@@ -252,6 +279,16 @@ fn apply(op: Binary, shifts: Shifts, left: i64, right: i64) -> i64 {
             let magnitude = (a ^ sign).cast_unsigned();
             magnitude.checked_div(b.cast_unsigned()).map_or(0, |quotient| quotient.cast_signed() ^ sign)
         }
+        Binary::Rem => {
+            // For a negative dividend, `-1 - a` leaves what is missing to the divisor, less 1.
+            let sign = a >> 63;
+            let magnitude = (a ^ sign).cast_unsigned();
+            magnitude
+                .checked_rem(b.cast_unsigned())
+                .map_or(0, |rest| (rest.cast_signed() ^ sign).wrapping_add(b & sign))
+        }
+        Binary::And => a & b,
+        Binary::Or => a | b,
         Binary::Less => a.wrapping_sub(b).cast_unsigned().wrapping_shr(63).cast_signed(),
         Binary::Equal => i64::from(a == b),
     }

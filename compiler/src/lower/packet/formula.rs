@@ -50,6 +50,9 @@ impl Path<'_> {
                 }
             }
             Binary::Div => return self.quotient(left, right),
+            Binary::Rem => return self.remainder(left, right),
+            Binary::And => self.b.and(left, right),
+            Binary::Or => self.b.or(left, right),
             Binary::Less => {
                 self.b.sub(left, right);
                 self.b.rsh(left, 63);
@@ -70,6 +73,21 @@ impl Path<'_> {
         self.b.div(left, right);
         self.b.xor(left, sign);
         // By 0, a negative dividend has become -1.
+        let nothing = self.zero(right);
+        self.b.sub(nothing, 1);
+        self.b.and(left, nothing);
+        left
+    }
+
+    /// Never negative; 0 for a divisor of 0. The machine takes remainders without signs and leaves a dividend
+    /// that is divided by 0.
+    fn remainder(&mut self, left: VReg, right: VReg) -> VReg {
+        let sign = self.b.compute(AluOp::Arsh, left, 63);
+        self.b.xor(left, sign);
+        self.b.modulo(left, right);
+        self.b.xor(left, sign);
+        self.b.and(sign, right);
+        self.b.add(left, sign);
         let nothing = self.zero(right);
         self.b.sub(nothing, 1);
         self.b.and(left, nothing);

@@ -220,10 +220,13 @@ fn resolve(
         ExprKind::Qualified { .. } => ("qualifiers behind a bracket are", "write them behind the function"),
         ExprKind::Number(_) => ("a constant as a part of a feature is", "leave it to the model's bias"),
         ExprKind::Slice { .. } => ("payload bytes are", "use lengths, counts and flags"),
-        ExprKind::Not(_) | ExprKind::Or(_) | ExprKind::And(_) | ExprKind::Compare { .. } => {
-            ("a truth value as a feature is", "count the packets with `count() where …`")
-        }
-        ExprKind::Negate(_) | ExprKind::Sum(_) | ExprKind::Product(_) => {
+        ExprKind::Negate(_)
+        | ExprKind::Sum(_)
+        | ExprKind::Product(_)
+        | ExprKind::Not(_)
+        | ExprKind::Or(_)
+        | ExprKind::And(_)
+        | ExprKind::Compare { .. } => {
             ("a qualifier of arithmetic is", "write it behind each aggregate")
         }
     };

@@ -2,7 +2,6 @@
 
 use super::aggregate::{aggregate, derived};
 use super::number;
-use super::structure::unsupported;
 use super::{FlowFacts, feature};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
@@ -56,11 +55,13 @@ pub(super) fn formula(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Repo
         ExprKind::Qualified { value, qualifiers } => {
             derived(value, qualifiers, flow, reporter).unwrap_or_else(|| plain(expr, flow, reporter))
         }
-        ExprKind::Path(_)
-        | ExprKind::Slice { .. }
-        | ExprKind::Not(_)
-        | ExprKind::Or(_)
-        | ExprKind::And(_) => plain(expr, flow, reporter),
+        ExprKind::Not(inner) => {
+            let value = truth(inner, "not", flow, reporter)?;
+            binary(Binary::Sub, Value { formula: whole(1), unit: None }, value, &expr.span, reporter)
+        }
+        ExprKind::And(members) => joined(Binary::And, "and", members, flow, reporter),
+        ExprKind::Or(members) => joined(Binary::Or, "or", members, flow, reporter),
+        ExprKind::Path(_) | ExprKind::Slice { .. } => plain(expr, flow, reporter),
     }
 }
 
@@ -79,6 +80,42 @@ fn plain(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> 
         return None;
     }
     Some(value)
+}
+
+/// `a and b and c`, of truth values.
+fn joined(
+    op: Binary,
+    word: &str,
+    members: &[Expr],
+    flow: Option<&FlowFacts>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Value> {
+    // All are looked at, so that mistakes in all are shown.
+    let values: Vec<Option<Value>> =
+        members.iter().map(|member| truth(member, word, flow, reporter)).collect();
+    let mut values = values.into_iter();
+    let first = values.next()??;
+    values.try_fold(first, |left, right| {
+        let formula = Formula::binary(op, left.formula, right?.formula).ok()?;
+        Some(Value { formula, unit: Some(Unit::Plain) })
+    })
+}
+
+/// An expression that must be 0 or 1.
+fn truth(expr: &Expr, word: &str, flow: Option<&FlowFacts>, reporter: &mut Reporter<'_>) -> Option<Value> {
+    let value = formula(expr, flow, reporter)?;
+    if value.formula.is_truth() {
+        return Some(value);
+    }
+    reporter
+        .error(
+            &codes::CONDITION,
+            expr.span.clone(),
+            format!("`{word}` is for what is 0 or 1, this can be another number"),
+            "compare it, for example with `> 0`",
+        )
+        .primary("a number");
+    None
 }
 
 const fn whole(raw: i64) -> Formula<Aggregate> {
@@ -132,15 +169,8 @@ fn chain(members: &[(Name, Expr)], flow: Option<&FlowFacts>, reporter: &mut Repo
             "-" => Binary::Sub,
             "*" => Binary::Mul,
             "/" => Binary::Div,
-            _ => {
-                unsupported(
-                    operator.span.clone(),
-                    format!("the operator `{}` is not supported yet", operator.text),
-                    "use `+`, `-`, `*`, `/` and comparisons",
-                    reporter,
-                );
-                return None;
-            }
+            // The parser knows no other one.
+            _ => Binary::Rem,
         };
         result = Some(binary(op, left, value, &(start..expr.span.end), reporter)?);
     }
@@ -149,7 +179,8 @@ fn chain(members: &[(Name, Expr)], flow: Option<&FlowFacts>, reporter: &mut Repo
 
 fn binary(op: Binary, left: Value, right: Value, span: &Span, reporter: &mut Reporter<'_>) -> Option<Value> {
     let unit = match op {
-        Binary::Add | Binary::Sub => common_unit(&left, &right, span, reporter)?,
+        Binary::Add | Binary::Sub | Binary::Rem => common_unit(&left, &right, span, reporter)?,
+        Binary::And | Binary::Or => Some(Unit::Plain),
         Binary::Less | Binary::Equal => {
             common_unit(&left, &right, span, reporter).map(|_| Some(Unit::Plain))?
         }
@@ -169,6 +200,7 @@ fn binary(op: Binary, left: Value, right: Value, span: &Span, reporter: &mut Rep
                     "the value, or a part of it scaled by 256 for a quotient, can pass 62 bits",
                     "use a coarser unit (`as ms`), means instead of sums, or divide before multiplying",
                 ),
+                Misfit::NoTruth => ("this can be another number than 0 and 1", "compare it with `> 0`"),
                 Misfit::NegativeDivisor => {
                     ("the divisor can be negative", "write `abs( )` around it, or turn the difference around")
                 }

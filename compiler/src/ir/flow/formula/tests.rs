@@ -38,6 +38,40 @@ fn quotients_are_rounded_down_and_zero_by_zero() {
 }
 
 #[test]
+fn remainders_are_never_negative_and_zero_by_zero() {
+    let rest = |a: i64, p: FractionBits, b: i64, q: FractionBits| {
+        let left = Formula::leaf(a, p, Interval { low: -5000, high: 5000 });
+        let divisor = Formula::leaf(b, q, Interval { low: 0, high: 5000 });
+        let formula = Formula::binary(Binary::Rem, left, divisor).unwrap();
+        (formula.value(&|raw| *raw), formula.bits.0)
+    };
+    assert_eq!(rest(7, WHOLE, 3, WHOLE), (1, 0));
+    assert_eq!(rest(-7, WHOLE, 3, WHOLE), (2, 0));
+    assert_eq!(rest(-6, WHOLE, 3, WHOLE), (0, 0));
+    assert_eq!(rest(6, WHOLE, 3, WHOLE), (0, 0));
+    assert_eq!([rest(5, WHOLE, 0, WHOLE), rest(-5, WHOLE, 0, WHOLE)], [(0, 0); 2]);
+    // 2.5 by 1, -2.5 by 1, 3 by 0.75: halves and quarters in 1/256.
+    assert_eq!(rest(640, FRACTION, 1, WHOLE), (128, 8));
+    assert_eq!(rest(-640, FRACTION, 1, WHOLE), (128, 8));
+    assert_eq!(rest(3, WHOLE, 192, FRACTION), (0, 8));
+    assert_eq!(rest(-1, WHOLE, 192, FRACTION), (128, 8));
+}
+
+#[test]
+fn truth_values_are_joined_bit_by_bit() {
+    let truth = |raw: i64| Formula::leaf(raw, WHOLE, Interval { low: 0, high: 1 });
+    for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let joined = |op| Formula::binary(op, truth(a), truth(b)).unwrap();
+        assert_eq!(joined(Binary::And).value(&|raw| *raw), i64::from(a == 1 && b == 1));
+        assert_eq!(joined(Binary::Or).value(&|raw| *raw), i64::from(a == 1 || b == 1));
+        assert!(joined(Binary::Or).is_truth());
+    }
+    let number = Formula::leaf(2, WHOLE, Interval { low: 0, high: 2 });
+    assert_eq!(Formula::binary(Binary::And, truth(1), number.clone()), Err(Misfit::NoTruth));
+    assert_eq!(Formula::binary(Binary::Or, number, truth(1)), Err(Misfit::NoTruth));
+}
+
+#[test]
 fn what_could_pass_62_bits_is_refused() {
     let wide = |high| Formula::leaf((), WHOLE, Interval { low: 0, high });
     assert_eq!(Formula::binary(Binary::Mul, wide(1 << 31), wide(1 << 31)), Err(Misfit::TooWide));
@@ -78,13 +112,14 @@ fn real(raw: i64, bits: FractionBits) -> f64 {
 
 proptest! {
     #[test]
-    fn results_are_right_and_in_range(left in side(), right in side(), which in 0..6_usize) {
-        let op = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Less, Binary::Equal][which];
+    fn results_are_right_and_in_range(left in side(), right in side(), which in 0..7_usize) {
+        let op =
+            [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Rem, Binary::Less, Binary::Equal][which];
         let (a, b) = (left.value(&|raw| *raw), right.value(&|raw| *raw));
         let (a, b) = (real(a, left.bits), real(b, right.bits));
         let negative = right.range.low < 0;
         let Ok(formula) = Formula::binary(op, left, right) else {
-            prop_assert!(op == Binary::Div && negative);
+            prop_assert!(matches!(op, Binary::Div | Binary::Rem) && negative);
             return Ok(());
         };
         let raw = formula.value(&|raw| *raw);
@@ -94,6 +129,9 @@ proptest! {
             Binary::Sub => a - b,
             Binary::Mul => a * b,
             Binary::Div => if b == 0.0 { 0.0 } else { a / b },
+            // Exact: both are multiples of 1/256 below 2^25.
+            Binary::Rem => if b == 0.0 { 0.0 } else { a - b * (a / b).floor() },
+            Binary::And | Binary::Or => unreachable!(),
             Binary::Less => f64::from(u8::from(a < b)),
             Binary::Equal => f64::from(u8::from(a == b)),
         };
