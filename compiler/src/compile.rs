@@ -28,6 +28,8 @@ pub struct Sources<'a> {
     pub spec: Option<Named<'a>>,
     /// Feature rows to calibrate on.
     pub calibration: Option<Named<'a>>,
+    /// Files that the specification uses, and values of its parameters.
+    pub surroundings: spec::Surroundings<'a>,
     /// Files that the model refers to.
     pub resolver: &'a dyn Resolver,
 }
@@ -58,7 +60,7 @@ pub struct Plan {
 /// Front half: the inputs to a checked plan. Mistakes in model and specification are reported together.
 pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let model = onnx::import(sources.model.name, sources.model.bytes, sources.resolver);
-    let spec = sources.spec.map(spec::from_bytes).transpose();
+    let spec = sources.spec.map(|spec| spec::from_bytes_in(spec, &sources.surroundings)).transpose();
     let (mut model, spec) = both(model, spec)?;
     let contract = contract::between(sources.model.name, &mut model, spec.as_ref())?;
     let flow = spec.as_ref().map(flow::build).transpose()?;

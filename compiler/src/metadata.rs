@@ -3,10 +3,11 @@
 //! The payload is JSON; the frame around it (magic, version, length, checksum) is [`crate::elf::metadata`]'s.
 //! `docs/object-format.md` describes both for other readers.
 
+mod stored;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::check::Certificate;
 use crate::compile::{Plan, Target};
@@ -69,6 +70,12 @@ pub struct SpecMetadata {
     pub sha256: String,
     /// Its text, so that a retrained model is compiled for the object without any other file.
     pub source: String,
+    /// The files that it uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fragments: Vec<FragmentMetadata>,
+    /// Values that replaced those of its `param` statements.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
     /// SHA-256 of what a flow record is: objects that agree on it can go on with each other's records.
     pub records: String,
     /// The same of the records of each further table, by the name of its map.
@@ -76,6 +83,16 @@ pub struct SpecMetadata {
     pub tables: BTreeMap<String, String>,
     /// What each rule does, in order.
     pub rules: Vec<RuleMetadata>,
+}
+
+/// A file that a specification uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentMetadata {
+    /// As the first user calls it; no two have the same name.
+    pub name: String,
+    /// Who uses it, 0 for the specification and further fragments from 1, and the words that name it there.
+    pub uses: Vec<(usize, String)>,
+    pub source: String,
 }
 
 /// One rule.
@@ -128,8 +145,10 @@ impl Metadata {
             spec: spec.map(|spec| SpecMetadata {
                 name: spec.name.clone(),
                 version: spec.version,
-                sha256: hex(&Sha256::digest(spec.source.as_bytes())),
+                sha256: stored::digest(spec),
                 source: spec.source.clone(),
+                fragments: stored::fragments(spec),
+                parameters: stored::parameters(spec),
                 records: plan.flow.as_ref().map(|flow| hex(&flow.identity())).unwrap_or_default(),
                 tables: plan.flow.as_ref().map(tables).unwrap_or_default(),
                 rules: spec

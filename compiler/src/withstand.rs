@@ -11,6 +11,7 @@ use crate::onnx::{self, NoFiles};
 use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::rows::{self, Columns};
+use crate::spec::sources::{Found, Fragments, Parameter, Surroundings};
 use crate::{capture, check, elf, ir, metadata, params, spec};
 
 /// Multiply-accumulates up to which an accepted model is also evaluated.
@@ -27,9 +28,30 @@ fn outcome<T>(outcome: Outcome<T>) -> Option<T> {
     outcome.inspect_err(|diagnostics| refused(diagnostics, "")).ok()
 }
 
-/// A specification: the front end, and the flow program of what it accepts.
+/// Files out of the pieces of one text: `use "N";` names the N-th piece, whoever uses it.
+struct Pieces<'a>(Vec<&'a [u8]>);
+
+impl Fragments for Pieces<'_> {
+    fn read(&self, _user: &str, path: &str) -> Result<Found, String> {
+        let piece = path.parse().ok().and_then(|index: usize| self.0.get(index)).ok_or("no such piece")?;
+        Ok(Found { name: path.to_owned(), bytes: piece.to_vec() })
+    }
+}
+
+/// A specification: the front end, and the flow program of what it accepts. Zeros separate the files that it uses,
+/// and a first piece that begins with `=` is a value from outside for the parameter `x`.
 pub fn specification(bytes: &[u8]) {
-    match spec::from_bytes(Named { name: "input", bytes }) {
+    let mut pieces: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
+    let mut parameters = Vec::new();
+    if let Some(value) = pieces.first().and_then(|first| first.strip_prefix(b"=")) {
+        let value = String::from_utf8_lossy(value).into_owned();
+        parameters.push(Parameter { name: "x".to_owned(), value });
+        pieces.remove(0);
+    }
+    let pieces = Pieces(pieces);
+    let bytes = pieces.0.first().copied().unwrap_or_default();
+    let surroundings = Surroundings { parameters: &parameters, fragments: &pieces };
+    match spec::from_bytes_in(Named { name: "input", bytes }, &surroundings) {
         Err(diagnostics) => refused(&diagnostics, &String::from_utf8_lossy(bytes)),
         Ok(spec) => {
             let _ = outcome(ir::flow::build(&spec));

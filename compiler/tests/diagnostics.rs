@@ -1,15 +1,18 @@
 //! Every mistake in `testdata/diag/*.spec` is reported in the words of the `.stderr` file beside it.
 //!
+//! A first line `// --param NAME=VALUE …` gives values from outside; files that a case uses lie in `used/`.
 //! `BLESS=1` rewrites the expected texts. A case is named `<code>-<what>.spec`, and its report contains that
 //! code.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking, as the test does")]
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::diag::{codes, render};
 use nnbpf_compiler::spec;
+use nnbpf_compiler::spec::sources::{Found, Fragments, Parameter, Surroundings};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/diag")
@@ -27,6 +30,25 @@ fn cases() -> Vec<(String, PathBuf)> {
     cases
 }
 
+/// Values from outside.
+fn given(source: &str) -> Vec<Parameter> {
+    let line = source.lines().next().unwrap_or_default();
+    let pairs = line.strip_prefix("// --param ").unwrap_or_default().split(" --param ");
+    let pair = |(name, value): (&str, &str)| Parameter { name: name.to_owned(), value: value.to_owned() };
+    pairs.filter_map(|text| text.split_once('=')).map(pair).collect()
+}
+
+/// The files in `used/`, with the texts of those that were read.
+struct Used(RefCell<Vec<(String, String)>>);
+
+impl Fragments for Used {
+    fn read(&self, _user: &str, path: &str) -> Result<Found, String> {
+        let bytes = std::fs::read(folder().join("used").join(path)).map_err(|_| "there is no such file")?;
+        self.0.borrow_mut().push((path.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
+        Ok(Found { name: path.to_owned(), bytes })
+    }
+}
+
 /// The code that a case is named after.
 fn code(name: &str) -> &str {
     name.split('-').next().unwrap()
@@ -39,14 +61,20 @@ fn mistakes_are_reported_in_these_words() {
     for (name, path) in cases() {
         let source = std::fs::read_to_string(&path).unwrap();
         let file = format!("{name}.spec");
-        let Err(diagnostics) = spec::compile(&file, &source) else {
+        let parameters = given(&source);
+        let used = Used(RefCell::default());
+        let surroundings = Surroundings { parameters: &parameters, fragments: &used };
+        let Err(diagnostics) = spec::compile_in(&file, &source, &surroundings) else {
             failures.push(format!("{name}: accepted"));
             continue;
         };
         if !diagnostics.iter().any(|diagnostic| diagnostic.code.id == code(&name)) {
             failures.push(format!("{name}: its code is not among those reported"));
         }
-        let text = render::all(&diagnostics, &[(&file, &source)]);
+        let used = used.0.into_inner();
+        let mut sources = vec![(file.as_str(), source.as_str())];
+        sources.extend(used.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+        let text = render::all(&diagnostics, &sources);
         for part in text.split("\n\n").filter(|part| part.starts_with("error[")) {
             assert!(part.contains("--> ") && part.contains("= help: "), "{name}: incomplete:\n{part}");
         }

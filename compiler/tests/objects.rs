@@ -19,6 +19,7 @@ use nnbpf_compiler::metadata;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant;
+use nnbpf_compiler::spec::Surroundings;
 use nnbpf_compiler::withstand;
 
 fn read(path: &str) -> Vec<u8> {
@@ -33,6 +34,7 @@ fn plan(folder: &str) -> Plan {
         model: Named { name: &model_name, bytes: &model },
         spec: Some(Named { name: &spec_name, bytes: &spec }),
         calibration: None,
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     compile::plan(&sources, &quant::Options::default()).unwrap()
@@ -260,6 +262,7 @@ fn thresholds_of_parameter_files_are_proved() {
         model: Named { name: "model.onnx", bytes: &model },
         spec: Some(Named { name: "three.spec", bytes: &spec }),
         calibration: None,
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     let plan = compile::plan(&sources, &quant::Options::default()).unwrap();

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nnbpf_compiler::spec::Parameter;
 
 /// Compiles an ONNX classifier and a feature specification to an eBPF object.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ pub struct CompileArgs {
     #[arg(short, long, required = true, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
+    pub surroundings: SpecArgs,
+    #[command(flatten)]
     pub accuracy: AccuracyArgs,
     /// Compile only the parameters of a retrained model, into the plan of this object.
     #[arg(long, value_name = "OBJ", conflicts_with_all = ["split", "weights", "kernel", "report"])]
@@ -80,6 +83,26 @@ pub struct CompileArgs {
     pub explain: Option<String>,
 }
 
+/// What a specification is compiled with.
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Replace the value of `param NAME = …;` in the specification; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<Parameter>,
+    /// Look here too for files that the specification uses; may be repeated.
+    #[arg(short = 'I', value_name = "DIR")]
+    pub include: Vec<PathBuf>,
+}
+
+fn parameter(text: &str) -> Result<Parameter, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok(Parameter { name: name.trim().to_owned(), value: value.trim().to_owned() })
+        }
+        Some(_) | None => Err("write a name, `=` and a number, for example `--param idle=90s`".to_owned()),
+    }
+}
+
 /// What decides the accuracy of the fixed-point form.
 #[derive(Debug, Args)]
 pub struct AccuracyArgs {
@@ -101,6 +124,8 @@ pub struct EvalArgs {
     /// The rows to judge.
     #[arg(long, value_name = "CSV")]
     pub features: PathBuf,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
     #[command(flatten)]
     pub accuracy: AccuracyArgs,
     /// What executes the model.
@@ -124,6 +149,8 @@ pub struct ReplayArgs {
     /// A pcap or pcapng file.
     pub capture: PathBuf,
     #[command(flatten)]
+    pub surroundings: SpecArgs,
+    #[command(flatten)]
     pub accuracy: AccuracyArgs,
     /// What executes packet path and model.
     #[arg(long, value_enum)]
@@ -146,6 +173,8 @@ pub struct ExtractArgs {
     pub spec: PathBuf,
     /// A pcap or pcapng file.
     pub capture: PathBuf,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
     /// Where the features go.
     #[arg(short, long, value_name = "CSV")]
     pub output: PathBuf,
@@ -158,6 +187,8 @@ pub struct BenchArgs {
     pub model: PathBuf,
     /// The feature specification; with one, packets are measured too.
     pub spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
     #[command(flatten)]
     pub accuracy: AccuracyArgs,
     /// Split the model at every layer, as compiling would.
@@ -216,6 +247,8 @@ pub struct CheckArgs {
     /// The feature specifications.
     #[arg(value_name = "SPEC", required = true)]
     pub specs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
 }
 
 /// `nnbpfc fmt`.

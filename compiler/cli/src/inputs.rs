@@ -12,7 +12,8 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::quant::{LayerPlan, MaxFlips, Options};
 
-use crate::args::{AccuracyArgs, Split};
+use crate::args::{AccuracyArgs, SpecArgs, Split};
+use crate::uses::Uses;
 use crate::{Refusal, files};
 
 /// Reads files beside the model.
@@ -64,17 +65,23 @@ impl Loaded {
     }
 }
 
-/// The files of a plan, all read before anything is refused.
-pub struct Files {
+/// The files of a plan, all but those that others refer to read before anything is refused.
+pub struct Files<'a> {
     pub model: Loaded,
     pub spec: Option<Loaded>,
     pub calibration: Option<Loaded>,
     resolver: Beside,
+    uses: Uses<'a>,
 }
 
-impl Files {
+impl<'a> Files<'a> {
     /// Reads all of them, or says which cannot be read.
-    pub fn read(model: &Path, spec: Option<&Path>, accuracy: &AccuracyArgs) -> Result<Self, Refusal> {
+    pub fn read(
+        model: &Path,
+        spec: Option<&Path>,
+        surroundings: &'a SpecArgs,
+        accuracy: &AccuracyArgs,
+    ) -> Result<Self, Refusal> {
         let mut diagnostics = Vec::new();
         let mut read = |path: &Path| match Loaded::read(path) {
             Ok(file) => Some(file),
@@ -91,6 +98,7 @@ impl Files {
                 spec: spec.flatten(),
                 calibration: calibration.flatten(),
                 resolver: Beside::of(model),
+                uses: Uses::of(surroundings),
             }),
             Some(_) | None => Err(diagnostics.into()),
         }
@@ -111,22 +119,25 @@ impl Files {
             model: self.model.named(),
             spec: self.spec.as_ref().map(Loaded::named),
             calibration: self.calibration.as_ref().map(Loaded::named),
+            surroundings: self.uses.surroundings(),
             resolver: &self.resolver,
         };
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
         compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
     }
 
-    /// Files that the model referred to, once it was imported.
+    /// Files that the model or the specification referred to, once they were read.
     pub fn beside(&self) -> Vec<PathBuf> {
-        self.resolver.files.borrow().clone()
+        let mut files = self.resolver.files.borrow().clone();
+        files.extend(self.uses.paths());
+        files
     }
 
     /// Diagnostics with the specification's text.
     pub fn refusal(&self, diagnostics: Vec<Diagnostic>) -> Refusal {
         let refusal = Refusal::from(diagnostics);
         match &self.spec {
-            Some(spec) => refusal.with_source(&spec.name, &spec.bytes),
+            Some(spec) => self.uses.with_sources(refusal.with_source(&spec.name, &spec.bytes)),
             None => refusal,
         }
     }

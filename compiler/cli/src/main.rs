@@ -5,6 +5,7 @@ mod output;
 mod args;
 mod files;
 mod inputs;
+mod uses;
 mod engines;
 mod frames;
 mod rank;
@@ -44,6 +45,8 @@ impl From<Box<Diagnostic>> for Refusal {
 impl Refusal {
     /// Adds the text of a specification, which rendering quotes.
     fn with_source(mut self, file: &str, text: &[u8]) -> Self {
+        // Positions count from behind a byte order mark.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         self.sources.push((file.to_owned(), String::from_utf8_lossy(text).into_owned()));
         self
     }

@@ -70,6 +70,7 @@ pub enum Item {
     Rule(Rule),
     Use(Use),
     Let(Let),
+    Param(Param),
     /// Already reported.
     Broken,
 }
@@ -288,6 +289,14 @@ pub struct Amount {
 /// `use "FILE";`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
+    pub span: Span,
+}
+
+/// `param NAME = [-] NUMBER [UNIT];`. Values are replaced before the text is parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    pub name: Name,
+    pub value: Quantity,
     pub span: Span,
 }
 

@@ -24,9 +24,9 @@ const NOT_CALLED: [&str; 11] = ["and", "or", "not", "where", "when", "in", "clip
 /// What is no token (`E0200`), no statement (`E0201`) or too large (`E0202`); meaning is not looked at.
 pub fn format(file: &str, source: &str) -> Outcome<String> {
     let mut reporter = Reporter::new(file);
-    let tokens = lexer::lex(source, &mut reporter);
+    let tokens = lexer::lex(source, 0, &mut reporter);
     if let Some(tokens) = &tokens {
-        let _meaning_is_not_asked = parser::parse(source, tokens, &mut reporter);
+        let _meaning_is_not_asked = parser::parse(source, source.len(), tokens, &mut reporter);
     }
     let diagnostics = reporter.into_diagnostics();
     if tokens.is_none() || !diagnostics.is_empty() {

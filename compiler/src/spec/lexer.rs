@@ -83,12 +83,17 @@ pub enum Token<'s> {
 pub(super) type Spanned<'s> = (Token<'s>, chumsky::span::SimpleSpan);
 
 /// Splits `source` into tokens; what is no token is reported and left out.
+/// Spans begin at `start`.
 /// `None` when the text exceeds a limit, in which case nothing else about it is worth saying.
-pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Vec<Spanned<'s>>> {
+pub(super) fn lex<'s>(
+    source: &'s str,
+    start: usize,
+    reporter: &mut Reporter<'_>,
+) -> Option<Vec<Spanned<'s>>> {
     if source.len() > MAX_SOURCE_BYTES {
         reporter.error(
             &codes::TOO_LARGE,
-            0..0,
+            start..start,
             format!("the specification has {} bytes, the limit is {MAX_SOURCE_BYTES}", source.len()),
             "split the work over several specifications",
         );
@@ -98,10 +103,11 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
     let mut garbage: Option<Span> = None;
     let mut depth = 0_usize;
     for (token, span) in Token::lexer(source).spanned() {
+        let shifted = start + span.start..start + span.end;
         match token {
             Ok(token) => {
                 if let Some(range) = garbage.take() {
-                    report_garbage(source, range, reporter);
+                    report_garbage(source, range, start, reporter);
                 }
                 match token {
                     Token::LeftBrace | Token::LeftParen | Token::LeftBracket => {
@@ -134,7 +140,7 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
                 if depth > MAX_NESTING {
                     reporter.error(
                         &codes::TOO_LARGE,
-                        span,
+                        shifted,
                         format!("brackets are nested more than {MAX_NESTING} deep"),
                         "close brackets, or give a part of the expression a feature of its own",
                     );
@@ -143,18 +149,18 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
                 let token = match unclosed(token) {
                     None => token,
                     Some(text) => {
-                        report_unclosed(span.clone(), reporter);
+                        report_unclosed(shifted.clone(), reporter);
                         Token::Text(text)
                     }
                 };
-                tokens.push((token, span.into()));
+                tokens.push((token, shifted.into()));
             }
             // Neighbouring characters that are no token make one mistake, not many.
             Err(()) => {
                 garbage = Some(match garbage {
                     Some(range) if range.end == span.start => range.start..span.end,
                     Some(range) => {
-                        report_garbage(source, range, reporter);
+                        report_garbage(source, range, start, reporter);
                         span
                     }
                     None => span,
@@ -163,7 +169,7 @@ pub(super) fn lex<'s>(source: &'s str, reporter: &mut Reporter<'_>) -> Option<Ve
         }
     }
     if let Some(range) = garbage {
-        report_garbage(source, range, reporter);
+        report_garbage(source, range, start, reporter);
     }
     Some(tokens)
 }
@@ -184,7 +190,7 @@ fn report_unclosed(span: Span, reporter: &mut Reporter<'_>) {
         .primary("begins here");
 }
 
-fn report_garbage(source: &str, span: Span, reporter: &mut Reporter<'_>) {
+fn report_garbage(source: &str, span: Span, start: usize, reporter: &mut Reporter<'_>) {
     let text = source.get(span.clone()).unwrap_or_default();
     let shown: String = text.chars().take(20).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let help = match text {
@@ -193,8 +199,15 @@ fn report_garbage(source: &str, span: Span, reporter: &mut Reporter<'_>) {
         "!" => "write `not`",
         "#" => "comments begin with `//`",
         "'" => "quote text with `\"`",
+        _ if text.starts_with('\u{feff}') => {
+            "save the text without a byte order mark, or with one at its beginning only"
+        }
+        _ if text.chars().next().is_some_and(char::is_alphabetic) => {
+            "names are written in the letters a to z, digits and `_`; any text can stand in `\"`, as labels do"
+        }
         _ => "remove it; comments begin with `//`, text stands in `\"`",
     };
+    let span = start + span.start..start + span.end;
     reporter.error(&codes::UNKNOWN_CHARACTER, span, format!("`{shown}` is not part of the language"), help);
 }
 

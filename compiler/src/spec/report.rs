@@ -2,17 +2,26 @@
 //!
 //! What each diagnostic says stands where the mistake is found.
 
-use crate::diag::{Code, Diagnostic, Origin, Span};
+use crate::diag::{Code, Diagnostic, Label, Origin, Span};
 
 /// Most mistakes that are kept; a text of a megabyte has room for a million.
 const MOST: usize = 100;
 
+/// Most notes about values that stand somewhere else.
+const MOST_NOTES: usize = 3;
+
 /// Longest message or help, in bytes; names and numbers in it are as long as the author likes.
 const LONGEST: usize = 2000;
 
-/// Collects diagnostics that point into one file.
+/// Collects diagnostics that point into one file, or into several that stand one after the other.
 pub(super) struct Reporter<'a> {
     file: &'a str,
+    /// Further files: name, where it begins, text.
+    files: Vec<(String, usize, String)>,
+    /// What stands somewhere else than it seems.
+    explained: Vec<(Span, String)>,
+    /// Names that the specification itself gives to expressions.
+    names: Vec<String>,
     diagnostics: Vec<Diagnostic>,
     /// Mistakes beyond [`MOST`].
     beyond: usize,
@@ -20,7 +29,43 @@ pub(super) struct Reporter<'a> {
 
 impl<'a> Reporter<'a> {
     pub(super) fn new(file: &'a str) -> Self {
-        Self { file, diagnostics: Vec::new(), beyond: 0 }
+        Self {
+            file,
+            files: Vec::new(),
+            explained: Vec::new(),
+            names: Vec::new(),
+            diagnostics: Vec::new(),
+            beyond: 0,
+        }
+    }
+
+    /// What lies behind this position is in another file.
+    pub(super) fn add_file(&mut self, name: &str, start: usize, text: &str) {
+        self.files.push((name.to_owned(), start, text.to_owned()));
+    }
+
+    /// Adds a note to every diagnostic about this place.
+    pub(super) fn explain(&mut self, span: Span, note: String) {
+        self.explained.push((span, note));
+    }
+
+    /// Names that unknown ones may be meant for, besides those of the language.
+    pub(super) fn suggest_too<'n>(&mut self, names: impl IntoIterator<Item = &'n String>) {
+        self.names.extend(names.into_iter().cloned());
+    }
+
+    /// The name of the specification that an unknown one was probably meant for.
+    pub(super) fn own_name(&self, written: &str) -> Option<String> {
+        nearest(written, self.names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// Adds a diagnostic that points to no file.
+    pub(super) fn add(&mut self, diagnostic: Diagnostic) {
+        if self.diagnostics.len() < MOST {
+            self.diagnostics.push(diagnostic);
+        } else {
+            self.beyond += 1;
+        }
     }
 
     /// Adds a diagnostic, unless there are very many; what comes back takes further labels and notes.
@@ -57,10 +102,47 @@ impl<'a> Reporter<'a> {
     /// Everything reported, in the order of the text.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
         self.diagnostics.sort_by_key(start);
+        for diagnostic in &mut self.diagnostics {
+            let Origin::Source { file, span } = &mut diagnostic.origin else { continue };
+            let about = |at: &Span| span.start <= at.start && at.end <= span.end;
+            let notes = self.explained.iter().filter(|(at, _)| about(at)).take(MOST_NOTES);
+            diagnostic.notes.extend(notes.map(|(_, note)| note.clone()));
+            localise(&self.files, file, span, &mut diagnostic.labels, &mut diagnostic.notes);
+        }
         if let (Some(last), 1..) = (self.diagnostics.last_mut(), self.beyond) {
             last.notes.push(format!("{} further mistakes are not shown", self.beyond));
         }
         self.diagnostics
+    }
+}
+
+/// Turns positions among all files into those of one. Labels in other files become notes.
+fn localise(
+    files: &[(String, usize, String)],
+    file: &mut String,
+    span: &mut Span,
+    labels: &mut Vec<Label>,
+    notes: &mut Vec<String>,
+) {
+    let of = |at: usize| files.iter().rev().find(|(_, start, _)| *start <= at);
+    let own = of(span.start);
+    let first = own.map_or(0, |(_, start, _)| *start);
+    labels.retain_mut(|label| {
+        let other = of(label.span.start);
+        let (start, text) = other.map_or((0, ""), |(_, start, text)| (*start, text.as_str()));
+        label.span = label.span.start.saturating_sub(start)..label.span.end.saturating_sub(start);
+        if start == first {
+            return true;
+        }
+        let name = other.map_or(file.as_str(), |(name, _, _)| name.as_str());
+        let line = text.get(..label.span.start).map(|before| before.matches('\n').count() + 1);
+        let place = line.filter(|_| other.is_some()).map_or(String::new(), |line| format!(":{line}"));
+        notes.push(format!("{}: {name}{place}", label.text));
+        false
+    });
+    *span = span.start.saturating_sub(first)..span.end.saturating_sub(first);
+    if let Some((name, _, _)) = own {
+        file.clone_from(name);
     }
 }
 
@@ -102,7 +184,7 @@ impl Details<'_> {
     /// Adds a second place.
     pub(super) fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         if let Some(diagnostic) = &mut self.diagnostic {
-            diagnostic.labels.push(crate::diag::Label { span, text: text.into() });
+            diagnostic.labels.push(Label { span, text: text.into() });
         }
         self
     }

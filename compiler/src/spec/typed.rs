@@ -10,6 +10,7 @@ use crate::ir::flow::decision::Diagram;
 use crate::ir::flow::formula::Formula;
 use crate::ir::flow::key::KeyParts;
 use crate::ir::{FractionBits, Interval};
+use crate::spec::sources::Parameter;
 
 /// Nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,10 @@ pub struct FeatureSpec {
     /// The file's name as the user gave it, and its text: line info quotes it.
     pub file: String,
     pub source: String,
+    /// Files that it uses. Spans at and behind the beginning of one lie in it.
+    pub fragments: Vec<Fragment>,
+    /// Values from outside.
+    pub parameters: Vec<Parameter>,
     pub hook: Hook,
     pub flow: Flow,
     /// Tables that features may read with `per`: those of the specification, then one for each part of a key.
@@ -33,6 +38,29 @@ pub struct FeatureSpec {
     pub labels: Vec<String>,
     pub triggers: Triggers,
     pub rules: Vec<Rule>,
+}
+
+/// A file that `use` inserts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    pub name: String,
+    /// Who uses it, 0 for the specification and further fragments from 1, and the words that name it there.
+    pub uses: Vec<(usize, String)>,
+    pub source: String,
+    /// Where its spans begin.
+    pub start: usize,
+}
+
+impl FeatureSpec {
+    /// Name and text of the file that a position lies in, and the position in it.
+    #[must_use]
+    pub fn place(&self, at: usize) -> (&str, &str, usize) {
+        let fragment = self.fragments.iter().rev().find(|fragment| fragment.start <= at);
+        match fragment {
+            Some(fragment) => (&fragment.name, &fragment.source, at - fragment.start),
+            None => (&self.file, &self.source, at),
+        }
+    }
 }
 
 /// Where the program is attached.

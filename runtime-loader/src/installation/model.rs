@@ -4,10 +4,11 @@ use std::path::Path;
 
 use nnbpf_compiler::compile::{self, Named, Sources};
 use nnbpf_compiler::diag::Outcome;
-use nnbpf_compiler::metadata::Metadata;
+use nnbpf_compiler::metadata::{Metadata, SpecMetadata};
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant::{Options, plan_of};
+use nnbpf_compiler::spec::{Fragments, NoFragments, Surroundings};
 
 use super::Installation;
 
@@ -41,10 +42,13 @@ pub fn compile_like(
     if let Some(refusal) = metadata.constant_weights(&place.display().to_string()) {
         return Err(vec![*refusal]);
     }
-    let spec = metadata.spec.as_ref().map(|spec| (format!("{}.spec", spec.name), &spec.source));
+    let spec = metadata.spec.as_ref().map(|spec| (spec.file(), &spec.source));
+    let parameters = metadata.spec.as_ref().map(SpecMetadata::given).unwrap_or_default();
+    let fragments: &dyn Fragments = metadata.spec.as_ref().map_or(&NoFragments, |spec| spec);
     let sources = Sources {
         model,
         spec: spec.as_ref().map(|(name, source)| Named { name, bytes: source.as_bytes() }),
+        surroundings: Surroundings { parameters: &parameters, fragments },
         calibration,
         resolver,
     };

@@ -11,6 +11,7 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::file::{self, ParamsFile};
 use nnbpf_compiler::quant;
+use nnbpf_compiler::spec::Surroundings;
 
 /// Judges every packet; blocks for a second.
 pub(crate) const SPEC: &str = "
@@ -44,6 +45,7 @@ pub(crate) fn plan_of(model: &[u8], spec: &str) -> Plan {
         model: Named { name: "model.onnx", bytes: model },
         spec: Some(Named { name: "gate.spec", bytes: spec.as_bytes() }),
         calibration: None,
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     compile::plan(&sources, &quant::Options::default()).unwrap()

@@ -14,6 +14,7 @@ use nnbpf_compiler::lower::scratch;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::slot;
 use nnbpf_compiler::quant;
+use nnbpf_compiler::spec::Surroundings;
 use nnbpf_runtime_loader::hot_update::{self, ACTIVE, Active, PARAMS};
 use nnbpf_runtime_loader::{Kernel, Loaded, Map, RunInput, Update, pin_to_cpu, possible_cpus};
 
@@ -77,6 +78,7 @@ pub fn stress(time: Duration, naive: bool, split: bool) -> Result<Tally, String>
         model: Named { name: MODEL, bytes: &bytes },
         spec: None,
         calibration: None,
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     let plan = compile::plan(&sources, &quant::Options::default()).map_err(|all| plain(&all))?;

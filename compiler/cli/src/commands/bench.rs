@@ -92,7 +92,7 @@ impl Subject {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.accuracy)?;
+    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
     let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);

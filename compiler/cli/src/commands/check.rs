@@ -6,6 +6,7 @@ use nnbpf_compiler::spec;
 use crate::Refusal;
 use crate::args::CheckArgs;
 use crate::inputs::Loaded;
+use crate::uses::Uses;
 
 pub fn run(args: &CheckArgs) -> Result<(), Refusal> {
     let mut refused = Refusal::from(Vec::new());
@@ -13,10 +14,12 @@ pub fn run(args: &CheckArgs) -> Result<(), Refusal> {
         match Loaded::read(path) {
             Err(error) => refused.diagnostics.push(*error),
             Ok(source) => {
-                let program = spec::from_bytes(source.named()).and_then(|spec| flow::build(&spec));
+                let uses = Uses::of(&args.surroundings);
+                let spec = spec::from_bytes_in(source.named(), &uses.surroundings());
+                let program = spec.and_then(|spec| flow::build(&spec));
                 if let Err(diagnostics) = program {
                     refused.diagnostics.extend(diagnostics);
-                    refused = refused.with_source(&source.name, &source.bytes);
+                    refused = uses.with_sources(refused.with_source(&source.name, &source.bytes));
                 }
             }
         }

@@ -22,7 +22,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         return Err(missing().into());
     };
     let kernel = KernelVersion::parse(&args.kernel)?;
-    let inputs = Files::read(model, Some(spec), &args.accuracy)?;
+    let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
     if let Some(object) = &args.like {
         super::like::run(&inputs, &args.accuracy, object, output)?;
         return depfile(args, &inputs, output, &[model, spec, object]);
@@ -61,8 +61,8 @@ fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> 
     Ok(format!("{report:#}\n"))
 }
 
-/// A Makefile rule: the output depends on every input, those that the model refers to included.
-fn depfile(args: &CompileArgs, loaded: &Files, output: &Path, inputs: &[&Path]) -> Result<(), Refusal> {
+/// A Makefile rule: the output depends on every input, those that model and specification refer to included.
+fn depfile(args: &CompileArgs, loaded: &Files<'_>, output: &Path, inputs: &[&Path]) -> Result<(), Refusal> {
     let Some(path) = &args.depfile else { return Ok(()) };
     let escape = |path: &Path| path.display().to_string().replace(' ', "\\ ").replace('$', "$$");
     let mut rule = format!("{}:", escape(output));

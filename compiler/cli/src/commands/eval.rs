@@ -24,7 +24,7 @@ const CHUNK: usize = 4_096;
 const FRAME: [u8; 64] = [0; 64];
 
 pub fn run(args: &EvalArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.accuracy)?;
+    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     let features = Loaded::read(&args.features)?;
     let columns = if plan.spec.is_some() { Columns::ByName } else { Columns::ByPosition };

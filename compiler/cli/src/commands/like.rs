@@ -12,7 +12,7 @@ use crate::args::AccuracyArgs;
 use crate::inputs::{Files, Loaded};
 use crate::{Refusal, files};
 
-pub fn run(inputs: &Files, accuracy: &AccuracyArgs, object: &Path, output: &Path) -> Result<(), Refusal> {
+pub fn run(inputs: &Files<'_>, accuracy: &AccuracyArgs, object: &Path, output: &Path) -> Result<(), Refusal> {
     let object = Loaded::read(object)?;
     let metadata = metadata::decode(&object.bytes, &object.name)?;
     if let Some(refusal) = metadata.constant_weights(&object.name) {

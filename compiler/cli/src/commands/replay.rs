@@ -25,7 +25,7 @@ use crate::{Refusal, files};
 const LINEAR_FRAME: usize = 3_520;
 
 pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, Some(&args.spec), &args.accuracy)?;
+    let inputs = Files::read(&args.model, Some(&args.spec), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     let file = Loaded::read(&args.capture)?;
     let capture = capture::read(&file.name, &file.bytes)?;

@@ -11,6 +11,7 @@ use nnbpf_compiler::lower::network::{self, Split};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::quant::Options;
+use nnbpf_compiler::spec::Surroundings;
 
 /// Both forms of every model.
 pub(crate) const SPLITS: [Split; 2] = [Split::Auto, Split::Layer];
@@ -84,6 +85,7 @@ fn plan(name: &str, model: &Path) -> Plan {
         model: Named { name: "model.onnx", bytes: &bytes },
         spec: spec.as_ref().map(|(name, bytes)| Named { name, bytes }),
         calibration: calibration.as_ref().map(|bytes| Named { name: "calibration.csv", bytes }),
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     compile::plan(&sources, &Options::default())

@@ -12,6 +12,7 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::slot;
 use nnbpf_compiler::quant::Options;
+use nnbpf_compiler::spec::Surroundings;
 
 use super::captures::{Seen, compare};
 use super::common::{Case, SPLITS, captures, cases_with_spec, root, skip, target};
@@ -81,6 +82,7 @@ fn written(name: &'static str, features: &str, rest: &str) -> Case {
         model: Named { name: "model.onnx", bytes: &model },
         spec: Some(Named { name: "other.spec", bytes: spec.as_bytes() }),
         calibration: None,
+        surroundings: Surroundings::default(),
         resolver: &NoFiles,
     };
     let plan = compile::plan(&sources, &Options::default())

@@ -6,6 +6,7 @@
 //! | `E0210`–`E0219` | hook and flow |
 //! | `E0220`–`E0239` | features |
 //! | `E0240`–`E0249` | labels, triggers, rules |
+//! | `E0250`–`E0259` | parameters, names, files |
 //! | `E0290` | what the language has and this version does not |
 
 use super::Code;
@@ -41,6 +42,9 @@ pub static TABLE: &[&Code] = &[
     &THRESHOLD,
     &ACTION,
     &TRIGGER,
+    &NAME,
+    &PARAMETER,
+    &USE,
     &UNSUPPORTED,
 ];
 
@@ -251,6 +255,29 @@ pub static TRIGGER: Code = Code {
     title: "unusable trigger",
     explanation: "`classify FLOW at …` takes `end` and `every N packets`, each at most once. \
         `end` needs something that ends flows: a cause behind `end` or an idle time.",
+};
+
+pub static NAME: Code = Code {
+    id: "E0250",
+    title: "name of a parameter or expression that cannot be used",
+    explanation: "Names of `param` and of `let` statements are given once, in whichever file, and mean nothing \
+        else in an expression: `fwd`, `gap` and the like are taken.",
+};
+
+pub static PARAMETER: Code = Code {
+    id: "E0251",
+    title: "value from outside that fits no parameter",
+    explanation: "`--param NAME=VALUE` replaces the value of `param NAME = …;`. The specification has such a \
+        statement, and the value is a number where that is one, a number with a unit where that is one: \
+        `--param packets=32`, `--param idle=90s`.",
+};
+
+pub static USE: Code = Code {
+    id: "E0252",
+    title: "file that cannot be used",
+    explanation: "`use \"FILE\";` inserts the statements of another file, which lies beside the one that uses it or \
+        in a folder that `-I DIR` names. No file uses itself, directly or through others. A file that is used \
+        several times is inserted once.",
 };
 
 pub static UNSUPPORTED: Code = Code {

@@ -92,6 +92,8 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         name: "test".to_owned(),
         version: 1,
         file: "test.spec".to_owned(),
+        fragments: Vec::new(),
+        parameters: Vec::new(),
         source: String::new(),
         hook: Hook::Xdp,
         flow: Flow {

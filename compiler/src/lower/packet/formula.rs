@@ -7,6 +7,22 @@ use crate::ir::flow::formula::{Binary, FRACTION, Formula, Node, Shifts, Unary, s
 use crate::ir::{FractionBits, Interval};
 use crate::lower::code::VReg;
 
+/// Values that may wait whatever the order.
+const FEW: u32 = 3;
+
+/// Values that are held at the same time while a formula is computed, when it is computed in the best order:
+/// nine at most, as many as halving 256 operands takes.
+fn registers(formula: &Formula<Expr>) -> u32 {
+    match &formula.node {
+        Node::Leaf(_) | Node::Constant(_) => 1,
+        Node::Unary(_, inner) | Node::Clip(inner, _) => registers(inner),
+        Node::Binary(_, sides) => {
+            let [left, right] = sides.each_ref().map(registers);
+            left.max(right) + u32::from(left == right)
+        }
+    }
+}
+
 impl Path<'_> {
     /// The raw value of a formula, in a register of its own.
     pub(super) fn formula(&mut self, record: VReg, formula: &Formula<Expr>) -> VReg {
@@ -27,8 +43,14 @@ impl Path<'_> {
             Node::Binary(op, sides) => {
                 let [left, right] = sides.as_ref();
                 let shifts = shifts(*op, left.bits, right.bits);
-                let left = self.formula(record, left);
-                let right = self.formula(record, right);
+                // The side that needs more registers first, so that few values wait for the other side.
+                let (left, right) = if registers(right) > registers(left).max(FEW) {
+                    let right = self.formula(record, right);
+                    (self.formula(record, left), right)
+                } else {
+                    let left = self.formula(record, left);
+                    (left, self.formula(record, right))
+                };
                 self.binary(*op, shifts, left, right)
             }
         }

@@ -353,20 +353,25 @@ pub(super) fn address(b: &mut Builder, base: VReg, offset: i16) -> VReg {
 
 /// The line of a specification that a span starts on.
 pub(super) fn line(spec: &FeatureSpec, span: &Span) -> Line {
-    let before = spec.source.get(..span.start).unwrap_or_default();
+    let (file, source, at) = spec.place(span.start);
+    let before = source.get(..at).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let text = spec.source.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let text = source.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     Line {
-        file: file_name(spec),
+        file: base_name(file),
         line: u32::try_from(before.matches('\n').count()).map_or(0, |n| n + 1),
-        column: u32::try_from(span.start - start).map_or(0, |n| n + 1),
+        column: u32::try_from(at.saturating_sub(start)).map_or(0, |n| n + 1),
         text: text.trim().to_owned(),
     }
 }
 
 /// The specification's file without its folder: builds in different folders give the same bytes.
 fn file_name(spec: &FeatureSpec) -> String {
-    spec.file.rsplit('/').next().unwrap_or_default().to_owned()
+    base_name(&spec.file)
+}
+
+fn base_name(file: &str) -> String {
+    file.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// Fields that samples and guards read, and the flags where the end of flows does.

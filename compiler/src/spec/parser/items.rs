@@ -2,10 +2,10 @@
 
 use chumsky::prelude::*;
 
-use super::basic::{block, name, name_or_text, range, semicolon, sign, skipped_statement, word};
+use super::basic::{block, name, name_or_text, quantity, range, semicolon, sign, skipped_statement, word};
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Use};
+use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Param, Use};
 
 pub(super) fn file<'p>() -> Parsed<'p, File> {
     let skipped = skipped_statement().or(sign(Token::RightBrace)).to(Item::Broken);
@@ -23,6 +23,7 @@ fn item<'p>() -> Parsed<'p, Item> {
         super::rule::rule().map(Item::Rule),
         import().map(Item::Use),
         definition().map(Item::Let),
+        parameter().map(Item::Param),
     ))
     .boxed()
 }
@@ -61,6 +62,19 @@ fn import<'p>() -> Parsed<'p, Use> {
     word("use")
         .ignore_then(text)
         .map_with(|_, extra| Use { span: range(extra.span()) })
+        .then_ignore(semicolon())
+        .boxed()
+}
+
+fn parameter<'p>() -> Parsed<'p, Param> {
+    word("param")
+        .ignore_then(name("a name"))
+        .then_ignore(sign(Token::Assign))
+        .then(sign(Token::Minus).or_not().then(quantity()))
+        .map_with(|(name, (minus, mut value)), extra| {
+            value.number.negative = minus.is_some();
+            Param { name, value, span: range(extra.span()) }
+        })
         .then_ignore(semicolon())
         .boxed()
 }

@@ -30,9 +30,14 @@ type Failure<'p> = Rich<'p, Token<'p>, SimpleSpan>;
 /// A parser of `O`; boxed, which keeps the types and the build time small.
 type Parsed<'p, O> = Boxed<'p, 'p, Tokens<'p>, O, Extra<'p>>;
 
-/// Parses the tokens of `source`. Statements that do not parse are reported and become broken entries.
-pub(super) fn parse(source: &str, tokens: &[Spanned<'_>], reporter: &mut Reporter<'_>) -> ast::File {
-    let input = tokens.split_token_span(SimpleSpan::from(source.len()..source.len()));
+/// Parses the tokens of one file, whose text ends at `end` of `source`. Statements that do not parse are reported and become broken entries.
+pub(super) fn parse(
+    source: &str,
+    end: usize,
+    tokens: &[Spanned<'_>],
+    reporter: &mut Reporter<'_>,
+) -> ast::File {
+    let input = tokens.split_token_span(SimpleSpan::from(end..end));
     let (file, failures) = items::file().parse(input).into_output_errors();
     errors::report(source, tokens, &failures, reporter);
     file.unwrap_or_default()

@@ -226,9 +226,7 @@ fn resolve(
         | ExprKind::Not(_)
         | ExprKind::Or(_)
         | ExprKind::And(_)
-        | ExprKind::Compare { .. } => {
-            ("a qualifier of arithmetic is", "write it behind each aggregate")
-        }
+        | ExprKind::Compare { .. } => ("a qualifier of arithmetic is", "write it behind each aggregate"),
     };
     unsupported(expr.span.clone(), format!("{what} not supported yet"), help, reporter);
     None

@@ -294,7 +294,10 @@ fn unknown_condition(text: &str, path: &Path, reporter: &mut Reporter<'_>) {
         match text {
             "forward" => "did you mean `fwd`?".to_owned(),
             "backward" | "reverse" => "did you mean `bwd`?".to_owned(),
-            _ => suggest(text, known),
+            _ => match reporter.own_name(text) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => suggest(text, known),
+            },
         }
     };
     reporter

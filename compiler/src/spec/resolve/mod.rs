@@ -77,6 +77,8 @@ pub(super) fn resolve(
         version: structure::LANGUAGE_VERSION,
         file: file.to_owned(),
         source: source.to_owned(),
+        fragments: Vec::new(),
+        parameters: Vec::new(),
         hook: hook?,
         tables: facts?.tables.clone(),
         flow: flow?.flow?,

@@ -58,22 +58,8 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
                 keep(&mut parts.classify, classify, |c| c.span.clone(), "classify", reporter);
             }
             Item::Rule(rule) => parts.rules.push(rule),
-            Item::Use(import) => {
-                unsupported(
-                    import.span.clone(),
-                    "`use` is not supported yet",
-                    "copy the statements of the other file into this one",
-                    reporter,
-                );
-            }
-            Item::Let(definition) => {
-                unsupported(
-                    definition.span.clone(),
-                    "`let` is not supported yet",
-                    format!("write the expression where `{}` is used", definition.name.text),
-                    reporter,
-                );
-            }
+            // What they stand for was put in their places, or reported.
+            Item::Use(_) | Item::Let(_) | Item::Param(_) => {}
             // Reported by the parser.
             Item::Broken => {}
         }
