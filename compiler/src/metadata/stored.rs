@@ -45,10 +45,14 @@ pub(super) fn digest(spec: &FeatureSpec) -> String {
 }
 
 impl SpecMetadata {
-    /// What to call the specification when it is compiled again.
+    /// What to call the specification when it is compiled again: as none of its files.
     #[must_use]
     pub fn file(&self) -> String {
-        format!("{}.spec", self.name)
+        let mut name = format!("{}.spec", self.name);
+        while self.fragments.iter().any(|fragment| fragment.name == name) {
+            name.push('+');
+        }
+        name
     }
 
     /// The values that it was compiled with.
@@ -88,11 +92,10 @@ mod tests {
                 ("a.spec", "lib.spec") => {
                     ("/x/lib.spec", "use \"deep/lib.spec\"; let small = l4.len < limit;")
                 }
-                ("/x/lib.spec", "deep/lib.spec") => {
+                ("/x/lib.spec" | "a.spec", "deep/lib.spec") => {
                     ("/x/deep/lib.spec", "param limit = 100; use \"lib.spec\";")
                 }
                 ("/x/deep/lib.spec", "lib.spec") => ("/x/deep/other.spec", "param idle = 9 s;"),
-                ("a.spec", "deep/lib.spec") => ("/x/deep/lib.spec", ""),
                 (user, path) => return Err(format!("{user} {path}")),
             };
             Ok(Found { name: name.to_owned(), bytes: text.as_bytes().to_vec() })
@@ -108,7 +111,7 @@ mod tests {
         let surroundings = Surroundings { parameters: &given, fragments: &Folders };
         let first = spec::compile_in("a.spec", source, &surroundings).unwrap();
         let stored = SpecMetadata {
-            name: "a".to_owned(),
+            name: "lib".to_owned(),
             version: 1,
             sha256: digest(&first),
             source: first.source.clone(),

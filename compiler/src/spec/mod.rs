@@ -69,7 +69,7 @@ fn front_end(
     }
     let mut whole = ast::File::default();
     insert(0, &mut parsed, &texts, &mut whole);
-    names::expand(&mut whole, reporter);
+    names::expand(&mut whole, reporter)?;
     let spec = resolve::resolve(file, source, &whole, reporter)?;
     Some(FeatureSpec { fragments: texts.fragments, parameters: surroundings.parameters.to_vec(), ..spec })
 }

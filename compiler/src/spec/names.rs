@@ -33,13 +33,14 @@ struct Size {
     depth: usize,
 }
 
-/// Replaces every name by its expression.
-pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) {
+/// Replaces every name by its expression. `None` when something could not be put in, which was reported: what
+/// resolution would say about it misleads.
+pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) -> Option<()> {
     let defined =
         file.items.iter().filter_map(|item| if let Item::Let(own) = item { Some(own) } else { None });
     let later: BTreeSet<String> = defined.map(|own| own.name.text.clone()).collect();
     reporter.suggest_too(&later);
-    let mut names = Names { known: BTreeMap::new(), later, parts: 0, exhausted: false };
+    let mut names = Names { known: BTreeMap::new(), later, parts: 0, exhausted: false, sound: true };
     for item in &mut file.items {
         let Item::Let(definition) = item else { continue };
         names.expand(&mut definition.value, 0, reporter);
@@ -56,9 +57,6 @@ pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) {
             };
             names.known.insert(name.text.clone(), known);
         }
-    }
-    if names.known.is_empty() {
-        return;
     }
     for item in &mut file.items {
         match item {
@@ -83,6 +81,7 @@ pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) {
             | Item::Broken => {}
         }
     }
+    (names.sound && !names.exhausted).then_some(())
 }
 
 struct Names {
@@ -93,6 +92,8 @@ struct Names {
     parts: usize,
     /// Whether that was too much, which is said once.
     exhausted: bool,
+    /// Whether every name was known where it was used.
+    sound: bool,
 }
 
 impl Names {
@@ -104,6 +105,7 @@ impl Names {
                 let Some(known) = self.known.get(&name.text) else {
                     if self.later.contains(&name.text) && !is_taken(&name.text) {
                         below(&name.text, expr.span.clone(), reporter);
+                        self.sound = false;
                     }
                     return;
                 };

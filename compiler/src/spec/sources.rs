@@ -16,6 +16,9 @@ use crate::diag::codes::spec as codes;
 /// Most files that a specification uses.
 const MAX_FILES: usize = 64;
 
+/// Most `use` statements in all files.
+const MAX_USES: usize = 256;
+
 /// How deep files use files.
 const MAX_DEPTH: usize = 16;
 
@@ -91,94 +94,107 @@ impl Texts {
     }
 }
 
-/// Reads every file that the specification uses, those that these use, and so on.
+/// Reads every file that the specification uses, those that these use, and so on, each where it is used first.
 pub(super) fn gather(
     file: &str,
     source: &str,
     fragments: &dyn Fragments,
     reporter: &mut Reporter<'_>,
 ) -> Texts {
-    let mut texts = Texts {
+    let texts = Texts {
         joined: source.to_owned(),
         end: source.len(),
         fragments: Vec::new(),
         inserts: BTreeMap::new(),
     };
-    // Who uses each file: 0 is the specification, fragments count from 1.
-    let mut users = vec![None];
-    let mut next = 0;
-    while next < users.len() {
-        let span = match next.checked_sub(1).and_then(|index| texts.fragments.get(index)) {
-            None => 0..texts.end,
-            Some(fragment) => fragment.start..fragment.start + fragment.source.len(),
-        };
-        for (start, place, path) in uses(&texts.joined, span) {
-            let user = match next.checked_sub(1).and_then(|index| texts.fragments.get(index)) {
-                None => file,
-                Some(fragment) => &fragment.name,
-            };
-            let found = fragments.read(user, &path).and_then(text);
-            let (name, text) = match found {
-                Ok(found) => found,
-                Err(reason) => {
-                    refused(&place, &format!("`{path}` cannot be used: {reason}"), reporter);
-                    continue;
-                }
-            };
-            let known = if name == file {
-                Some(0)
-            } else {
-                texts.fragments.iter().position(|fragment| fragment.name == name).map(|index| index + 1)
-            };
-            let chain: Vec<usize> =
-                std::iter::successors(Some(next), |at| users.get(*at).copied().flatten()).collect();
-            match known {
-                Some(known) if chain.contains(&known) => {
-                    refused(
-                        &place,
-                        &format!("`{path}` uses itself, here or through the files that it uses"),
-                        reporter,
-                    );
-                }
-                Some(0) => {}
-                Some(known) => {
-                    if let Some(fragment) = texts.fragments.get_mut(known - 1) {
-                        fragment.uses.push((next, path));
-                    }
-                }
-                None if chain.len() > MAX_DEPTH || texts.fragments.len() >= MAX_FILES => {
+    let mut gathering = Gathering { file, resolver: fragments, texts, chain: vec![0], uses: 0, reporter };
+    gathering.visit(0..source.len());
+    gathering.texts
+}
+
+struct Gathering<'a, 'r> {
+    file: &'a str,
+    resolver: &'a dyn Fragments,
+    texts: Texts,
+    /// Who uses whom, down to the text that is read: 0 is the specification, fragments count from 1.
+    chain: Vec<usize>,
+    /// Statements that were followed.
+    uses: usize,
+    reporter: &'a mut Reporter<'r>,
+}
+
+impl Gathering<'_, '_> {
+    /// Follows what a text uses; nests as deep as files use files.
+    fn visit(&mut self, span: Span) {
+        for (start, place, path) in uses(&self.texts.joined, span) {
+            self.uses += 1;
+            if self.uses > MAX_USES {
+                // Said once; those further up find it exceeded too.
+                if self.uses == MAX_USES + 1 {
                     too_large(
                         &place,
-                        &format!("at most {MAX_FILES} files are used, at most {MAX_DEPTH} deep"),
-                        reporter,
+                        &format!("there are more than {MAX_USES} `use` statements"),
+                        self.reporter,
                     );
                 }
-                None if texts.joined.len() + text.len() >= MAX_SOURCE_BYTES => {
-                    too_large(
-                        &place,
-                        &format!("the files together have more than {MAX_SOURCE_BYTES} bytes"),
-                        reporter,
-                    );
-                }
-                None => {
-                    texts.joined.push('\n');
-                    let begin = texts.joined.len();
-                    texts.joined.push_str(&text);
-                    texts.inserts.insert(start, texts.fragments.len());
-                    reporter.add_file(&name, begin, &text);
-                    texts.fragments.push(Fragment {
-                        name,
-                        uses: vec![(next, path)],
-                        source: text,
-                        start: begin,
-                    });
-                    users.push(Some(next));
-                }
+                return;
+            }
+            if let Some(index) = self.file(start, &place, path) {
+                let span = self.texts.spans().get(index).cloned().unwrap_or_default();
+                self.chain.push(index);
+                self.visit(span);
+                self.chain.pop();
             }
         }
-        next += 1;
     }
-    texts
+
+    /// What one `use` statement names; gives the number of a file that is new.
+    fn file(&mut self, start: usize, place: &Span, path: String) -> Option<usize> {
+        let user = self.chain.last().copied().unwrap_or(0);
+        let by = user.checked_sub(1).and_then(|index| self.texts.fragments.get(index));
+        let by = by.map_or(self.file, |fragment| &fragment.name);
+        let (name, text) = match self.resolver.read(by, &path).and_then(text) {
+            Ok(found) => found,
+            Err(reason) => {
+                refused(place, &format!("`{path}` cannot be used: {reason}"), self.reporter);
+                return None;
+            }
+        };
+        let same = |fragment: &Fragment| fragment.name == name;
+        let known = if name == self.file {
+            Some(0)
+        } else {
+            self.texts.fragments.iter().position(same).map(|index| index + 1)
+        };
+        if let Some(known) = known {
+            if self.chain.contains(&known) {
+                let message = format!("`{path}` uses itself, here or through the files that it uses");
+                refused(place, &message, self.reporter);
+            } else if let Some(fragment) =
+                known.checked_sub(1).and_then(|at| self.texts.fragments.get_mut(at))
+            {
+                fragment.uses.push((user, path));
+            }
+            return None;
+        }
+        if self.chain.len() > MAX_DEPTH || self.texts.fragments.len() >= MAX_FILES {
+            let message = format!("at most {MAX_FILES} files are used, at most {MAX_DEPTH} deep");
+            too_large(place, &message, self.reporter);
+            return None;
+        }
+        if self.texts.joined.len() + text.len() >= MAX_SOURCE_BYTES {
+            let message = format!("the files together have more than {MAX_SOURCE_BYTES} bytes");
+            too_large(place, &message, self.reporter);
+            return None;
+        }
+        self.texts.joined.push('\n');
+        let begin = self.texts.joined.len();
+        self.texts.joined.push_str(&text);
+        self.texts.inserts.insert(start, self.texts.fragments.len());
+        self.reporter.add_file(&name, begin, &text);
+        self.texts.fragments.push(Fragment { name, uses: vec![(user, path)], source: text, start: begin });
+        Some(self.texts.fragments.len())
+    }
 }
 
 /// The `use` statements of a text: where each begins, where its path stands, and the path.
