@@ -214,6 +214,8 @@ pub struct InspectArgs {
 pub struct ExplainArgs {
     /// The feature specification.
     pub spec: PathBuf,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
     /// The oldest kernel that the object must load on.
     #[arg(long, value_name = "VERSION", default_value = "6.1")]
     pub kernel: String,
@@ -227,6 +229,8 @@ pub struct ExplainArgs {
 pub struct RankArgs {
     /// The feature specification.
     pub spec: PathBuf,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
     /// Labelled rows: columns match features by name, other columns are ignored.
     #[arg(long, value_name = "CSV")]
     pub features: PathBuf,

@@ -152,7 +152,7 @@ fn hostile_files_are_refused() {
             Ok(Found { name: path.to_owned(), bytes: text.into_bytes() })
         }
     }
-    for width in [1, 2, 100] {
+    for width in [1, 2, 10] {
         let source = source.replace("\"a\"", "\"0\"");
         let refused =
             compile_in("a.spec", &source, &Surroundings { parameters: &[], fragments: &Endless(width) });

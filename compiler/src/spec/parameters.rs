@@ -100,6 +100,8 @@ impl<'s> Parameters<'s> {
         }
         let mut replaced = Vec::with_capacity(tokens.len());
         let mut brackets = 0_usize;
+        // Behind a value stands its unit, as behind a number.
+        let mut behind_value = false;
         for (index, (token, span)) in tokens.iter().enumerate() {
             if matches!(token, Token::LeftParen | Token::LeftBracket) {
                 brackets = brackets.saturating_add(1);
@@ -111,12 +113,14 @@ impl<'s> Parameters<'s> {
             let before = index.checked_sub(1).and_then(|index| tokens.get(index)).map(|(token, _)| *token);
             let after = tokens.get(index + 1).map(|(token, _)| *token);
             let value = if let Token::Word(word) = token
+                && !behind_value
                 && is_value(before, after, brackets > 0)
             {
                 self.values.get(word)
             } else {
                 None
             };
+            behind_value = value.is_some();
             match value {
                 None => replaced.push((*token, *span)),
                 Some(value) => {

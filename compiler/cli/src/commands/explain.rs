@@ -12,12 +12,16 @@ use nnbpf_compiler::spec;
 use crate::Refusal;
 use crate::args::{ExplainArgs, Split};
 use crate::inputs::{Loaded, target};
+use crate::uses::Uses;
 
 pub fn run(args: &ExplainArgs) -> Result<(), Refusal> {
     let kernel = KernelVersion::parse(&args.kernel)?;
     let source = Loaded::read(&args.spec)?;
-    let refused = |diagnostics| Refusal::from(diagnostics).with_source(&source.name, &source.bytes);
-    let spec = spec::from_bytes(source.named()).map_err(refused)?;
+    let uses = Uses::of(&args.surroundings);
+    let refused = |diagnostics| {
+        uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes))
+    };
+    let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;
     let explanation =
         explain::explain(&spec, &target(kernel, Split::Auto, Clock::Kernel)).map_err(refused)?;
     if args.json {

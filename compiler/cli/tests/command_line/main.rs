@@ -13,3 +13,4 @@ mod thresholds;
 mod privileges;
 mod tools;
 mod costs;
+mod uses;
