@@ -192,7 +192,11 @@ fn report_unclosed(span: Span, reporter: &mut Reporter<'_>) {
 
 fn report_garbage(source: &str, span: Span, start: usize, reporter: &mut Reporter<'_>) {
     let text = source.get(span.clone()).unwrap_or_default();
-    let shown: String = text.chars().take(20).map(|c| if c.is_control() || c == '\u{feff}' { '\u{fffd}' } else { c }).collect();
+    let shown: String = text
+        .chars()
+        .take(20)
+        .map(|c| if c.is_control() || c == '\u{feff}' { '\u{fffd}' } else { c })
+        .collect();
     let help = match text {
         "&" | "&&" => "write `and`",
         "|" | "||" => "write `or`",

@@ -18,9 +18,8 @@ pub fn run(args: &ExplainArgs) -> Result<(), Refusal> {
     let kernel = KernelVersion::parse(&args.kernel)?;
     let source = Loaded::read(&args.spec)?;
     let uses = Uses::of(&args.surroundings);
-    let refused = |diagnostics| {
-        uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes))
-    };
+    let refused =
+        |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;
     let explanation =
         explain::explain(&spec, &target(kernel, Split::Auto, Clock::Kernel)).map_err(refused)?;

@@ -15,8 +15,8 @@ use serde::Serialize;
 use crate::Refusal;
 use crate::args::{RankArgs, Split};
 use crate::inputs::{Loaded, target};
-use crate::uses::Uses;
 use crate::rank::{self, Bench, DEPTH, LEAF, LEAST_ROWS, SEED, SHUFFLES};
+use crate::uses::Uses;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -62,9 +62,8 @@ pub fn run(args: &RankArgs) -> Result<(), Refusal> {
     let target = target(KernelVersion::parse(&args.kernel)?, Split::Auto, Clock::Kernel);
     let source = Loaded::read(&args.spec)?;
     let uses = Uses::of(&args.surroundings);
-    let refused = |diagnostics| {
-        uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes))
-    };
+    let refused =
+        |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;
     let file = Loaded::read(&args.features)?;
     let inputs: Vec<Input> = spec

@@ -23,7 +23,10 @@ fn pieces_and_values_make_the_same_object_as_one_file() {
     let folder = in_pieces();
     folder.succeeds("model.onnx cic6.spec -o whole.o");
     folder.succeeds("model.onnx pieces.spec -o pieces.o -I lib --depfile out.d");
-    assert_eq!(folder.text("out.d"), "pieces.o: model.onnx pieces.spec lib/flow.spec lib/deep/numbers.spec\n");
+    assert_eq!(
+        folder.text("out.d"),
+        "pieces.o: model.onnx pieces.spec lib/flow.spec lib/deep/numbers.spec\n"
+    );
     let code = |object: &str| {
         let inspected = folder.succeeds(&format!("inspect {object} --json")).stdout;
         let value: serde_json::Value = serde_json::from_slice(&inspected).unwrap();

@@ -4,7 +4,7 @@
 
 use super::FlowFacts;
 use super::condition;
-use super::fields::{FIELDS, PLANNED_FIELDS, address, field};
+use super::fields::{FIELDS, PLANNED_FIELDS, address, field, flag};
 use super::formula::Value;
 use super::parameter;
 use super::structure::{unknown, unsupported};
@@ -253,6 +253,15 @@ fn bare(path: &Path, reporter: &mut Reporter<'_>) {
             format!("the function `{text}` has no brackets"),
             format!("write `{text}({argument})`"),
         );
+    } else if flag(&text).is_some() || ["fwd", "bwd", "tcp", "udp"].contains(&text.as_str()) {
+        reporter
+            .error(
+                &codes::NOT_AN_AGGREGATE,
+                path.span.clone(),
+                format!("`{text}` holds for a packet or not, a feature has one value for the flow"),
+                format!("write `any({text})`, `all({text})` or `count() where {text}`"),
+            )
+            .primary("a condition");
     } else {
         unknown_field(path, reporter);
     }
