@@ -1,13 +1,12 @@
 //! Conditions of groups: a decision diagram as tests and jumps that only go forward.
 //!
-//! [`plan`] says which tests there are; what a test reads is dead behind it, so that paths which meet again are
-//! alike to the verifier.
+//! [`plan`] says which tests there are. What a test reads is a copy that is dead behind it and says nothing about
+//! the original, so that paths which meet again are alike to the verifier.
 
 use super::path::Path;
 use super::table::Flow;
 use crate::bpf::{Cond, Label, Operand};
 use crate::ir::flow::decision::{Diagram, Edge, Node, Target, Variable};
-use crate::ir::flow::ranges;
 use crate::spec::typed::Field;
 
 /// What a step looks at.
@@ -51,22 +50,16 @@ impl Path<'_> {
         for (at, step) in steps.iter().enumerate() {
             self.b.bind(label(Target::Node(step.node)));
             let subject = match step.subject {
-                Subject::Backward => flow.backward,
-                Subject::Flags(mask) => {
-                    let flags = self.field(Field::TcpFlags);
-                    self.b.and(flags, i32::from(mask));
-                    flags
-                }
-                Subject::Field(field) => {
-                    let value = self.field(field);
-                    // What a comparison tells about the copy would otherwise be known of the kept field too.
-                    match mask(field) {
-                        Some(mask) => self.b.and(value, mask),
-                        None => self.b.add(value, self.unknown),
-                    }
-                    value
-                }
+                Subject::Backward => self.b.copy(flow.backward),
+                Subject::Flags(_) => self.field(Field::TcpFlags),
+                Subject::Field(field) => self.field(field),
             };
+            // A copy that the verifier knows nothing of: what it knew of the value, and what a comparison would
+            // teach it, would tell the paths that meet again apart.
+            self.b.add(subject, self.unknown);
+            if let Subject::Flags(mask) = step.subject {
+                self.b.and(subject, i32::from(mask));
+            }
             for test in &step.tests {
                 let value: Operand<_> = match i32::try_from(test.value) {
                     Ok(small) => Operand::Imm(small),
@@ -81,12 +74,6 @@ impl Path<'_> {
         }
         self.b.bind(pass);
     }
-}
-
-/// Ones in every bit that a value of the field can have, where that is no negative number.
-fn mask(field: Field) -> Option<i32> {
-    let bits = u64::BITS - ranges::field_limit(field).leading_zeros();
-    i32::try_from((1_u64 << bits) - 1).ok()
 }
 
 /// The steps in the order in which they stand, the first one first.
