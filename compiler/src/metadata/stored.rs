@@ -118,6 +118,7 @@ mod tests {
             fragments: fragments(&first),
             parameters: parameters(&first),
             records: String::new(),
+            tables: BTreeMap::default(),
             rules: Vec::new(),
         };
         let names: Vec<&str> = stored.fragments.iter().map(|fragment| fragment.name.as_str()).collect();

@@ -42,6 +42,7 @@ fn plan_with(triggers: &str, rules: &str) -> Plan {
         model: Named { name: "model.onnx", bytes: &model },
         spec: Some(Named { name: "triggers.spec", bytes: spec.as_bytes() }),
         calibration: None,
+        surroundings: nnbpf_compiler::spec::Surroundings::default(),
         resolver: &NoFiles,
     };
     compile::plan(&sources, &Options::default())
