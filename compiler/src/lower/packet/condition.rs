@@ -7,6 +7,7 @@ use super::path::Path;
 use super::table::Flow;
 use crate::bpf::{Cond, Label, Operand};
 use crate::ir::flow::decision::{Diagram, Edge, Node, Target, Variable};
+use crate::ir::flow::ranges;
 use crate::spec::typed::Field;
 
 /// What a step looks at.
@@ -57,8 +58,8 @@ impl Path<'_> {
             // A copy that the verifier knows nothing of: what it knew of the value, and what a comparison would
             // teach it, would tell the paths that meet again apart.
             self.b.add(subject, self.unknown);
-            if let Subject::Flags(mask) = step.subject {
-                self.b.and(subject, i32::from(mask));
+            if let Some(mask) = mask(step.subject) {
+                self.b.and(subject, mask);
             }
             for test in &step.tests {
                 let value: Operand<_> = match i32::try_from(test.value) {
@@ -73,6 +74,18 @@ impl Path<'_> {
             }
         }
         self.b.bind(pass);
+    }
+}
+
+/// The bits that a test looks at, where they make no negative number.
+fn mask(subject: Subject) -> Option<i32> {
+    match subject {
+        Subject::Backward => Some(1),
+        Subject::Flags(mask) => Some(mask.into()),
+        Subject::Field(field) => {
+            let bits = u64::BITS - ranges::field_limit(field).leading_zeros();
+            1_i32.checked_shl(bits).filter(|_| bits < 31).map(|above| above - 1)
+        }
     }
 }
 
