@@ -297,9 +297,9 @@ fn unit(unit: Unit) -> String {
         Unit::BytesPerSecond => "bytes/s",
         Unit::Plain => "",
         Unit::Time(TimeUnit::Nanos) => "ns",
-        Unit::Time(TimeUnit::Micros) => "us",
-        Unit::Time(TimeUnit::Millis) => "ms",
-        Unit::Time(TimeUnit::Seconds) => "s",
+        Unit::Time(TimeUnit::Micros | TimeUnit::MicroTicks) => "us",
+        Unit::Time(TimeUnit::Millis | TimeUnit::MilliTicks) => "ms",
+        Unit::Time(TimeUnit::Seconds | TimeUnit::SecondTicks) => "s",
     }
     .to_owned()
 }

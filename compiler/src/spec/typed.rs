@@ -101,6 +101,8 @@ pub struct Flow {
     /// A packet later than this after the previous one judges the old record and starts a new one.
     /// `None`: records never expire.
     pub idle: Option<Nanos>,
+    /// A packet later than this after the flow's first one does the same.
+    pub active: Option<Nanos>,
     pub end: End,
     pub span: Span,
 }
@@ -193,7 +195,7 @@ pub enum Function {
     Distinct(Bitmap),
     /// Sum, or number of packets, per second of the flow's duration; 8 fraction bits, rounded down.
     Rate,
-    /// Time from the flow's first packet to its last one; no filter.
+    /// Time from the first packet to the last one, of the flow or of those that pass the filter.
     Duration,
 }
 
@@ -275,6 +277,32 @@ pub enum TimeUnit {
     Micros,
     Millis,
     Seconds,
+    /// Ticks of a clock that counts in this unit: both times are converted before one is taken from the other.
+    MicroTicks,
+    MilliTicks,
+    SecondTicks,
+}
+
+impl TimeUnit {
+    /// Whether times are converted before one is taken from the other.
+    #[must_use]
+    pub const fn ticks(self) -> bool {
+        match self {
+            Self::Nanos | Self::Micros | Self::Millis | Self::Seconds => false,
+            Self::MicroTicks | Self::MilliTicks | Self::SecondTicks => true,
+        }
+    }
+
+    /// What a result counts, however it came about.
+    #[must_use]
+    pub const fn counted(self) -> Self {
+        match self {
+            Self::Nanos => Self::Nanos,
+            Self::Micros | Self::MicroTicks => Self::Micros,
+            Self::Millis | Self::MilliTicks => Self::Millis,
+            Self::Seconds | Self::SecondTicks => Self::Seconds,
+        }
+    }
 }
 
 /// What a feature's number counts.

@@ -2,8 +2,9 @@
 
 use super::interpret::{FlowInterpreter, NoJudge};
 use super::testing::{compiled, frame};
-use super::{FlowProgram, build};
+use super::{FlowProgram, Trigger, build};
 use crate::ir::packet::{TCP, UDP, tcp_flags};
+use crate::spec::typed::Nanos;
 
 const MS: u64 = 1_000_000;
 
@@ -100,6 +101,51 @@ fn different_values_are_counted_once_each() {
     // The other side is a second host: 256 * 64 * ln(64/62) = 520.2.
     let packets = [(0, there(1)), (1, back(1)), (2, there(1))];
     assert_eq!(values(&program, &packets)[..2], [258, 520]);
+}
+
+#[test]
+fn durations_are_of_the_packets_that_pass() {
+    let program = program(
+        "whole = duration() as us; fwd = duration() as us where fwd; back = duration() where bwd; \
+         never = duration() where tcp.syn; gap = sum(gap) as us where fwd;",
+    );
+    let packets =
+        [(3, there(0)), (2 * MS, back(0)), (5 * MS, there(0)), (6 * MS, back(0)), (9 * MS, back(0))];
+    assert_eq!(values(&program, &packets), [8_999, 4_999, 7_000_000, 0, 4_999]);
+    assert_eq!(values(&program, &packets[..1]), [0; 5]);
+    // The clock of a filter is kept once.
+    let clocks = program.slots.iter().filter(|slot| slot.name.ends_with("fwd_last_ns")).count();
+    assert_eq!(clocks, 1);
+    // Time that goes backwards.
+    assert_eq!(values(&program, &[(9, back(0)), (5, back(0))])[2], 0);
+}
+
+#[test]
+fn ticks_are_counted_on_the_clock() {
+    let program = program(
+        "ticks = max(gap) as ms_ticks; passed = max(gap) as ms; clock = duration() as ms_ticks; \
+         whole = duration() as ms; fwd = duration() as us_ticks where fwd; mean = mean(gap) as ms_ticks;",
+    );
+    // 0.9 ms and 1.1 ms lie on both sides of a tick; so do 1.1 and 2.0.
+    let packets = [(900_000, there(0)), (1_100_000, there(0)), (2_000_000, there(0))];
+    assert_eq!(values(&program, &packets), [1, 0, 2, 1, 1_100, 256]);
+    assert_eq!(values(&program, &packets[..1]), [0; 6]);
+    assert_eq!(values(&program, &[(5 * MS, there(0)), (4 * MS, there(0))]), [0; 6]);
+}
+
+#[test]
+fn the_active_time_ends_flows_that_are_never_idle() {
+    let mut spec = compiled("packets = count();");
+    spec.flow.active = Some(Nanos(10 * MS));
+    let program = build(&spec).unwrap();
+    let mut interpreter = FlowInterpreter::new(&program);
+    let mut counts = Vec::new();
+    // Exactly the active time is not later than it; the next flow begins with the packet that ended this one.
+    for now in [0, 5, 10, 11, 15, 21, 22] {
+        let result = interpreter.packet(&there(0), now * MS, &mut NoJudge);
+        counts.extend(result.verdicts().map(|verdict| (now, verdict.trigger, verdict.packets)));
+    }
+    assert_eq!(counts, [(11, Trigger::Idle, 3), (22, Trigger::Idle, 3)]);
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
         directions: spec.flow.directions,
         capacity: spec.flow.capacity,
         idle: spec.flow.idle,
+        active: spec.flow.active,
         end: spec.flow.end,
         triggers: spec.triggers,
         sample_limit,
@@ -230,12 +231,17 @@ impl<'s> Builder<'s> {
                 sum: self.slot(&part("sum"), UpdateOp::Add, sample),
                 count: self.count(&part("count"), sample),
             },
-            Function::Duration => Expr::Duration {
-                unit: match aggregate.operand {
+            Function::Duration => {
+                let unit = match aggregate.operand {
                     Some(Operand::Gap(unit)) => unit,
                     Some(Operand::Field(_) | Operand::Address(_)) | None => TimeUnit::Nanos,
-                },
-            },
+                };
+                if aggregate.filter == Filter::default() {
+                    return Expr::Duration { unit };
+                }
+                let first = self.slot(&part("first_ns"), UpdateOp::SetFirst, Sample::Time);
+                Expr::Span { first, last: self.clock(&part("last_ns")), unit }
+            }
             Function::Std | Function::StdPop | Function::Var | Function::VarPop => {
                 let sum = self.slot(&part("sum"), UpdateOp::Add, sample);
                 let squares = self.slot(&part("squares"), UpdateOp::AddSquare, sample);
@@ -255,9 +261,11 @@ impl<'s> Builder<'s> {
             Function::Rate => Expr::Rate {
                 sum: match sample {
                     Sample::Packet => self.count(&part("count"), sample),
-                    Sample::Field(_) | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {
-                        self.slot(&part("sum"), UpdateOp::Add, sample)
-                    }
+                    Sample::Field(_)
+                    | Sample::Gap(_)
+                    | Sample::AnyGap
+                    | Sample::Time
+                    | Sample::Address(_) => self.slot(&part("sum"), UpdateOp::Add, sample),
                 },
             },
         }
@@ -274,7 +282,9 @@ impl<'s> Builder<'s> {
             Sample::Packet | Sample::Field(_) | Sample::Address(_) => {
                 self.slot(request, UpdateOp::Count, Sample::Packet)
             }
-            Sample::Gap(_) | Sample::AnyGap => self.slot(request, UpdateOp::Count, Sample::AnyGap),
+            Sample::Gap(_) | Sample::AnyGap | Sample::Time => {
+                self.slot(request, UpdateOp::Count, Sample::AnyGap)
+            }
         }
     }
 
@@ -289,7 +299,7 @@ impl<'s> Builder<'s> {
             return known.slot;
         }
         if matches!(sample, Sample::Gap(_) | Sample::AnyGap) {
-            self.clock(group, request);
+            self.clock(request);
         }
         let slot = self.push(request, kind(op), width(op, sample));
         if let UpdateOp::SetBit(bitmap) = op {
@@ -312,11 +322,11 @@ impl<'s> Builder<'s> {
         })
     }
 
-    /// Gives a group the time of its previous packet.
-    fn clock(&mut self, group: usize, request: &Request<'_>) {
-        let missing = self.groups.get(group).is_some_and(|group| group.clock.is_none());
-        if !missing {
-            return;
+    /// The time of the previous packet of a group, which it keeps from now on.
+    fn clock(&mut self, request: &Request<'_>) -> SlotId {
+        let group = self.group(request.filter);
+        if let Some(known) = self.groups.get(group).and_then(|group| group.clock) {
+            return known;
         }
         let slot = if *request.filter == Filter::default() {
             self.last_time(request.place.table)
@@ -327,6 +337,7 @@ impl<'s> Builder<'s> {
         if let Some(group) = self.groups.get_mut(group) {
             group.clock = Some(slot);
         }
+        slot
     }
 
     /// The time of the last verdict at intervals of time.
@@ -399,6 +410,7 @@ fn width(op: UpdateOp, sample: Sample) -> Width {
         Sample::Packet | Sample::AnyGap | Sample::Address(_) => 1,
         Sample::Field(field) => ranges::field_limit(field),
         Sample::Gap(unit) => ranges::gap_limit(unit),
+        Sample::Time => u64::MAX >> 1,
     };
     match op {
         UpdateOp::Count => Width::W32,

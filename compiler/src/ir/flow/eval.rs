@@ -29,6 +29,11 @@ fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> 
         Expr::Load(slot) => narrow(load(slot)),
         Expr::Mean { sum, count } => mean(narrow(load(sum)), narrow(load(count))),
         Expr::Duration { unit } => duration(first_ns, narrow(load(SlotId::LAST_TIME)), unit),
+        Expr::Span { first, last, unit } => {
+            // As it is stored: empty is no time.
+            let first = slots.get(first.0 as usize).map_or(record::NONE_64, |content| narrow(content.0));
+            if first >> 63 == 1 { 0 } else { duration(first, narrow(load(last)), unit) }
+        }
         Expr::Std { sum, squares, count, population } => {
             std(narrow(load(count)), narrow(load(sum)), load(squares), population)
         }
@@ -51,10 +56,15 @@ fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> 
 /// `min((last - first) / unit, limit)`, 0 when time went backwards.
 #[must_use]
 pub fn duration(first_ns: u64, last_ns: u64, unit: TimeUnit) -> u64 {
+    let nanos = ranges::unit_nanos(unit);
+    if unit.ticks() {
+        let passed = (last_ns / nanos).saturating_sub(first_ns / nanos);
+        return passed.min(ranges::DURATION_LIMIT.cast_unsigned());
+    }
     let passed = last_ns.wrapping_sub(first_ns);
     // Times are below 2^63, so the top bit tells.
     let passed = if passed >> 63 == 1 { 0 } else { passed };
-    (passed / ranges::unit_nanos(unit)).min(ranges::DURATION_LIMIT.cast_unsigned())
+    (passed / nanos).min(ranges::DURATION_LIMIT.cast_unsigned())
 }
 
 /// `min(floor(256 * sum * 10^9 / nanos), limit)`, 0 for no time.

@@ -362,10 +362,12 @@ impl<'p> FlowInterpreter<'p> {
         *cached
     }
 
-    /// Step 4: whether the record's idle time has passed.
+    /// Step 4: whether the record's idle time has passed, or its active time.
     fn expired(&self, record: &Record, now: u64) -> bool {
         let last = record.last_ns();
-        self.program.idle.is_some_and(|idle| now.checked_sub(last).is_some_and(|gap| gap > idle.0))
+        let later = |than: u64, time: Nanos| now.checked_sub(than).is_some_and(|passed| passed > time.0);
+        self.program.idle.is_some_and(|idle| later(last, idle))
+            || self.program.active.is_some_and(|active| later(record.first_ns, active))
     }
 
     /// Step 6.
@@ -553,21 +555,22 @@ pub(super) fn apply(program: &FlowProgram, group: &Group, record: &mut Record, a
         Some(clock) if program.is_last_time(clock) => previous,
         Some(clock) => low(record.exchange(clock, u128::from(now))),
     };
-    let gap = (since != NONE_64).then(|| now.saturating_sub(since));
+    let times = Times { now, previous: (since != NONE_64).then_some(since) };
     for update in &group.updates {
-        if let Some(sample) = sample(update.sample, packet, gap) {
+        if let Some(sample) = sample(update.sample, packet, times) {
             write(update, u128::from(program.slot(update.slot).initial()), record, sample);
         }
     }
 }
 
 /// The value of a sample, `None` for a gap before the second packet.
-fn sample(sample: Sample, packet: &Parsed, gap_ns: Option<u64>) -> Option<u64> {
+fn sample(sample: Sample, packet: &Parsed, times: Times) -> Option<u64> {
     match sample {
         Sample::Packet => Some(1),
         Sample::Field(field) => Some(packet.field(field)),
-        Sample::Gap(unit) => gap_ns.map(|gap| gap_in(unit, gap)),
-        Sample::AnyGap => gap_ns.map(|_| 1),
+        Sample::Gap(unit) => times.previous.map(|previous| gap_in(unit, previous, times.now)),
+        Sample::AnyGap => times.previous.map(|_| 1),
+        Sample::Time => Some(times.now),
         Sample::Address(address) => Some(distinct::fold(match address {
             Address::Source => packet.src,
             Address::Destination => packet.dst,
@@ -575,9 +578,22 @@ fn sample(sample: Sample, packet: &Parsed, gap_ns: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Nanoseconds in a unit, rounded down, at most the unit's limit.
-fn gap_in(unit: TimeUnit, nanos: u64) -> u64 {
-    (nanos / ranges::unit_nanos(unit)).min(ranges::gap_limit(unit))
+/// The time of a packet and that of the one before it under the same filter.
+#[derive(Clone, Copy)]
+struct Times {
+    now: u64,
+    previous: Option<u64>,
+}
+
+/// Time passed in a unit, rounded down, at most the unit's limit.
+fn gap_in(unit: TimeUnit, previous: u64, now: u64) -> u64 {
+    let nanos = ranges::unit_nanos(unit);
+    let passed = if unit.ticks() {
+        (now / nanos).saturating_sub(previous / nanos)
+    } else {
+        now.saturating_sub(previous) / nanos
+    };
+    passed.min(ranges::gap_limit(unit))
 }
 
 /// Updates a slot whose empty content is `empty`.

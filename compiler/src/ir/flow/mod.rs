@@ -17,7 +17,7 @@
 //!    its source is not on the block list, `blocked_until` is 0, else the expiry. A packet before
 //!    `blocked_until` is dropped in enforce mode and changes nothing else; in monitor mode it is counted and
 //!    goes on.
-//! 4. **Idle.** `now > last + idle` retires the record: when it is not closed and `end` is a trigger, it is
+//! 4. **Idle.** `now > last + idle`, or `now > first + active`, retires the record: when it is not closed and `end` is a trigger, it is
 //!    judged with [`Trigger::Idle`]; a new record takes its place. A clock that went backwards never expires.
 //! 5. **Closed.** A packet of a closed record restarts it when it has SYN without ACK (nothing is judged: that
 //!    happened when it closed); any other is *stray*: counted, passed, and changes nothing, not even the last
@@ -138,6 +138,8 @@ pub struct FlowProgram {
     pub directions: Directions,
     pub capacity: u32,
     pub idle: Option<Nanos>,
+    /// A packet later than this after the first one retires the record as well.
+    pub active: Option<Nanos>,
     pub end: End,
     pub triggers: Triggers,
     /// [`SAMPLE_LIMIT`] or [`SAMPLE_LIMIT_NANOS`].
@@ -261,6 +263,8 @@ pub enum Sample {
     Gap(TimeUnit),
     /// A gap in whatever unit, for [`UpdateOp::Count`] only.
     AnyGap,
+    /// The packet's time in nanoseconds, for [`UpdateOp::SetFirst`] only.
+    Time,
     /// An address, for [`UpdateOp::SetBit`] only.
     Address(Address),
 }
@@ -287,6 +291,8 @@ pub enum Expr {
     Mean { sum: SlotId, count: SlotId },
     /// `min((last - first) / unit, limit)` of the header's times, 0 when time went backwards.
     Duration { unit: TimeUnit },
+    /// The same of the times in two slots, 0 when the first is empty.
+    Span { first: SlotId, last: SlotId, unit: TimeUnit },
     /// `floor(256 * sqrt((n*squares - sum²) / (n*(n-1))))`, 0 for fewer than two samples;
     /// with `population`, the divisor is `n²`, 0 without samples.
     Std { sum: SlotId, squares: SlotId, count: SlotId, population: bool },
@@ -313,6 +319,7 @@ impl Expr {
             Self::Ewma(slot) => vec![slot],
             Self::Distinct { first, bitmap } => (first.0..first.0 + bitmap.words()).map(SlotId).collect(),
             Self::Rate { sum } => vec![sum, SlotId::LAST_TIME],
+            Self::Span { first, last, unit: _ } => vec![first, last],
         }
     }
 }
@@ -490,7 +497,7 @@ impl FlowProgram {
     /// Most verdicts that one packet can lead to: on the record that it retires, and on its own.
     #[must_use]
     pub const fn verdicts_per_packet(&self) -> usize {
-        if self.triggers.end && self.idle.is_some() { 2 } else { 1 }
+        if self.triggers.end && (self.idle.is_some() || self.active.is_some()) { 2 } else { 1 }
     }
 
     /// The slot with the time of the last verdict at intervals of time.
@@ -556,3 +563,5 @@ mod aggregates_tests;
 mod key_tests;
 #[cfg(test)]
 mod side_tests;
+#[cfg(test)]
+mod shipped_tests;

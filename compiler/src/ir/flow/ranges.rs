@@ -41,7 +41,12 @@ pub const fn field_limit(field: Field) -> u64 {
 pub const fn gap_limit(unit: TimeUnit) -> u64 {
     match unit {
         TimeUnit::Nanos => GAP_LIMIT_NANOS,
-        TimeUnit::Micros | TimeUnit::Millis | TimeUnit::Seconds => GAP_LIMIT,
+        TimeUnit::Micros
+        | TimeUnit::Millis
+        | TimeUnit::Seconds
+        | TimeUnit::MicroTicks
+        | TimeUnit::MilliTicks
+        | TimeUnit::SecondTicks => GAP_LIMIT,
     }
 }
 
@@ -50,9 +55,9 @@ pub const fn gap_limit(unit: TimeUnit) -> u64 {
 pub const fn unit_nanos(unit: TimeUnit) -> u64 {
     match unit {
         TimeUnit::Nanos => 1,
-        TimeUnit::Micros => 1_000,
-        TimeUnit::Millis => 1_000_000,
-        TimeUnit::Seconds => 1_000_000_000,
+        TimeUnit::Micros | TimeUnit::MicroTicks => 1_000,
+        TimeUnit::Millis | TimeUnit::MilliTicks => 1_000_000,
+        TimeUnit::Seconds | TimeUnit::SecondTicks => 1_000_000_000,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{build, interpret};
 use crate::ir::packet::{Host, tcp_flags};
 use crate::spec::typed::{Direction, Feature, Field, Filter, Function, Operand, TimeUnit};
 
-const CAPTURES: [(&str, &str); 5] = [
+pub(super) const CAPTURES: [(&str, &str); 5] = [
     ("zeek_sshguess", "pcap"),
     ("doup123_slowloris", "pcap"),
     ("teams", "pcap"),
@@ -180,15 +180,24 @@ fn the_second_dsn_set_agrees_with_tshark() {
 }
 
 /// One row of the table of packets.
-struct Row {
-    ts_ns: i128,
-    src: (Host, u16),
-    dst: (Host, u16),
-    proto: u8,
-    flags: u8,
-    window: u64,
-    values: [i128; 4],
-    l4_header: i128,
+pub(super) struct Row {
+    pub(super) ts_ns: i128,
+    pub(super) src: (Host, u16),
+    pub(super) dst: (Host, u16),
+    pub(super) proto: u8,
+    pub(super) flags: u8,
+    pub(super) window: u64,
+    pub(super) values: [i128; 4],
+    pub(super) l4_header: i128,
+}
+
+impl Row {
+    /// Whether the other is of the same five-tuple, in either direction.
+    pub(super) fn same_flow(&self, other: &Self) -> bool {
+        self.proto == other.proto
+            && ((self.src, self.dst) == (other.src, other.dst)
+                || (self.src, self.dst) == (other.dst, other.src))
+    }
 }
 
 fn host(text: &str) -> Host {
@@ -199,7 +208,7 @@ fn host(text: &str) -> Host {
 }
 
 /// TCP and UDP rows of a packet table. Numbers may be written as floats.
-fn packet_rows(path: &std::path::Path) -> Vec<Row> {
+pub(super) fn packet_rows(path: &std::path::Path) -> Vec<Row> {
     let (columns, rows) = table(path);
     let at = |column: &str| columns.iter().position(|c| c == column).unwrap();
     let number = |row: &csv::StringRecord, column: &str| {
@@ -222,7 +231,7 @@ fn packet_rows(path: &std::path::Path) -> Vec<Row> {
 }
 
 /// Checks a raw value against the samples, by the definition of the function.
-fn check(function: Function, samples: &[i128], raw: i64, what: &str) {
+pub(super) fn check(function: Function, samples: &[i128], raw: i64, what: &str) {
     let n = samples.len() as i128;
     let raw = i128::from(raw);
     let sum: i128 = samples.iter().sum();
@@ -273,12 +282,7 @@ fn features_are_exactly_their_definitions() {
         let rows = packet_rows(&folder.join(format!("{name}.packets.csv.gz")));
         let mut flows: Vec<Vec<&Row>> = Vec::new();
         for row in &rows {
-            let same = |first: &Row| {
-                first.proto == row.proto
-                    && ((first.src, first.dst) == (row.src, row.dst)
-                        || (first.src, first.dst) == (row.dst, row.src))
-            };
-            match flows.iter_mut().find(|flow| same(flow[0])) {
+            match flows.iter_mut().find(|flow| flow[0].same_flow(row)) {
                 Some(flow) => flow.push(row),
                 None => flows.push(vec![row]),
             }

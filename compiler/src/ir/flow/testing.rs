@@ -104,6 +104,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
             directions: Directions::Both,
             capacity: 65_536,
             idle: None,
+            active: None,
             end: End::Never,
             span: 0..0,
         },

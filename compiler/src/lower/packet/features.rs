@@ -28,7 +28,11 @@ impl Calls {
                 Expr::Var { .. } => calls.variance = true,
                 Expr::Rate { .. } => calls.rate = true,
                 Expr::Distinct { .. } => calls.estimate = true,
-                Expr::Load(_) | Expr::Mean { .. } | Expr::Duration { .. } | Expr::Ewma(_) => {}
+                Expr::Load(_)
+                | Expr::Mean { .. }
+                | Expr::Duration { .. }
+                | Expr::Span { .. }
+                | Expr::Ewma(_) => {}
             }
         }
         calls
@@ -62,7 +66,10 @@ impl Path<'_> {
         match leaf {
             Expr::Load(slot) => self.slot_value(record, slot),
             Expr::Mean { sum, count } => self.mean(record, sum, count),
-            Expr::Duration { unit } => self.duration(record, unit),
+            Expr::Duration { unit } => self.duration(record, FIRST, LAST, unit),
+            Expr::Span { first, last, unit } => {
+                self.duration(record, self.slot_offset(first), self.slot_offset(last), unit)
+            }
             Expr::Std { sum, squares, count, population } => {
                 self.deviation(root::FUNCTION, record, sum, squares, count, population)
             }
@@ -81,7 +88,7 @@ impl Path<'_> {
             }
             Expr::Rate { sum } => {
                 let sum = self.slot_value(record, sum);
-                let duration = self.duration(record, TimeUnit::Nanos);
+                let duration = self.duration(record, FIRST, LAST, TimeUnit::Nanos);
                 self.b.call_function(rate::FUNCTION, &[sum, duration])
             }
         }
@@ -151,17 +158,29 @@ impl Path<'_> {
         self.b.and(value, keep);
     }
 
-    /// From the first packet's time to the last one's, 0 when time went backwards.
-    fn duration(&mut self, record: VReg, unit: TimeUnit) -> VReg {
-        let passed = self.b.load(Size::DW, record, LAST);
-        let first = self.b.load(Size::DW, record, FIRST);
+    /// From the first packet's time to the last one's, 0 when time went backwards or no packet came.
+    fn duration(&mut self, record: VReg, first: i16, last: i16, unit: TimeUnit) -> VReg {
+        let header = first == FIRST;
+        let passed = self.b.load(Size::DW, record, last);
+        let first = self.b.load(Size::DW, record, first);
+        let nanos = i32::try_from(ranges::unit_nanos(unit)).unwrap_or(i32::MAX);
+        // Only an empty time has the top bit.
+        let empty = (!header).then(|| self.b.copy(first));
+        if unit.ticks() {
+            self.b.div(passed, nanos);
+            self.b.div(first, nanos);
+        }
         self.b.sub(passed, first);
+        if let Some(empty) = empty {
+            let top = self.b.compute(AluOp::Rsh, empty, 63);
+            self.b.lsh(top, 63);
+            self.b.or(passed, top);
+        }
         let forwards = self.b.compute(AluOp::Arsh, passed, 63);
         self.b.xor(forwards, -1);
         self.b.and(passed, forwards);
         // Units have at most 30 bits.
-        let nanos = i32::try_from(ranges::unit_nanos(unit)).unwrap_or(i32::MAX);
-        if nanos > 1 {
+        if nanos > 1 && !unit.ticks() {
             self.b.div(passed, nanos);
         }
         self.clip(passed, Interval { low: 0, high: ranges::DURATION_LIMIT })

@@ -414,7 +414,7 @@ fn group_fields(group: &Group, fields: &mut Vec<Field>) {
     for update in &group.updates {
         match update.sample {
             Sample::Field(field) => add(field),
-            Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Address(_) => {}
+            Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Time | Sample::Address(_) => {}
         }
     }
 }

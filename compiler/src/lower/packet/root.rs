@@ -41,6 +41,7 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
         Expr::Load(_)
         | Expr::Mean { .. }
         | Expr::Duration { .. }
+        | Expr::Span { .. }
         | Expr::Var { .. }
         | Expr::Ewma(_)
         | Expr::Distinct { .. }

@@ -47,6 +47,8 @@ pub(super) enum Step {
 pub(super) struct NotBefore {
     pub(super) previous: VReg,
     pub(super) gap: VReg,
+    /// The packet's time, where ticks are counted from the previous one.
+    pub(super) now: Option<VReg>,
     /// Where to go on without a gap.
     pub(super) none: Label,
 }
@@ -114,6 +116,9 @@ impl Path<'_> {
         self.step("no gap, or a clock that went backwards");
         self.b.jump(Cond::Eq, not_before.previous, -1, not_before.none);
         self.b.mov(not_before.gap, 0);
+        if let Some(now) = not_before.now {
+            self.b.mov(not_before.previous, now);
+        }
     }
 
     fn high_word(&mut self, high_word: &HighWord) {

@@ -15,7 +15,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch;
-use crate::spec::typed::{Directions, Field};
+use crate::spec::typed::{Directions, Field, Nanos};
 
 /// `BPF_ANY` in `include/uapi/linux/bpf.h`.
 const ANY: i32 = 0;
@@ -208,18 +208,27 @@ impl Path<'_> {
         self.count(Counter::WouldBlock);
     }
 
-    /// Leaves for `expired` when the flow was idle for too long.
+    /// Leaves for `expired` when the flow was idle or active for too long.
     fn idle(&mut self, flow: &Flow, expired: Label) {
-        let Some(idle) = self.program.idle else { return };
+        if let Some(idle) = self.program.idle {
+            self.later(flow, LAST, idle, expired);
+        }
+        if let Some(active) = self.program.active {
+            self.later(flow, FIRST, active, expired);
+        }
+    }
+
+    /// Leaves for `expired` when more than a time has passed since the one in the record.
+    fn later(&mut self, flow: &Flow, than: i16, time: Nanos, expired: Label) {
         let on = self.b.label();
-        let last = self.b.load(Size::DW, flow.record, LAST);
+        let last = self.b.load(Size::DW, flow.record, than);
         // A record that is being created has no last time yet, and a clock may go backwards.
         self.b.jump(Cond::Gt, last, flow.now, on);
         let gap = self.b.compute(AluOp::Sub, flow.now, last);
-        match i32::try_from(idle.0) {
+        match i32::try_from(time.0) {
             Ok(limit) => self.b.jump(Cond::Gt, gap, limit, expired),
             Err(_) => {
-                let limit = self.b.constant(idle.0.cast_signed());
+                let limit = self.b.constant(time.0.cast_signed());
                 self.b.jump(Cond::Gt, gap, limit, expired);
             }
         }
@@ -246,7 +255,7 @@ impl Path<'_> {
     /// A packet after the idle time.
     fn expired(&mut self, flow: &Flow, entry: Label) {
         self.b.bind(entry);
-        if self.program.idle.is_none() {
+        if self.program.idle.is_none() && self.program.active.is_none() {
             return;
         }
         let replace = self.b.label();

@@ -66,13 +66,19 @@ impl Path<'_> {
                 Some(before)
             }
         };
-        if let Some(previous) = previous {
+        let gaps =
+            group.updates.iter().any(|update| matches!(update.sample, Sample::Gap(_) | Sample::AnyGap));
+        if let (Some(previous), true) = (previous, gaps) {
             self.gaps(flow, group, previous);
         }
         for update in &group.updates {
             match update.sample {
                 Sample::Gap(_) | Sample::AnyGap => {}
                 Sample::Packet => self.write(flow, update, None),
+                Sample::Time => {
+                    self.origin(&update.span);
+                    self.write(flow, update, Some(flow.now));
+                }
                 Sample::Address(end) => {
                     self.origin(&update.span);
                     let sample = self.folded(end);
@@ -113,19 +119,24 @@ impl Path<'_> {
         self.b.jump(Cond::Gt, previous, flow.now, odd);
         let gap = self.b.compute(AluOp::Sub, flow.now, previous);
         self.b.bind(known);
-        let what = Seldom::NotBefore(NotBefore { previous, gap, none });
+        let ticks = group.updates.iter().any(|update| match update.sample {
+            Sample::Gap(unit) => unit.ticks(),
+            Sample::Packet | Sample::Field(_) | Sample::AnyGap | Sample::Time | Sample::Address(_) => false,
+        });
+        let now = ticks.then_some(flow.now);
+        let what = Seldom::NotBefore(NotBefore { previous, gap, now, none });
         self.pending.push(Pending { entry: odd, back: known, what });
         let mut samples: Vec<(TimeUnit, VReg)> = Vec::new();
         for update in &group.updates {
             match update.sample {
-                Sample::Packet | Sample::Field(_) | Sample::Address(_) => {}
+                Sample::Packet | Sample::Field(_) | Sample::Time | Sample::Address(_) => {}
                 Sample::AnyGap => self.write(flow, update, None),
                 Sample::Gap(unit) => {
                     self.origin(&update.span);
                     let sample = match samples.iter().find(|(known, _)| *known == unit) {
                         Some((_, sample)) => *sample,
                         None => {
-                            let sample = self.gap_in(gap, unit);
+                            let sample = self.gap_in(flow.now, previous, gap, unit);
                             samples.push((unit, sample));
                             sample
                         }
@@ -138,11 +149,17 @@ impl Path<'_> {
     }
 
     /// Nanoseconds in a unit, at most its limit.
-    fn gap_in(&mut self, gap: VReg, unit: TimeUnit) -> VReg {
-        let sample = self.b.copy(gap);
+    fn gap_in(&mut self, now: VReg, previous: VReg, gap: VReg, unit: TimeUnit) -> VReg {
+        let sample = self.b.copy(if unit.ticks() { now } else { gap });
         match i32::try_from(ranges::unit_nanos(unit)) {
             Ok(1) | Err(_) => {}
             Ok(nanos) => self.b.div(sample, nanos),
+        }
+        if unit.ticks() {
+            let before = self.b.copy(previous);
+            let nanos = i32::try_from(ranges::unit_nanos(unit)).unwrap_or(i32::MAX);
+            self.b.div(before, nanos);
+            self.b.sub(sample, before);
         }
         let within = self.b.label();
         let limit = ranges::gap_limit(unit).cast_signed();
@@ -241,7 +258,7 @@ impl Path<'_> {
 fn wide(sample: Sample) -> bool {
     match sample {
         Sample::Gap(unit) => ranges::gap_limit(unit) > u64::from(u32::MAX),
-        Sample::Packet | Sample::Field(_) | Sample::AnyGap | Sample::Address(_) => false,
+        Sample::Packet | Sample::Field(_) | Sample::AnyGap | Sample::Time | Sample::Address(_) => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `flow NAME on PROTOCOLS { key …; capacity …; idle …; end …; }`
+//! `flow NAME on PROTOCOLS { key …; capacity …; idle …; active …; end …; }`
 
 use chumsky::prelude::*;
 
@@ -19,7 +19,7 @@ pub(super) fn flow<'p>() -> Parsed<'p, Flow> {
 }
 
 fn clause<'p>() -> Parsed<'p, FlowClause> {
-    choice((key(), capacity(), idle(), ending())).then_ignore(semicolon()).boxed()
+    choice((key(), capacity(), idle(), active(), ending())).then_ignore(semicolon()).boxed()
 }
 
 fn key<'p>() -> Parsed<'p, FlowClause> {
@@ -51,6 +51,13 @@ fn idle<'p>() -> Parsed<'p, FlowClause> {
     word("idle")
         .ignore_then(time)
         .map_with(|time, extra| FlowClause::Idle { time, span: range(extra.span()) })
+        .boxed()
+}
+
+fn active<'p>() -> Parsed<'p, FlowClause> {
+    word("active")
+        .ignore_then(quantity())
+        .map_with(|time, extra| FlowClause::Active { time, span: range(extra.span()) })
         .boxed()
 }
 

@@ -54,7 +54,7 @@ pub(super) fn aggregate(
 }
 
 /// `range(FIELD)`, `any(CONDITION)`, `all(CONDITION)`, `share(CONDITION)`, which stand for two aggregates, and
-/// `duration()`, which is over no packets in particular.
+/// `duration()`, which has no operand.
 /// `None` when the expression is none of them; `Some(None)` after a report.
 ///
 /// Over no packet each of them is 0.
@@ -109,7 +109,7 @@ fn extremes(
     Some(Value { formula: Formula { range, ..formula }, unit: high.unit })
 }
 
-/// `duration()`, in the unit behind `as`.
+/// `duration()`, in the unit behind `as`, of the packets behind `where`.
 fn lifetime(
     call: &Call,
     qualifiers: &[Qualifier],
@@ -147,15 +147,6 @@ fn lifetime(
         arguments: vec![Expr { kind: ExprKind::Path(gap), span: call.function.span.clone() }],
     };
     let aggregate = called(&like, qualifiers, whole, flow, reporter)?;
-    if aggregate.filter != Filter::default() {
-        reporter.error(
-            &codes::CONDITION,
-            whole.clone(),
-            "the duration of a flow is over all of its packets",
-            "remove `where`; the time between packets that pass a filter is `sum(gap) where …`",
-        );
-        return None;
-    }
     Some(Value::leaf(Aggregate { function: Function::Duration, ..aggregate }, flow))
 }
 

@@ -190,7 +190,7 @@ fn feature(entry: &ast::Feature, flow: Option<&FlowFacts>, reporter: &mut Report
 pub(super) fn unit(aggregate: &Aggregate) -> Unit {
     let operand = match &aggregate.operand {
         None => Unit::Packets,
-        Some(Operand::Gap(unit)) => Unit::Time(*unit),
+        Some(Operand::Gap(unit)) => Unit::Time(unit.counted()),
         Some(Operand::Address(_)) => Unit::Plain,
         Some(Operand::Field(field)) => {
             FIELDS.iter().find(|facts| facts.field == *field).map_or(Unit::Plain, |facts| facts.unit)
@@ -231,7 +231,9 @@ pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval
     if aggregate.filter != Filter::default() {
         return by_type;
     }
-    let sample = i64::try_from(idle.0 / ranges::unit_nanos(unit)).unwrap_or(i64::MAX);
+    // Between times so far apart there can be one tick more.
+    let whole = idle.0 / ranges::unit_nanos(unit) + u64::from(unit.ticks());
+    let sample = i64::try_from(whole).unwrap_or(i64::MAX);
     let high = match aggregate.function {
         Function::Min | Function::Max | Function::First | Function::Last => sample,
         // No deviation is larger than the largest sample either.

@@ -39,6 +39,10 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
     let key = clauses.key.and_then(|(fields, directions, span)| key(fields, directions, span, reporter));
     let capacity = clauses.capacity.and_then(|(records, evict, _)| capacity(records, evict, reporter));
     let idle = idle(&clauses, reporter);
+    let active = match clauses.active {
+        None => Some(None),
+        Some((time, _)) => duration(time, reporter).map(Some),
+    };
     // A flow of UDP alone has nothing to say about its end.
     let end = match clauses.end {
         None => (!tcp).then_some(End::Never),
@@ -75,6 +79,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
             directions: key?.1,
             capacity: capacity?,
             idle: idle?,
+            active: active?,
             end: end?,
             span: flow.head.clone(),
         })
@@ -165,6 +170,7 @@ struct Clauses<'a> {
     key: Option<(&'a [Path], Option<&'a Name>, &'a Span)>,
     capacity: Option<(&'a Number, Option<&'a Name>, &'a Span)>,
     idle: Option<(Option<&'a ast::Quantity>, &'a Span)>,
+    active: Option<(&'a ast::Quantity, &'a Span)>,
     end: Option<(&'a Causes, &'a Span)>,
     /// Whether a clause could not be read, which may be the one that seems to be missing.
     broken: bool,
@@ -184,6 +190,10 @@ impl<'a> Clauses<'a> {
             FlowClause::Idle { time, span } => match &self.idle {
                 None => self.idle = Some((time.as_ref(), span)),
                 Some((_, first)) => repeated("idle", (*first).clone(), span.clone(), reporter),
+            },
+            FlowClause::Active { time, span } => match &self.active {
+                None => self.active = Some((time, span)),
+                Some((_, first)) => repeated("active", (*first).clone(), span.clone(), reporter),
             },
             FlowClause::End { causes, span } => match &self.end {
                 None => self.end = Some((causes, span)),

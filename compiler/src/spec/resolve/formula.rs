@@ -250,9 +250,9 @@ const fn name(unit: Unit) -> &'static str {
         Unit::PacketsPerSecond => "packets per second",
         Unit::BytesPerSecond => "bytes per second",
         Unit::Time(TimeUnit::Nanos) => "nanoseconds",
-        Unit::Time(TimeUnit::Micros) => "microseconds",
-        Unit::Time(TimeUnit::Millis) => "milliseconds",
-        Unit::Time(TimeUnit::Seconds) => "seconds",
+        Unit::Time(TimeUnit::Micros | TimeUnit::MicroTicks) => "microseconds",
+        Unit::Time(TimeUnit::Millis | TimeUnit::MilliTicks) => "milliseconds",
+        Unit::Time(TimeUnit::Seconds | TimeUnit::SecondTicks) => "seconds",
         Unit::Plain => "plain numbers",
     }
 }

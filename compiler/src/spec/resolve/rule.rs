@@ -122,6 +122,7 @@ pub(super) fn triggers(
     if let (Some(span), Some(flow)) = (end, flow)
         && flow.end == End::Never
         && flow.idle.is_none()
+        && flow.active.is_none()
     {
         reporter
             .error(

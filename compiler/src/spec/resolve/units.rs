@@ -17,8 +17,15 @@ const DURATIONS: [(&str, u128); 6] = [
 ];
 
 /// Units that a feature may be counted in.
-const COUNTED: [(&str, TimeUnit); 4] =
-    [("ns", TimeUnit::Nanos), ("us", TimeUnit::Micros), ("ms", TimeUnit::Millis), ("s", TimeUnit::Seconds)];
+const COUNTED: [(&str, TimeUnit); 7] = [
+    ("ns", TimeUnit::Nanos),
+    ("us", TimeUnit::Micros),
+    ("ms", TimeUnit::Millis),
+    ("s", TimeUnit::Seconds),
+    ("us_ticks", TimeUnit::MicroTicks),
+    ("ms_ticks", TimeUnit::MilliTicks),
+    ("s_ticks", TimeUnit::SecondTicks),
+];
 
 /// The unit behind `as`.
 pub(super) fn time_unit(name: &Name, reporter: &mut Reporter<'_>) -> Option<TimeUnit> {
