@@ -146,14 +146,15 @@ pub static UNKNOWN_FLOW: Code = Code {
 pub static UNKNOWN_FUNCTION: Code = Code {
     id: "E0220",
     title: "unknown function",
-    explanation: "Features are made by the functions `count`, `sum`, `min`, `max`, `first`, `last`, `mean`, `std` \
-        and `std_pop`.",
+    explanation: "Features are made by the functions `count`, `sum`, `min`, `max`, `first`, `last`, `mean`, `std`, \
+        `std_pop`, `var`, `var_pop`, `ewma`, `rate` and `distinct`, and by `duration`, `range`, `share`, `any` and `all`.",
 };
 
 pub static ARGUMENTS: Code = Code {
     id: "E0221",
     title: "wrong arguments",
-    explanation: "`count()` takes no argument, every other function exactly one field of a packet or `gap`. \
+    explanation: "`count()` takes no argument, every other function exactly one field of a packet or `gap`; \
+        a weight stands behind it in `ewma(l4.len, 1/8)`, a size in `distinct(l4.dst_port, 1024)`. \
         Which packets count is said behind the function: `count() where tcp.syn`.",
 };
 

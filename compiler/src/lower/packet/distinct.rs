@@ -5,8 +5,8 @@ use super::root::leading_zeros;
 use super::table::Flow;
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Size};
-use crate::ir::flow::SlotId;
 use crate::ir::flow::distinct::{FACTOR, FOLD, LN_2, LOG_BITS, SCALE_BITS};
+use crate::ir::flow::{FlowProgram, Sample, SlotId, Update, UpdateOp};
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::{FrameLimit, VReg};
@@ -19,7 +19,37 @@ pub(super) const FUNCTION: &str = "nn_distinct";
 const NIBBLES: usize = 3;
 const BYTES: usize = 10 * NIBBLES;
 
+/// Whether different values of this sample are counted. They choose a word of a bitmap, so the verifier keeps exact
+/// track of where they come from; what differs there between paths that meet has to be blurred at once.
+pub(super) fn counted(program: &FlowProgram, sample: Sample) -> bool {
+    let counts = |update: &Update| match update.op {
+        UpdateOp::SetBit(_) => update.sample == sample,
+        UpdateOp::Count
+        | UpdateOp::Add
+        | UpdateOp::AddSquare
+        | UpdateOp::Min
+        | UpdateOp::Max
+        | UpdateOp::SetFirst
+        | UpdateOp::SetLast
+        | UpdateOp::Ewma(_) => false,
+    };
+    program.groups.iter().flat_map(|group| &group.updates).any(counts)
+}
+
 impl Path<'_> {
+    /// A zero of which the verifier knows nothing at all, where addresses are counted: those of IPv4 are made of
+    /// numbers that it knows, those of IPv6 are not. Each end has its own, as two ends of IPv6 are two numbers.
+    pub(super) fn unknown_zero(&mut self) -> Option<VReg> {
+        let ends = [Address::Source, Address::Destination];
+        if !ends.into_iter().any(|end| counted(self.program, Sample::Address(end))) {
+            return None;
+        }
+        let zero = self.b.copy(self.unknown);
+        let factor = self.b.constant(FOLD.cast_signed());
+        self.b.mul(zero, factor);
+        Some(zero)
+    }
+
     /// An address as one number.
     pub(super) fn folded(&mut self, end: Address) -> VReg {
         let (slot, shared) = match end {

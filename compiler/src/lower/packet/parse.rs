@@ -185,10 +185,14 @@ impl Path<'_> {
         // The mapped form: ten zero bytes, two of ones, the address.
         let mapping = self.b.constant(0xffff_0000);
         for (slot, offset) in [(self.frame.src, 12), (self.frame.dst, 16)] {
+            let zero = self.unknown_zero();
             let address = self.b.load(Size::W, ip, offset);
             self.b.lsh(address, 32);
             self.b.or(address, mapping);
-            self.b.stack_store(Size::DW, slot, 0, self.unknown);
+            if let Some(zero) = zero {
+                self.b.add(address, zero);
+            }
+            self.b.stack_store(Size::DW, slot, 0, zero.unwrap_or(self.unknown));
             self.b.stack_store(Size::DW, slot, 8, address);
         }
         self.b.mov(parser.l4_len, ip_len);

@@ -4,13 +4,13 @@ use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
 use super::seldom::Pending;
 use super::shared::Shared;
-use super::{ENTRY, Options, fuse, guard};
+use super::{ENTRY, Options, distinct, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
 use crate::ir::flow::decision::Variable;
 use crate::ir::flow::record::KEY_SIZE;
-use crate::ir::flow::{Counter, FlowProgram, Group, Sample};
+use crate::ir::flow::{Counter, FlowProgram, Group, Sample, ranges};
 use crate::ir::packet::Reason;
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
@@ -205,11 +205,7 @@ impl<'a> Path<'a> {
 
     /// Keeps a field for later steps, if the specification reads it.
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
-        match self.frame.word(field) {
-            Some(Word::Frame(slot)) => self.b.stack_store(Size::DW, slot, 0, value),
-            Some(Word::Scratch(base, offset)) => self.b.store(Size::DW, base, offset, value),
-            None => {}
-        }
+use crate::ir::flow::{Counter, FlowProgram, Group, Sample, ranges};
     }
 
     /// Whether a later step reads the field.
