@@ -324,7 +324,7 @@ impl<'s> Builder<'s> {
 
     /// The time of the previous packet of a group, which it keeps from now on.
     fn clock(&mut self, request: &Request<'_>) -> SlotId {
-        let group = self.group(request.filter);
+        let group = self.group(request.filter, request.place);
         if let Some(known) = self.groups.get(group).and_then(|group| group.clock) {
             return known;
         }

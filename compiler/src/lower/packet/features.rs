@@ -66,9 +66,12 @@ impl Path<'_> {
         match leaf {
             Expr::Load(slot) => self.slot_value(record, slot),
             Expr::Mean { sum, count } => self.mean(record, sum, count),
-            Expr::Duration { unit } => self.duration(record, FIRST, LAST, unit),
+            Expr::Duration { unit } => self.duration((record, FIRST), (record, LAST), true, unit),
             Expr::Span { first, last, unit } => {
-                self.duration(record, self.slot_offset(first), self.slot_offset(last), unit)
+                let program = self.program;
+                let first = self.seen(record, program.slot(first));
+                let last = self.seen(record, program.slot(last));
+                self.duration(first, last, false, unit)
             }
             Expr::Std { sum, squares, count, population } => {
                 self.deviation(root::FUNCTION, record, sum, squares, count, population)
@@ -88,7 +91,7 @@ impl Path<'_> {
             }
             Expr::Rate { sum } => {
                 let sum = self.slot_value(record, sum);
-                let duration = self.duration(record, FIRST, LAST, TimeUnit::Nanos);
+                let duration = self.duration((record, FIRST), (record, LAST), true, TimeUnit::Nanos);
                 self.b.call_function(rate::FUNCTION, &[sum, duration])
             }
         }
@@ -159,13 +162,13 @@ impl Path<'_> {
     }
 
     /// From the first packet's time to the last one's, 0 when time went backwards or no packet came.
-    fn duration(&mut self, record: VReg, first: i16, last: i16, unit: TimeUnit) -> VReg {
-        let header = first == FIRST;
-        let passed = self.b.load(Size::DW, record, last);
-        let first = self.b.load(Size::DW, record, first);
+    /// `known`: a packet has come.
+    fn duration(&mut self, first: (VReg, i16), last: (VReg, i16), known: bool, unit: TimeUnit) -> VReg {
+        let passed = self.b.load(Size::DW, last.0, last.1);
+        let first = self.b.load(Size::DW, first.0, first.1);
         let nanos = i32::try_from(ranges::unit_nanos(unit)).unwrap_or(i32::MAX);
         // Only an empty time has the top bit.
-        let empty = (!header).then(|| self.b.copy(first));
+        let empty = (!known).then(|| self.b.copy(first));
         if unit.ticks() {
             self.b.div(passed, nanos);
             self.b.div(first, nanos);

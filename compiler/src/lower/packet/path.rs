@@ -205,7 +205,19 @@ impl<'a> Path<'a> {
 
     /// Keeps a field for later steps, if the specification reads it.
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
-use crate::ir::flow::{Counter, FlowProgram, Group, Sample, ranges};
+        let Some(word) = self.frame.word(field) else { return };
+        let value = if distinct::counted(self.program, Sample::Field(field)) {
+            let bits = u64::BITS - ranges::field_limit(field).leading_zeros();
+            let value = self.b.copy(value);
+            self.blur(value, bits);
+            value
+        } else {
+            value
+        };
+        match word {
+            Word::Frame(slot) => self.b.stack_store(Size::DW, slot, 0, value),
+            Word::Scratch(base, offset) => self.b.store(Size::DW, base, offset, value),
+        }
     }
 
     /// Whether a later step reads the field.
