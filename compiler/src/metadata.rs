@@ -45,6 +45,7 @@ pub struct Metadata {
     pub hook: Option<Hook>,
     /// One entry per input of the model.
     pub features: Vec<FeatureMetadata>,
+    /// Class labels of the first output; those of others are in the plan.
     pub labels: Vec<String>,
     /// SHA-256 of the plan: parameter files carry the same number.
     pub layout_hash: String,
@@ -99,6 +100,9 @@ pub struct FragmentMetadata {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleMetadata {
     pub label: String,
+    /// The output that the label is of, where the model has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// In millionths.
     pub threshold: Option<u32>,
 }
@@ -155,7 +159,17 @@ impl Metadata {
                     .rules
                     .iter()
                     .map(|rule| RuleMetadata {
-                        label: spec.labels.get(rule.label).cloned().unwrap_or_default(),
+                        label: spec
+                            .outputs
+                            .get(rule.output)
+                            .and_then(|output| output.labels.get(rule.label))
+                            .cloned()
+                            .unwrap_or_default(),
+                        output: spec
+                            .outputs
+                            .get(rule.output)
+                            .filter(|_| spec.outputs.len() > 1)
+                            .and_then(|output| output.name.clone()),
                         threshold: rule.threshold.map(|probability| probability.0),
                     })
                     .collect(),
@@ -173,7 +187,7 @@ impl Metadata {
                     high: input.range.high,
                 })
                 .collect(),
-            labels: network.decision.labels.clone(),
+            labels: network.decision.first.labels.clone(),
             layout_hash: hex(&layout.hash()),
             weights: target.network.weights,
             slot_bytes: match target.network.weights {

@@ -67,7 +67,9 @@ pub fn model(bytes: &[u8]) {
     if work <= SMALL_MODEL {
         let outputs = model.outputs_f64(&vec![0.0; model.input_count()]);
         assert_eq!(outputs.len(), model.output_count());
-        let _ = model.head.label(&outputs);
+        for (output, values) in model.parts(&outputs) {
+            let _ = output.head.label(values);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use aya::maps::{Map as AyaMap, MapData, RingBuf};
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_compiler::ir::flow::Trigger;
 use nnbpf_compiler::ir::flow::guard::acts;
-use nnbpf_compiler::ir::{Decision, FractionBits, interpret};
+use nnbpf_compiler::ir::{Decision, FractionBits, Output, interpret};
 use nnbpf_compiler::lower::packet::guard::fuse_event;
 use nnbpf_compiler::lower::packet::maps::{EVENTS, event};
 use nnbpf_compiler::metadata::Metadata;
@@ -54,17 +54,30 @@ pub struct Event {
     pub proto: u8,
     /// `None` for a number that this release does not know.
     pub trigger: Option<Trigger>,
-    /// Class index.
+    /// Class index of the first output.
     pub label: u32,
     /// The label's name; its number where the model has no names.
     pub label_name: String,
     /// Probability of the label; `None` when the parameters that gave it are no longer installed.
     pub score: Option<f64>,
+    /// What a model of several outputs says beside the first one.
+    pub further: Vec<Further>,
     /// What the fired rules ask for, in the order drop, block, report.
     pub actions: Vec<&'static str>,
     pub outputs: Vec<i64>,
     /// Raw values, described by [`Events::features`].
     pub features: Vec<i64>,
+}
+
+/// What a further output of the model says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Further {
+    /// The output's name.
+    pub output: String,
+    /// As [`Event::label_name`].
+    pub label_name: String,
+    /// As [`Event::score`].
+    pub score: Option<f64>,
 }
 
 /// The fuse blew: the detector is in monitor mode.
@@ -231,19 +244,33 @@ impl Events {
 
     /// Adds what the kernel does not know: the label's name and the score.
     fn describe(&mut self, event: &mut Event) {
-        let name = self.decision.labels.get(event.label as usize);
-        event.label_name = name.cloned().unwrap_or_else(|| event.label.to_string());
+        event.label_name = label_name(&self.decision.first, event.label);
         if !self.units.contains_key(&event.generation) {
             // The array forgets generations; what was seen once is kept here.
             let known = provenances(&self.pins).unwrap_or_default();
             self.units
                 .extend(known.iter().map(|provenance| (u64::from(provenance.generation), provenance.unit)));
         }
-        if let Some(unit) = self.units.get(&event.generation) {
-            self.decision.unit = *unit;
-            event.score = interpret::score(&self.decision, &event.outputs);
-        }
+        let unit = self.units.get(&event.generation).copied();
+        self.decision.unit = unit.unwrap_or(self.decision.unit);
+        let decision = &self.decision;
+        let mut judged = decision.parts(&event.outputs).map(|(output, values)| {
+            let score = unit.and_then(|_| interpret::score(output.rule, decision.unit_of(output), values));
+            (output, interpret::label(output.rule, values).unwrap_or_default(), score)
+        });
+        event.score = judged.next().and_then(|(_, _, score)| score);
+        event.further = judged
+            .map(|(output, label, score)| Further {
+                output: output.name.clone(),
+                label_name: label_name(output, label),
+                score,
+            })
+            .collect();
     }
+}
+
+fn label_name(output: &Output, label: u32) -> String {
+    output.labels.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
 }
 
 fn ring(pins: &PinDirectory) -> Result<RingBuf<MapData>, MapError> {
@@ -303,6 +330,7 @@ fn parse(bytes: &[u8], outputs: usize, features: usize) -> Option<Record> {
         label: u32::from_ne_bytes(field(bytes, event::LABEL)?),
         label_name: String::new(),
         score: None,
+            further: Vec::new(),
         actions: acts::NAMES.into_iter().filter(|(bit, _)| asked & bit != 0).map(|(_, name)| name).collect(),
         outputs: values.by_ref().take(outputs).collect(),
         features: values.collect(),

@@ -66,7 +66,7 @@ impl Wrong<'_> {
             self.unless(false, format!("the feature `{}` is another one in the plan", feature.name));
         }
         self.unless(
-            metadata.labels == plan.decision.labels,
+            metadata.labels == plan.decision.first.labels,
             "the labels are not those of the plan".to_owned(),
         );
     }

@@ -49,12 +49,48 @@ def write(name, mean, scale, widths, tail, seed, lean=0.0):
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", widths[-1]])],
         tensors,
     )
+    save(name, graph)
+
+
+def save(name, graph):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="generate.py")
     model.ir_version = 8
     onnx.checker.check_model(model)
     folder = pathlib.Path(__file__).parent / name
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def write_heads(name, mean, scale, hidden, heads, seed):
+    """A scaler, one hidden layer, and several heads on it: name, outputs, tail, factor on the weights, biases."""
+    random = np.random.default_rng(seed)
+    inputs = len(mean)
+    nodes = [
+        helper.make_node("Sub", ["input", "mean"], ["centred"], "subtract_mean"),
+        helper.make_node("Div", ["centred", "scale"], ["x0"], "divide_scale"),
+        helper.make_node("Gemm", ["x0", "w0", "b0"], ["z0"], "trunk", transB=1),
+        helper.make_node("Relu", ["z0"], ["x1"], "relu"),
+    ]
+    constants = {"mean": np.array(mean), "scale": np.array(scale)}
+    constants["w0"] = random.normal(0, np.sqrt(2 / inputs), (hidden, inputs))
+    constants["b0"] = random.normal(0, 0.1, hidden)
+    outputs = []
+    for head, rows, tail, factor, bias in heads:
+        constants[f"w_{head}"] = factor * random.normal(0, np.sqrt(2 / hidden), (rows, hidden))
+        constants[f"b_{head}"] = factor * np.array(bias, dtype=np.float64)
+        raw = head if tail is None else f"scores_{head}"
+        nodes.append(helper.make_node("Gemm", ["x1", f"w_{head}", f"b_{head}"], [raw], f"fc_{head}", transB=1))
+        kind, shape = TensorProto.FLOAT, ["batch", rows]
+        if tail == "ArgMax":
+            nodes.append(helper.make_node(tail, [raw], [head], f"tail_{head}", axis=1, keepdims=0))
+            kind, shape = TensorProto.INT64, ["batch"]
+        elif tail is not None:
+            attributes = {"axis": 1} if tail == "Softmax" else {}
+            nodes.append(helper.make_node(tail, [raw], [head], f"tail_{head}", **attributes))
+        outputs.append(helper.make_tensor_value_info(head, kind, shape))
+    tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in constants.items()]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])]
+    save(name, helper.make_graph(nodes, name, inputs, outputs, tensors))
 
 
 # The inputs of specs/dsn24.spec: gaps in nanoseconds beside lengths and counts.
@@ -154,3 +190,18 @@ write(
     13,
     0.5,
 )
+# heads.spec: two classes by softmax, four by arg-max of much larger scores, one sigmoid.
+write_heads(
+    "heads-5-12-2-4-1",
+    [1, 10, 100, 1000, 10000],
+    [2, 20, 200, 2000, 20000],
+    12,
+    [
+        ("kind", 2, "Softmax", 1.0, [0.3, -0.3]),
+        ("family", 4, "ArgMax", 40.0, [0.1, 0.2, 0.0, 0.1]),
+        ("burst", 1, "Sigmoid", 1.0, [0.2]),
+    ],
+    11,
+)
+# labels.spec: four sigmoids over one layer, a model of several labels.
+write("labels-5-10-4", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [10, 4], "Sigmoid", 12)

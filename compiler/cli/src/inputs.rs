@@ -10,7 +10,7 @@ use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::Resolver;
-use nnbpf_compiler::quant::{LayerPlan, MaxFlips, Options};
+use nnbpf_compiler::quant::{MaxFlips, NetworkPlan, Options};
 
 use crate::args::{AccuracyArgs, SpecArgs, Split};
 use crate::uses::Uses;
@@ -110,11 +110,11 @@ impl<'a> Files<'a> {
     }
 
     /// Runs the front half for the plan of an existing object.
-    pub fn plan_like(&self, accuracy: &AccuracyArgs, plan: Vec<LayerPlan>) -> Result<Plan, Refusal> {
+    pub fn plan_like(&self, accuracy: &AccuracyArgs, plan: NetworkPlan) -> Result<Plan, Refusal> {
         self.plan_with(accuracy, Some(plan))
     }
 
-    fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<Vec<LayerPlan>>) -> Result<Plan, Refusal> {
+    fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<NetworkPlan>) -> Result<Plan, Refusal> {
         let sources = Sources {
             model: self.model.named(),
             spec: self.spec.as_ref().map(Loaded::named),

@@ -155,10 +155,14 @@ fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
 
 /// What rule tests compute from the outputs must fit 64 bits too.
 fn margins_fit(network: &Network, outputs: &[Interval]) -> bool {
-    network.decision.tests.iter().all(|test| match test {
-        RuleTest::Label { .. } => true,
-        RuleTest::Margin { .. } => margin_fits(outputs),
-        RuleTest::Softmax { class, lead } => leads_fit(*class, lead, outputs),
+    let parts: Vec<&[Interval]> = network.decision.parts(outputs).map(|(_, part)| part).collect();
+    network.decision.tests.iter().all(|test| {
+        let Some(outputs) = parts.get(test.output() as usize) else { return false };
+        match test {
+            RuleTest::Label { .. } => true,
+            RuleTest::Margin { .. } => margin_fits(outputs),
+            RuleTest::Softmax { class, lead, .. } => leads_fit(*class, lead, outputs),
+        }
     })
 }
 

@@ -14,7 +14,7 @@ mod intervals;
 pub(crate) mod bounds;
 mod shapes;
 
-pub use shapes::MOST_RAW;
+pub use shapes::{MAX_FINER, MOST_RAW};
 
 use serde::{Deserialize, Serialize};
 

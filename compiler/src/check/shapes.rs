@@ -2,7 +2,7 @@
 
 use crate::diag::codes::check::{DECISION, QUANTISER, SHAPE, WIDTH};
 use crate::diag::{Code, Diagnostic, Origin};
-use crate::ir::{Dense, Network, Op, OpOrigin, Post, Quantise, Rule, RuleTest};
+use crate::ir::{Dense, Network, Op, OpOrigin, Output, Post, Quantise, Rule, RuleTest};
 
 /// Largest shift of a quantiser: the bytecode masks shifts with 63, and 63 would keep the sign only.
 pub(super) const MAX_SHIFT: u8 = 62;
@@ -11,6 +11,8 @@ pub(super) const MAX_SHIFT: u8 = 62;
 pub const MOST_RAW: i64 = (1 << 62) - 1;
 /// Widest activation: products with weights then have 31 bits left.
 pub(super) const MAX_BITS: u8 = 32;
+/// Most halvings of an output's unit: far more than the precision of its values.
+pub const MAX_FINER: u8 = 60;
 /// Outputs of the single-output decision and of the two-class margin.
 const MARGIN_OUTPUTS: std::ops::RangeInclusive<usize> = 1..=2;
 /// Outputs whose leads are summed up: the sum of so many powers of at most 2 fits 63 bits.
@@ -102,24 +104,13 @@ fn dense_problems(dense: &Dense, width: usize) -> Vec<Problem> {
 }
 
 fn decision_errors(network: &Network) -> Vec<Diagnostic> {
-    let outputs = network.output_count();
     let decision = &network.decision;
+    let values = vec![(); network.output_count()];
     let mut messages = Vec::new();
-    let classes = match decision.rule {
-        Rule::None => 0,
-        Rule::ArgMax => outputs,
-        Rule::Positive => {
-            if outputs != 1 {
-                messages.push(format!("a single-output decision stands behind {outputs} outputs"));
-            }
-            2
-        }
-    };
-    if outputs == 0 {
-        messages.push("the network has no output".to_owned());
-    }
-    if !decision.labels.is_empty() && decision.labels.len() != classes {
-        messages.push(format!("{} labels name {classes} classes", decision.labels.len()));
+    let starts: Vec<usize> = decision.outputs().map(|output| output.start).collect();
+    let ordered = starts.first() == Some(&0) && starts.is_sorted_by(|one, next| one < next);
+    if !ordered || starts.last().is_none_or(|&last| last >= values.len()) {
+        messages.push("the outputs do not divide the network's values".to_owned());
     }
     if !(decision.unit.is_finite() && decision.unit > 0.0) {
         messages.push("the unit of the outputs is not a positive number".to_owned());
@@ -127,34 +118,65 @@ fn decision_errors(network: &Network) -> Vec<Diagnostic> {
     if decision.tests.len() > 32 {
         messages.push(format!("{} rules do not fit the 32 bits of a verdict", decision.tests.len()));
     }
-    for (index, test) in decision.tests.iter().enumerate() {
-        let class = match *test {
-            RuleTest::Label { class } => class,
-            RuleTest::Margin { class, .. } => {
-                if !MARGIN_OUTPUTS.contains(&outputs) {
-                    messages.push(format!("rule {index} compares a margin over {outputs} outputs"));
+    let mut outputs: Vec<(&Output, usize, usize)> = Vec::new();
+    for (output, values) in decision.parts(&values) {
+        let width = values.len();
+        let classes = match output.rule {
+            Rule::None => 0,
+            Rule::ArgMax => width,
+            Rule::Positive => {
+                if width != 1 {
+                    messages.push(format!("a single-output decision stands behind {width} outputs"));
                 }
-                class
-            }
-            RuleTest::Softmax { class, lead } => {
-                if !SOFTMAX_OUTPUTS.contains(&outputs) || decision.rule != Rule::ArgMax {
-                    messages.push(format!("rule {index} sums up leads over {outputs} outputs"));
-                }
-                if lead.drop > MAX_SHIFT
-                    || lead.low > lead.high
-                    || lead.low < -MOST_RAW
-                    || lead.high > MOST_RAW
-                {
-                    messages.push(format!("rule {index} clamps leads beyond 62 bits or to nothing"));
-                }
-                class
+                2
             }
         };
-        if class as usize >= classes {
-            messages.push(format!("rule {index} names class {class} of {classes}"));
+        if !output.labels.is_empty() && output.labels.len() != classes {
+            messages.push(format!("{} labels name {classes} classes", output.labels.len()));
+        }
+        if output.finer > MAX_FINER {
+            messages.push(format!("a unit is halved {} times, more than {MAX_FINER}", output.finer));
+        }
+        outputs.push((output, width, classes));
+    }
+    for (index, test) in decision.tests.iter().enumerate() {
+        match outputs.get(test.output() as usize) {
+            Some(&(output, width, classes)) => {
+                messages.extend(test_errors(index, test, output.rule, width, classes));
+            }
+            None => {
+                messages.push(format!("rule {index} names output {} of {}", test.output(), outputs.len()))
+            }
         }
     }
     messages.into_iter().map(|message| plain(&DECISION, message)).collect()
+}
+
+/// What is wrong with the test of a rule on an output of so many values and classes.
+fn test_errors(index: usize, test: &RuleTest, rule: Rule, width: usize, classes: usize) -> Vec<String> {
+    let mut messages = Vec::new();
+    let class = match *test {
+        RuleTest::Label { class, .. } => class,
+        RuleTest::Margin { class, .. } => {
+            if !MARGIN_OUTPUTS.contains(&width) {
+                messages.push(format!("rule {index} compares a margin over {width} outputs"));
+            }
+            class
+        }
+        RuleTest::Softmax { class, lead, .. } => {
+            if !SOFTMAX_OUTPUTS.contains(&width) || rule != Rule::ArgMax {
+                messages.push(format!("rule {index} sums up leads over {width} outputs"));
+            }
+            if lead.drop > MAX_SHIFT || lead.low > lead.high || lead.low < -MOST_RAW || lead.high > MOST_RAW {
+                messages.push(format!("rule {index} clamps leads beyond 62 bits or to nothing"));
+            }
+            class
+        }
+    };
+    if class as usize >= classes {
+        messages.push(format!("rule {index} names class {class} of {classes}"));
+    }
+    messages
 }
 
 fn plain(code: &'static Code, message: String) -> Diagnostic {

@@ -83,10 +83,5 @@ fn assemble(features: Vec<QuantiseOne>, layers: Vec<Dense>) -> Network {
         origins.push(OpOrigin::Layer { layer, node });
     }
     let rule = if outputs == 1 { Rule::Positive } else { Rule::ArgMax };
-    Network {
-        inputs,
-        ops,
-        origins,
-        decision: Decision { rule, unit: 1.0, labels: Vec::new(), tests: Vec::new() },
-    }
+    Network { inputs, ops, origins, decision: Decision::single(rule, 1.0, Vec::new(), Vec::new()) }
 }

@@ -7,7 +7,7 @@ use super::{Certificate, MOST_RAW, check, holds};
 use crate::diag::NodeRef;
 use crate::ir::softmax::Lead;
 use crate::ir::{
-    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
+    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
 };
 
@@ -32,12 +32,12 @@ fn tiny() -> Network {
             }),
         ],
         origins: vec![OpOrigin::Inputs, OpOrigin::Layer { layer: 0, node }],
-        decision: Decision {
-            rule: Rule::ArgMax,
-            unit: 1.0,
-            labels: Vec::new(),
-            tests: vec![RuleTest::Margin { class: 1, margin: 3 }],
-        },
+        decision: Decision::single(
+            Rule::ArgMax,
+            1.0,
+            Vec::new(),
+            vec![RuleTest::Margin { output: 0, class: 1, margin: 3 }],
+        ),
     }
 }
 
@@ -107,10 +107,29 @@ fn every_unsound_network_is_refused_with_its_code() {
     assert_eq!(refused(|network| quantise(network).features[0].offset = 1), ["E0403"]);
     assert_eq!(refused(|network| quantise(network).features[0].low = -(1 << 62)), ["E0403"]);
     assert_eq!(refused(|network| quantise(network).features[0].high = 1 << 62), ["E0403"]);
-    assert_eq!(refused(|network| network.decision.tests = vec![RuleTest::Label { class: 2 }]), ["E0405"]);
-    assert_eq!(refused(|network| network.decision.labels = vec!["a".to_owned()]), ["E0405"]);
-    assert_eq!(refused(|network| network.decision.rule = Rule::Positive), ["E0405"]);
+    assert_eq!(
+        refused(|network| network.decision.tests = vec![RuleTest::Label { output: 0, class: 2 }]),
+        ["E0405"]
+    );
+    assert_eq!(refused(|network| network.decision.first.labels = vec!["a".to_owned()]), ["E0405"]);
+    assert_eq!(refused(|network| network.decision.first.rule = Rule::Positive), ["E0405"]);
     assert_eq!(refused(|network| network.decision.unit = f64::NAN), ["E0405"]);
+    // Outputs divide the values in order and without gaps.
+    let starting = |start, finer| {
+        refused(move |network| {
+            let further = Output { start, finer, ..Output::only(Rule::Positive, Vec::new()) };
+            network.decision.first.rule = Rule::Positive;
+            network.decision.further = vec![further];
+        })
+    };
+    assert_eq!(starting(0, 0), ["E0405"; 4]);
+    assert_eq!(starting(2, 0), ["E0405"; 3]);
+    assert_eq!(starting(1, 61), ["E0405"]);
+    assert_eq!(refused(|network| network.decision.first.start = 1)[0], "E0405");
+    assert_eq!(
+        refused(|network| network.decision.tests = vec![RuleTest::Label { output: 1, class: 0 }]),
+        ["E0405"]
+    );
     assert_eq!(
         refused(|network| {
             let dense = dense(network);
@@ -126,7 +145,7 @@ fn over_three(lead: Lead) -> impl FnOnce(&mut Network) {
     move |network| {
         let layer = dense(network);
         *layer = Dense { rows: 3, weights: vec![1, 1, -1], bias: vec![0; 3], ..layer.clone() };
-        network.decision.tests = vec![RuleTest::Softmax { class: 2, lead }];
+        network.decision.tests = vec![RuleTest::Softmax { output: 0, class: 2, lead }];
     }
 }
 
@@ -160,7 +179,9 @@ fn leads_and_exponents_are_proved() {
     );
     // Two outputs are compared by a margin.
     assert_eq!(
-        refused(|network| network.decision.tests = vec![RuleTest::Softmax { class: 0, lead: good }]),
+        refused(
+            |network| network.decision.tests = vec![RuleTest::Softmax { output: 0, class: 0, lead: good }]
+        ),
         ["E0405"]
     );
 }

@@ -10,9 +10,9 @@ use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, Rul
 /// What one row of features gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Raw outputs; the real value is `raw * decision.unit`.
+    /// Raw values of all outputs; the real value is `raw` times [`Decision::unit_of`] the output.
     pub outputs: Vec<i64>,
-    /// Class index; `None` for a regressor.
+    /// Class index of the first output; `None` for a regressor.
     pub label: Option<u32>,
     /// Bit `r` is set when rule `r` fires.
     pub rules: u32,
@@ -31,9 +31,14 @@ pub struct Step {
 #[must_use]
 pub fn run(network: &Network, features: &[i64]) -> Verdict {
     let outputs = outputs(network, features);
-    let label = label(network.decision.rule, &outputs);
-    let rules = rules(&network.decision, label, &outputs);
+    let label = labels(&network.decision, &outputs).next().flatten();
+    let rules = rules(&network.decision, &outputs);
     Verdict { outputs, label, rules }
+}
+
+/// The label of every output, in order.
+pub fn labels<'a>(decision: &'a Decision, outputs: &'a [i64]) -> impl Iterator<Item = Option<u32>> + 'a {
+    decision.parts(outputs).map(|(output, values)| label(output.rule, values))
 }
 
 /// The raw outputs of one row.
@@ -55,7 +60,7 @@ pub fn trace(network: &Network, features: &[i64]) -> Vec<Step> {
     steps
 }
 
-/// The label of raw outputs: largest output, ties to the lowest index; or the sign of the only output.
+/// The label of an output's raw values: the largest, ties to the lowest index; or the sign of the only one.
 #[must_use]
 pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
     match rule {
@@ -75,17 +80,20 @@ pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
 
 /// Which rules fire, as a bit mask; rules beyond the 32nd have no bit.
 #[must_use]
-pub fn rules(decision: &Decision, label: Option<u32>, outputs: &[i64]) -> u32 {
+pub fn rules(decision: &Decision, outputs: &[i64]) -> u32 {
     (0u32..32)
         .zip(&decision.tests)
-        .filter(|(_, test)| fires(**test, label, outputs))
+        .filter(|(_, test)| {
+            let tested = decision.parts(outputs).nth(test.output() as usize);
+            tested.is_some_and(|(output, values)| fires(**test, output.rule, values))
+        })
         .fold(0, |mask, (bit, _)| mask | 1 << bit)
 }
 
-fn fires(test: RuleTest, label: Option<u32>, outputs: &[i64]) -> bool {
+fn fires(test: RuleTest, rule: Rule, outputs: &[i64]) -> bool {
     match test {
-        RuleTest::Label { class } => label == Some(class),
-        RuleTest::Margin { class, margin } => {
+        RuleTest::Label { class, .. } => label(rule, outputs) == Some(class),
+        RuleTest::Margin { class, margin, .. } => {
             let difference = match (outputs, class) {
                 ([only], 1) => *only,
                 ([only], 0) => only.wrapping_neg(),
@@ -95,30 +103,29 @@ fn fires(test: RuleTest, label: Option<u32>, outputs: &[i64]) -> bool {
             };
             difference >= margin
         }
-        RuleTest::Softmax { class, lead } => {
+        RuleTest::Softmax { class, lead, .. } => {
             softmax::sum(outputs, class, &lead).is_some_and(|sum| sum <= softmax::ONE)
         }
     }
 }
 
-/// The probability of the label: softmax of the outputs, or the logistic of the only output.
+/// The probability of an output's label: softmax of its raw values, or the logistic of the only one.
 ///
-/// `None` without a label. This is computed outside the kernel and in floating point: it is shown, never
+/// `None` without a label. `unit` is [`Decision::unit_of`] the output. This is computed outside the kernel and in floating point: it is shown, never
 /// acted upon.
 #[must_use]
-pub fn score(decision: &Decision, outputs: &[i64]) -> Option<f64> {
-    let chosen = label(decision.rule, outputs)?;
-    match decision.rule {
+pub fn score(rule: Rule, unit: f64, values: &[i64]) -> Option<f64> {
+    let chosen = label(rule, values)?;
+    match rule {
         Rule::None => None,
         Rule::Positive => {
-            let real = outputs.first().map(|&raw| raw as f64 * decision.unit)?;
+            let real = values.first().map(|&raw| raw as f64 * unit)?;
             let signed = if chosen == 1 { real } else { -real };
             Some(1.0 / (1.0 + (-signed).exp()))
         }
         Rule::ArgMax => {
-            let top = outputs.get(chosen as usize).copied()?;
-            let sum: f64 =
-                outputs.iter().map(|&raw| ((raw.wrapping_sub(top)) as f64 * decision.unit).exp()).sum();
+            let top = values.get(chosen as usize).copied()?;
+            let sum: f64 = values.iter().map(|&raw| ((raw.wrapping_sub(top)) as f64 * unit).exp()).sum();
             Some(1.0 / sum)
         }
     }

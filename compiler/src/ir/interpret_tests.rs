@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::check::{check, testing::network};
+use crate::ir::Output;
 use crate::ir::batch::Batch;
 
 #[test]
@@ -18,27 +19,62 @@ fn ties_go_to_the_lowest_index() {
 #[test]
 fn rules_compare_margins() {
     let tests = vec![
-        RuleTest::Label { class: 1 },
-        RuleTest::Margin { class: 1, margin: 5 },
-        RuleTest::Margin { class: 0, margin: -5 },
+        RuleTest::Label { output: 0, class: 1 },
+        RuleTest::Margin { output: 0, class: 1, margin: 5 },
+        RuleTest::Margin { output: 0, class: 0, margin: -5 },
     ];
-    let decision = Decision { rule: Rule::ArgMax, unit: 0.5, labels: Vec::new(), tests };
-    assert_eq!(rules(&decision, Some(1), &[0, 4]), 0b101);
-    assert_eq!(rules(&decision, Some(1), &[0, 5]), 0b111);
-    assert_eq!(rules(&decision, Some(1), &[0, 6]), 0b011);
-    let single = Decision { rule: Rule::Positive, ..decision };
-    assert_eq!(rules(&single, Some(1), &[5]), 0b111);
-    assert_eq!(rules(&single, Some(0), &[-1]), 0b100);
+    let decision = Decision::single(Rule::ArgMax, 0.5, Vec::new(), tests);
+    assert_eq!(rules(&decision, &[0, 4]), 0b101);
+    assert_eq!(rules(&decision, &[0, 5]), 0b111);
+    assert_eq!(rules(&decision, &[0, 6]), 0b011);
+    let single = Decision { first: Output::only(Rule::Positive, Vec::new()), ..decision };
+    assert_eq!(rules(&single, &[5]), 0b111);
+    assert_eq!(rules(&single, &[-1]), 0b100);
 }
 
 #[test]
 fn scores_are_probabilities_of_the_label() {
-    let decision = Decision { rule: Rule::ArgMax, unit: 0.5, labels: Vec::new(), tests: Vec::new() };
     let expected = 1.0 / (1.0 + (-2.0f64).exp());
-    assert!((score(&decision, &[1, 5]).unwrap() - expected).abs() < 1e-12);
-    let single = Decision { rule: Rule::Positive, ..decision };
-    assert!((score(&single, &[-4]).unwrap() - expected).abs() < 1e-12);
-    assert!((score(&single, &[4]).unwrap() - expected).abs() < 1e-12);
+    assert!((score(Rule::ArgMax, 0.5, &[1, 5]).unwrap() - expected).abs() < 1e-12);
+    assert!((score(Rule::Positive, 0.5, &[-4]).unwrap() - expected).abs() < 1e-12);
+    assert!((score(Rule::Positive, 0.5, &[4]).unwrap() - expected).abs() < 1e-12);
+}
+
+/// Three outputs over six values: two classes, one logit, three classes.
+fn several() -> Decision {
+    let output = |name: &str, start, finer, rule| Output {
+        name: name.to_owned(),
+        start,
+        finer,
+        rule,
+        labels: Vec::new(),
+    };
+    Decision {
+        first: output("kind", 0, 0, Rule::ArgMax),
+        further: vec![output("flood", 2, 3, Rule::Positive), output("family", 3, 1, Rule::ArgMax)],
+        unit: 0.5,
+        tests: vec![
+            RuleTest::Margin { output: 0, class: 1, margin: 4 },
+            RuleTest::Label { output: 2, class: 2 },
+            RuleTest::Margin { output: 1, class: 0, margin: 7 },
+            RuleTest::Label { output: 1, class: 1 },
+            RuleTest::Label { output: 3, class: 0 },
+        ],
+    }
+}
+
+#[test]
+fn each_output_has_its_own_values_label_and_rules() {
+    let decision = several();
+    let labelled = |values: &[i64]| labels(&decision, values).collect::<Vec<_>>();
+    assert_eq!(labelled(&[5, 9, 1, 0, 0, 1]), [Some(1), Some(1), Some(2)]);
+    assert_eq!(labelled(&[5, 5, 0, -3, -3, -4]), [Some(0), Some(0), Some(0)]);
+    // Rules: lead of 4, third class, logit at most -7, logit above zero, an output that does not exist.
+    assert_eq!(rules(&decision, &[5, 9, 1, 0, 0, 1]), 0b01011);
+    assert_eq!(rules(&decision, &[5, 8, -7, 1, 0, 1]), 0b00100);
+    assert_eq!(rules(&decision, &[9, 5, -6, 1, 0, 9]), 0b00010);
+    let units: Vec<f64> = decision.outputs().map(|output| decision.unit_of(output)).collect();
+    assert_eq!(units, [0.5, 0.0625, 0.25]);
 }
 
 #[test]

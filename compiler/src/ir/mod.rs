@@ -46,7 +46,7 @@ pub struct Network {
     pub ops: Vec<Op>,
     /// Parallel to `ops`: where each came from.
     pub origins: Vec<OpOrigin>,
-    /// How outputs become label and score outside the kernel.
+    /// How the last values become labels and scores.
     pub decision: Decision,
 }
 
@@ -154,40 +154,139 @@ pub enum Post {
     Signed { shift: u8, bits: u8 },
 }
 
-/// How the last operation's values become a label and a score.
+/// How the last operation's values become labels and scores.
+///
+/// A model has one output or several, each of which is a label over some of the values, in order and without
+/// gaps: those from its [`Output::start`] up to the next output's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    pub rule: Rule,
-    /// Real value of an output: `raw * unit`. One unit for all outputs, so that they compare as integers.
+    /// The only output of most models.
+    #[serde(flatten)]
+    pub first: Output,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Output>,
+    /// Real value of a raw value: `raw * unit / 2^finer`, with [`Output::finer`]. A parameter.
     pub unit: f64,
-    /// Class labels, one per class; empty for a regressor.
-    pub labels: Vec<String>,
     /// One test per rule of the specification, in its order.
     pub tests: Vec<RuleTest>,
 }
 
-/// When a rule of the specification fires. `margin` and `lead` are parameters.
+/// One output: a label over some of the last operation's values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its name in the specification or the model; empty for an only output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Position of its first value; 0 for the first output.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub start: usize,
+    /// Halvings of the common unit. One scale for all values of an output, so that they compare as integers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub finer: u8,
+    pub rule: Rule,
+    /// Class labels, one per class; empty for a regressor.
+    pub labels: Vec<String>,
+}
+
+/// When a rule of the specification fires: a test of the values `z` of one output, whose position among the
+/// outputs it names. `margin` and `lead` are parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuleTest {
     /// The label is this class.
-    Label { class: u32 },
-    /// `z[class] - z[other] >= margin` for two classes; for a single output `z >= margin` (class 1) or
+    Label {
+        #[serde(default, skip_serializing_if = "is_default")]
+        output: u32,
+        class: u32,
+    },
+    /// `z[class] - z[other] >= margin` for two classes; for a single value `z >= margin` (class 1) or
     /// `-z >= margin` (class 0). A probability threshold becomes this with `margin = ceil(logit(p) / unit)`.
-    Margin { class: u32, margin: i64 },
+    Margin {
+        #[serde(default, skip_serializing_if = "is_default")]
+        output: u32,
+        class: u32,
+        margin: i64,
+    },
     /// For more than two classes: the powers of the class's leads over all others sum up to at most 1, see
     /// [`softmax`].
-    Softmax { class: u32, lead: softmax::Lead },
+    Softmax {
+        #[serde(default, skip_serializing_if = "is_default")]
+        output: u32,
+        class: u32,
+        lead: softmax::Lead,
+    },
 }
 
-/// The label as a function of the raw outputs.
+/// The label as a function of an output's raw values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rule {
     /// No label.
     None,
-    /// Index of the largest output; ties go to the lowest index.
+    /// Index of the largest value; ties go to the lowest index.
     ArgMax,
-    /// One output: label 1 when it is above zero, else 0.
+    /// One value: label 1 when it is above zero, else 0.
     Positive,
+}
+
+impl RuleTest {
+    /// The output that is tested.
+    #[must_use]
+    pub const fn output(&self) -> u32 {
+        match self {
+            Self::Label { output, .. } | Self::Margin { output, .. } | Self::Softmax { output, .. } => {
+                *output
+            }
+        }
+    }
+}
+
+impl Output {
+    /// The only output of a model.
+    #[must_use]
+    pub const fn only(rule: Rule, labels: Vec<String>) -> Self {
+        Self { name: String::new(), start: 0, finer: 0, rule, labels }
+    }
+}
+
+impl Decision {
+    /// Of a model with one output.
+    #[must_use]
+    pub const fn single(rule: Rule, unit: f64, labels: Vec<String>, tests: Vec<RuleTest>) -> Self {
+        Self { first: Output::only(rule, labels), further: Vec::new(), unit, tests }
+    }
+
+    /// All outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &Output> + Clone {
+        std::iter::once(&self.first).chain(&self.further)
+    }
+
+    /// The outputs, each with its part of one entry per raw value.
+    pub fn parts<'a, T>(&'a self, values: &'a [T]) -> impl Iterator<Item = (&'a Output, &'a [T])> {
+        parts(self.outputs(), |output| output.start, values)
+    }
+
+    /// Real value of one raw unit of an output's values.
+    #[must_use]
+    pub fn unit_of(&self, output: &Output) -> f64 {
+        self.unit / f64::from(output.finer).exp2()
+    }
+}
+
+/// Divides `values` among outputs, each of which knows where its part starts.
+pub(crate) fn parts<'a, O: 'a, T>(
+    outputs: impl Iterator<Item = &'a O>,
+    start: impl Fn(&O) -> usize,
+    values: &'a [T],
+) -> impl Iterator<Item = (&'a O, &'a [T])> {
+    let mut outputs = outputs.peekable();
+    std::iter::from_fn(move || {
+        let output = outputs.next()?;
+        let end = outputs.peek().map_or(values.len(), |next| start(next));
+        Some((output, values.get(start(output)..end).unwrap_or_default()))
+    })
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Op {
@@ -202,7 +301,7 @@ impl Op {
 }
 
 impl Network {
-    /// Number of raw outputs.
+    /// Number of raw output values, of all outputs together.
     #[must_use]
     pub fn output_count(&self) -> usize {
         self.ops.last().map_or(0, Op::width)

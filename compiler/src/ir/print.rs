@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::softmax::Lead;
-use super::{Network, Op, OpOrigin, Post, RuleTest};
+use super::{Network, Op, OpOrigin, Output, Post, RuleTest};
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,16 +25,25 @@ impl fmt::Display for Network {
             }
             write_op(f, op)?;
         }
-        writeln!(
-            f,
-            "  decide {:?} unit {:e} labels {:?}",
-            self.decision.rule, self.decision.unit, self.decision.labels
-        )?;
+        let several = !self.decision.further.is_empty();
+        for output in self.decision.outputs() {
+            let Output { name, start, finer, rule, labels } = output;
+            let unit = self.decision.unit;
+            writeln!(f, "  decide {rule:?} unit {unit:e} labels {labels:?}")?;
+            if several {
+                writeln!(f, "    output {name:?} from value {start} on, unit halved {finer} times")?;
+            }
+        }
         for test in &self.decision.tests {
+            if several {
+                writeln!(f, "  of output {}:", test.output())?;
+            }
             match test {
-                RuleTest::Label { class } => writeln!(f, "  when label = {class}")?,
-                RuleTest::Margin { class, margin } => writeln!(f, "  when margin of {class} >= {margin}")?,
-                RuleTest::Softmax { class, lead } => {
+                RuleTest::Label { class, .. } => writeln!(f, "  when label = {class}")?,
+                RuleTest::Margin { class, margin, .. } => {
+                    writeln!(f, "  when margin of {class} >= {margin}")?;
+                }
+                RuleTest::Softmax { class, lead, .. } => {
                     let Lead { low, high, drop, multiplier, offset } = lead;
                     writeln!(
                         f,

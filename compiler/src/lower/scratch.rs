@@ -1,6 +1,6 @@
 //! Layout and BTF type of `nn_scratch`, the per-CPU value in which packet path and network meet.
 //!
-//! It holds the raw features on the way in, activations between layers and programs, and outputs, label and
+//! It holds the raw features on the way in, activations between layers and programs, and outputs, labels and
 //! fired rules on the way out. Code that reads or writes it lives with the operations.
 
 use super::LowerError;
@@ -18,7 +18,7 @@ pub const MAX_BYTES: u32 = 32 << 10;
 pub const SLOT: i16 = 0;
 /// Generation of the active slot, u64; written by `nn_infer`.
 pub const GENERATION: i16 = 8;
-/// The label, u32; written by `nn_infer`.
+/// The label of the first output, u32; written by `nn_infer`.
 pub const LABEL: i16 = 16;
 /// Bit `r` is set when rule `r` fired, u32; written by `nn_infer`.
 pub const RULES: i16 = 20;
@@ -31,6 +31,8 @@ pub struct Scratch {
     members: Vec<Member>,
     bytes: u32,
     features: u32,
+    /// Labels of the outputs behind the first one.
+    labels: u32,
     /// Two buffers in turn: operation `n` writes number `n % 2`.
     activations: [u32; 2],
 }
@@ -61,13 +63,17 @@ impl Scratch {
     pub fn new(network: &Network) -> Result<Self, LowerError> {
         let outputs = count(network.output_count());
         let features = count(network.inputs.len());
-        let mut scratch = Self { members: Vec::new(), bytes: 0, features: 0, activations: [0; 2] };
+        let mut scratch = Self { members: Vec::new(), bytes: 0, features: 0, labels: 0, activations: [0; 2] };
         scratch.push("slot", Type::Unsigned(8));
         scratch.push("generation", Type::Unsigned(8));
         scratch.push("label", Type::Unsigned(4));
         scratch.push("rules", Type::Unsigned(4));
         scratch.push("outputs", Type::Array(Box::new(Type::Signed(8)), outputs));
         scratch.features = scratch.push("features", Type::Array(Box::new(Type::Signed(8)), features));
+        let further = count(network.decision.further.len());
+        if further > 0 {
+            scratch.labels = scratch.push("labels", Type::Array(Box::new(Type::Unsigned(4)), further));
+        }
         for (parity, name) in ["activations0", "activations1"].into_iter().enumerate() {
             let words = network
                 .ops
@@ -103,6 +109,15 @@ impl Scratch {
     #[must_use]
     pub fn feature(&self, index: usize) -> i16 {
         Buffer { offset: self.features, element: Size::DW }.at(index)
+    }
+
+    /// Byte offset of the label of output `index`, a u32.
+    #[must_use]
+    pub fn label(&self, index: usize) -> i16 {
+        match index.checked_sub(1) {
+            None => LABEL,
+            Some(further) => Buffer { offset: self.labels, element: Size::W }.at(further),
+        }
     }
 
     /// Byte offset of raw output `index`, an i64.

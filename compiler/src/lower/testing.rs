@@ -4,7 +4,7 @@
 use crate::diag::NodeRef;
 use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
-    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
+    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
 };
 
@@ -55,7 +55,7 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
             .collect(),
         ops: vec![Op::Quantise(Quantise { features, output })],
         origins: vec![OpOrigin::Inputs],
-        decision: Decision { rule, unit: 0.5, labels: Vec::new(), tests: Vec::new() },
+        decision: Decision::single(rule, 0.5, Vec::new(), Vec::new()),
     };
     let (mut columns, mut magnitude) = (inputs, 1i128 << (input_bits - 1));
     for (layer, shape) in (0u32..).zip(shapes) {
@@ -72,20 +72,20 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
     let margin = |random: &mut Random| random.within(-1000, 1000);
     network.decision.tests = match (rule, columns) {
         (Rule::ArgMax, 2) => vec![
-            RuleTest::Margin { class: 0, margin: margin(&mut random) },
-            RuleTest::Label { class: 1 },
-            RuleTest::Margin { class: 1, margin: margin(&mut random) },
+            RuleTest::Margin { output: 0, class: 0, margin: margin(&mut random) },
+            RuleTest::Label { output: 0, class: 1 },
+            RuleTest::Margin { output: 0, class: 1, margin: margin(&mut random) },
         ],
-        (Rule::ArgMax, 1) => vec![RuleTest::Label { class: 0 }],
+        (Rule::ArgMax, 1) => vec![RuleTest::Label { output: 0, class: 0 }],
         (Rule::ArgMax, _) => vec![
-            RuleTest::Softmax { class: 0, lead: lead(&mut random) },
-            RuleTest::Label { class: 0 },
-            RuleTest::Softmax { class: 2, lead: lead(&mut random) },
+            RuleTest::Softmax { output: 0, class: 0, lead: lead(&mut random) },
+            RuleTest::Label { output: 0, class: 0 },
+            RuleTest::Softmax { output: 0, class: 2, lead: lead(&mut random) },
         ],
         (Rule::Positive, _) => vec![
-            RuleTest::Margin { class: 1, margin: margin(&mut random) },
-            RuleTest::Margin { class: 0, margin: margin(&mut random) },
-            RuleTest::Label { class: 1 },
+            RuleTest::Margin { output: 0, class: 1, margin: margin(&mut random) },
+            RuleTest::Margin { output: 0, class: 0, margin: margin(&mut random) },
+            RuleTest::Label { output: 0, class: 1 },
         ],
         (Rule::None, _) => Vec::new(),
     };
@@ -149,8 +149,8 @@ pub(crate) fn rows(network: &Network, seed: u64, count: usize) -> Vec<Vec<i64>> 
         .collect()
 }
 
-/// Outputs, label and rules by the formulas of the IR, written down independently of the interpreter.
-pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, u32, u32) {
+/// Outputs, labels and rules by the formulas of the IR, written down independently of the interpreter.
+pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u32) {
     let mut values = row.to_vec();
     for op in &network.ops {
         values = match op {
@@ -178,20 +178,33 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, u32, u32) {
                 .collect(),
         };
     }
-    let label = match network.decision.rule {
-        Rule::None => 0,
-        Rule::Positive => u32::from(values[0] > 0),
-        Rule::ArgMax => {
-            let best = values.iter().max().unwrap();
-            u32::try_from(values.iter().position(|v| v == best).unwrap()).unwrap()
-        }
-    };
+    // Where each output's values end.
+    let ends: Vec<usize> =
+        network.decision.further.iter().map(|next| next.start).chain([values.len()]).collect();
+    let parts: Vec<(Rule, &[i64])> = network
+        .decision
+        .outputs()
+        .zip(ends)
+        .map(|(output, end)| (output.rule, &values[output.start..end]))
+        .collect();
+    let labels: Vec<u32> = parts
+        .iter()
+        .map(|&(rule, values)| match rule {
+            Rule::None => 0,
+            Rule::Positive => u32::from(values[0] > 0),
+            Rule::ArgMax => {
+                let best = values.iter().max().unwrap();
+                u32::try_from(values.iter().position(|v| v == best).unwrap()).unwrap()
+            }
+        })
+        .collect();
     let mut rules = 0;
-    for (rule, test) in network.decision.tests.iter().enumerate() {
+    for (bit, test) in network.decision.tests.iter().enumerate() {
+        let (rule, part) = parts[test.output() as usize];
         let fires = match *test {
-            RuleTest::Label { class } => network.decision.rule != Rule::None && label == class,
-            RuleTest::Margin { class, margin } => {
-                let lead = match (values.as_slice(), class) {
+            RuleTest::Label { output, class } => rule != Rule::None && labels[output as usize] == class,
+            RuleTest::Margin { class, margin, .. } => {
+                let lead = match (part, class) {
                     ([z], 1) => *z,
                     ([z], _) => -z,
                     ([a, b], 0) => a - b,
@@ -200,15 +213,38 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, u32, u32) {
                 };
                 lead >= margin
             }
-            RuleTest::Softmax { class, lead } => {
-                let own = values[class as usize];
-                let others = (0u32..).zip(&values).filter(|(other, _)| *other != class);
+            RuleTest::Softmax { class, lead, .. } => {
+                let own = part[class as usize];
+                let others = (0u32..).zip(part).filter(|(other, _)| *other != class);
                 others.map(|(_, other)| power(&lead, own - other)).sum::<i128>() <= 1 << 30
             }
         };
-        rules |= u32::from(fires) << rule;
+        rules |= u32::from(fires) << bit;
     }
-    (values, label, rules)
+    (values, labels, rules)
+}
+
+/// The network with its values divided among outputs of so many values each, and rules on each of them.
+pub(crate) fn divided(mut network: Network, seed: u64, widths: &[usize]) -> Network {
+    let mut random = Random(seed);
+    let (mut start, mut tests) = (0, Vec::new());
+    let mut outputs = (0u32..).zip(widths).map(|(output, &width)| {
+        let rule = if width == 1 { Rule::Positive } else { Rule::ArgMax };
+        let last = u32::try_from(width.max(2) - 1).unwrap();
+        tests.push(RuleTest::Label { output, class: last });
+        tests.push(if width > 2 {
+            RuleTest::Softmax { output, class: last, lead: lead(&mut random) }
+        } else {
+            RuleTest::Margin { output, class: last, margin: random.within(-1000, 1000) }
+        });
+        let one = Output { name: format!("o{output}"), start, ..Output::only(rule, Vec::new()) };
+        start += width;
+        one
+    });
+    network.decision.first = outputs.next().unwrap();
+    network.decision.further = outputs.collect();
+    network.decision.tests = tests;
+    network
 }
 
 /// The power of a lead, with divisions instead of shifts.

@@ -19,9 +19,10 @@ pub struct Model {
     /// Applied to each input before the body; one entry per input.
     pub normalise: Vec<Normalise>,
     pub body: Body,
-    pub head: Head,
-    /// Class labels of the file (`classlabels_*`, label maps), in output order.
-    pub classes: Option<Vec<String>>,
+    /// The only output of most models.
+    pub first: Output,
+    /// Other outputs, which read the raw values behind those of the outputs before them.
+    pub further: Vec<Output>,
     /// SHA-256 of the model file.
     pub hash: [u8; 32],
 }
@@ -74,7 +75,29 @@ impl Matrix {
     }
 }
 
-/// How outputs become a label and a score.
+/// One output: some of the raw values of the last layer, and what they say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// What the file calls it: its scores, its probabilities, its label; none for a part of such a value.
+    pub names: Vec<String>,
+    /// Position of its first raw value; it has those up to the next output's.
+    pub start: usize,
+    pub head: Head,
+    /// Whether the file has the raw values only, so that the head is a guess.
+    pub raw: bool,
+    /// Class labels of the file (`classlabels_*`, label maps), in the order of the values.
+    pub classes: Option<Vec<String>>,
+}
+
+impl Output {
+    /// The only output of a model, without names.
+    #[must_use]
+    pub const fn only(head: Head) -> Self {
+        Self { names: Vec::new(), start: 0, head, raw: false, classes: None }
+    }
+}
+
+/// How an output's values become a label and a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// Plain outputs without a class: a regressor.
@@ -92,7 +115,23 @@ impl Model {
         self.inputs.len()
     }
 
-    /// Number of raw outputs.
+    /// All outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &Output> + Clone {
+        std::iter::once(&self.first).chain(&self.further)
+    }
+
+    /// The outputs, each with its part of one entry per raw value.
+    pub fn parts<'a, T>(&'a self, values: &'a [T]) -> impl Iterator<Item = (&'a Output, &'a [T])> {
+        crate::ir::parts(self.outputs(), |output| output.start, values)
+    }
+
+    /// How many raw values each output has.
+    #[must_use]
+    pub fn widths(&self) -> Vec<usize> {
+        self.parts(&vec![(); self.output_count()]).map(|(_, part)| part.len()).collect()
+    }
+
+    /// Number of raw values of all outputs.
     #[must_use]
     pub fn output_count(&self) -> usize {
         match &self.body {

@@ -8,7 +8,7 @@ use super::report::Report;
 use super::value::{Form, Row, Stage, Stages, Value};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
-use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise};
+use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise, Output};
 
 /// The model, or reasons in the report.
 pub(crate) fn model(
@@ -18,30 +18,33 @@ pub(crate) fn model(
     outputs: &[(&str, Rc<Value>)],
     hash: [u8; 32],
 ) -> Option<Model> {
-    let decision = decide(report, outputs)?;
-    let layers = layers(report, stages, &decision.row.affine, columns.len())?;
+    let heads = heads(report, outputs);
+    let last = last_layer(report, &heads)?;
+    let mut outputs = named(report, &heads).into_iter();
+    let layers = layers(report, stages, &last, columns.len())?;
     let model = Model {
         inputs: columns,
         normalise: layers.normalise,
         body: Body::Mlp(layers.dense),
-        head: decision.head,
-        classes: decision.classes,
+        first: outputs.next()?,
+        further: outputs.collect(),
         hash,
     };
     finite(report, &model).then_some(model)
 }
 
-/// What the outputs are made from.
-struct Decision<'a> {
+/// What some of the graph's outputs are made from: the same numbers.
+struct Source<'a> {
+    names: Vec<String>,
     row: &'a Row,
-    head: Head,
+    /// None while only the numbers themselves were seen.
+    form: Option<Form>,
     classes: Option<Vec<String>>,
 }
 
-fn decide<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Option<Decision<'a>> {
-    let mut row: Option<&Row> = None;
-    let mut form: Option<Form> = None;
-    let mut classes: Option<Vec<String>> = None;
+/// The graph's outputs by the numbers that they show, in order.
+fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Source<'a>> {
+    let mut heads: Vec<Source<'a>> = Vec::new();
     if outputs.is_empty() {
         report.at_file(
             &codes::OUTPUTS,
@@ -50,7 +53,7 @@ fn decide<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Option<D
         );
     }
     for (name, value) in outputs {
-        let (this, tail) = match value.as_ref() {
+        let (row, tail) = match value.as_ref() {
             Value::Row(row) => (row, None),
             Value::Tail(tail) => (&tail.row, Some(tail)),
             Value::Refused => continue,
@@ -63,39 +66,85 @@ fn decide<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Option<D
                 continue;
             }
         };
-        let logistic = tail.map(|tail| tail.form.is_logistic());
-        let labels = tail.and_then(|tail| tail.classes.clone());
-        let same_row = row.is_none_or(|row| row.affine == this.affine);
-        let same_form = form.zip(logistic).is_none_or(|(form, logistic)| form.is_logistic() == logistic);
-        let same_classes = classes.as_ref().zip(labels.as_ref()).is_none_or(|(old, new)| old == new);
-        if !same_row || !same_form || !same_classes {
+        let form = tail.map(|tail| tail.form);
+        let classes = tail.and_then(|tail| tail.classes.clone());
+        let Some(head) = heads.iter_mut().find(|head| head.row.affine == row.affine) else {
+            heads.push(Source { names: vec![(*name).to_owned()], row, form, classes });
+            continue;
+        };
+        let same_form = head.form.zip(form).is_none_or(|(old, new)| old.is_logistic() == new.is_logistic());
+        let same_classes = head.classes.as_ref().zip(classes.as_ref()).is_none_or(|(old, new)| old == new);
+        if !same_form || !same_classes {
             report.at_file(
                 &codes::OUTPUTS,
-                format!("output `{name}` comes from other scores or classes than the outputs before it"),
-                "export one head: the scores, their softmax or sigmoid, and the label of the same layer",
+                format!("output `{name}` makes something else of the scores than the outputs before it"),
+                "export for each head its scores, their softmax or sigmoid, and its label",
             );
             continue;
         }
-        row = Some(this);
-        form = form.or(tail.map(|tail| tail.form));
-        classes = classes.or(labels);
+        head.names.push((*name).to_owned());
+        head.form = head.form.or(form);
+        head.classes = head.classes.take().or(classes);
     }
-    let row = row?;
-    let width = row.affine.width();
-    let head = match form {
-        Some(form) if form.is_logistic() => Head::Logistic,
-        None if width == 1 => Head::Scores,
-        Some(_) | None => Head::Logits,
-    };
-    let expected = if head == Head::Logistic { 2 } else { width };
-    if let Some(labels) = classes.as_ref().filter(|labels| labels.len() != expected) {
-        report.at_file(
-            &codes::OUTPUTS,
-            format!("the model names {} classes for {expected} scores", labels.len()),
-            "export the model again with one label per class",
-        );
+    heads
+}
+
+/// The numbers of all heads as one layer.
+fn last_layer(report: &mut Report, heads: &[Source<'_>]) -> Option<Affine> {
+    let (first, others) = heads.split_first()?;
+    let mut last = first.row.affine.clone();
+    for head in others {
+        let Some(mut joined) = last.joined(&head.row.affine) else {
+            let name = head.names.first().map(String::as_str).unwrap_or_default();
+            report.at_file(
+                &codes::OUTPUTS,
+                format!("output `{name}` reads another layer than the outputs before it"),
+                "let every output read the same hidden layer by one dense layer, or remove outputs before the export",
+            );
+            continue;
+        };
+        if let (Some(dense), Some(more)) = (&mut joined.dense, &head.row.affine.dense)
+            && dense.node != more.node
+        {
+            dense.node.name = format!("{}+{}", dense.node.name, more.node.name);
+        }
+        last = joined;
     }
-    Some(Decision { row, head, classes })
+    Some(last)
+}
+
+/// The outputs with their places in the last layer.
+fn named(report: &mut Report, heads: &[Source<'_>]) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    let mut start = 0;
+    for Source { names, row, form, classes } in heads {
+        let width = row.affine.width();
+        let next = start + width;
+        let head = match form {
+            Some(Form::EachProbability | Form::EachLabel) => {
+                outputs.extend((start..next).map(|start| Output { start, ..Output::only(Head::Logistic) }));
+                start = next;
+                continue;
+            }
+            Some(form) if form.is_logistic() => Head::Logistic,
+            // A number beside other outputs is one that its exporter left the sigmoid off.
+            None if width == 1 && heads.len() > 1 => Head::Logistic,
+            None if width == 1 => Head::Scores,
+            Some(_) | None => Head::Logits,
+        };
+        let expected = if head == Head::Logistic { 2 } else { width };
+        if let Some(labels) = classes.as_ref().filter(|labels| labels.len() != expected) {
+            report.at_file(
+                &codes::OUTPUTS,
+                format!("the model names {} classes for {expected} scores", labels.len()),
+                "export the model again with one label per class",
+            );
+        }
+        let (names, classes) = (names.clone(), classes.clone());
+        outputs.push(Output { names, start, head, raw: form.is_none(), classes });
+        start = next;
+    }
+    outputs
 }
 
 /// Dense layers in order and what precedes them.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::report::Refusal;
 use super::schema::{AttributeProto, NodeProto, TensorProto};
 use super::tensor::Tensor;
-use super::value::{Row, Stages, Value};
+use super::value::{Form, Row, Stages, Tail, Value};
 use crate::diag::codes::onnx as codes;
 use crate::diag::{Code, Diagnostic, NodeRef, Origin};
 
@@ -102,6 +102,14 @@ impl Node<'_> {
     /// A refusal because the operator cannot work on this kind of value.
     pub(crate) fn unsupported_value(&self, value: &Value) -> Refusal {
         match value {
+            Value::Tail(Tail { form: Form::EachProbability, .. }) => self.refuse(
+                &codes::ACTIVATION,
+                format!(
+                    "{} reads a Sigmoid over several values, which no hidden layer may use",
+                    self.operator()
+                ),
+                "use ReLU in hidden layers; at the output, leave each sigmoid as it is",
+            ),
             Value::Tail(tail) => self.form(
                 format!("{} reads {}", self.operator(), tail.form.describe()),
                 "let probabilities and labels be the last step of the model; hidden layers may use ReLU",

@@ -61,14 +61,22 @@ pub(crate) enum Form {
     Label {
         logistic: bool,
     },
+    /// Of each of several numbers its logistic function.
+    EachProbability,
+    /// Of each of several numbers whether it is above zero.
+    EachLabel,
 }
 
 impl Form {
-    /// Whether the network has one output that the logistic function reads.
+    /// Whether the logistic function reads the numbers, of which there is one but for the forms of each.
     pub(crate) const fn is_logistic(self) -> bool {
         match self {
             Self::Softmax | Self::LogSoftmax => false,
-            Self::Probability | Self::Complement | Self::BothProbabilities => true,
+            Self::Probability
+            | Self::Complement
+            | Self::BothProbabilities
+            | Self::EachProbability
+            | Self::EachLabel => true,
             Self::SomeProbabilities { logistic } | Self::Label { logistic } => logistic,
         }
     }
@@ -78,11 +86,11 @@ impl Form {
         match self {
             Self::Softmax => "the output of Softmax",
             Self::LogSoftmax => "the output of LogSoftmax",
-            Self::Probability => "the output of Sigmoid",
+            Self::Probability | Self::EachProbability => "the output of Sigmoid",
             Self::Complement | Self::BothProbabilities | Self::SomeProbabilities { .. } => {
                 "class probabilities"
             }
-            Self::Label { .. } => "the class label",
+            Self::Label { .. } | Self::EachLabel => "the class label",
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | 4 | reserved, 0 |
 //! | 32 | layout hash: SHA-256 of the plan ([`super::layout::Layout::hash`]) |
 //! | 32 | model hash: SHA-256 of the ONNX file |
-//! | 8 | unit of the outputs, a binary64 ([`crate::ir::Decision::unit`]) |
+//! | 8 | common unit of the outputs, a binary64 ([`crate::ir::Decision::unit`]) |
 //! | 8 | length of the slot |
 //! | … | the slot |
 //! | 32 | SHA-256 of everything before |

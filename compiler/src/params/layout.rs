@@ -298,25 +298,44 @@ fn plan_hash(network: &Network) -> [u8; 32] {
             }
         }
     }
-    put(&[match network.decision.rule {
+    let rule = |rule: Rule| match rule {
         Rule::None => 0,
         Rule::ArgMax => 1,
         Rule::Positive => 2,
-    }]);
+    };
+    let first = &network.decision.first;
+    put(&[rule(first.rule)]);
     put(&count(network.decision.tests.len()).to_le_bytes());
     for test in &network.decision.tests {
         let (kind, class) = match *test {
-            RuleTest::Label { class } => (0, class),
+            RuleTest::Label { class, .. } => (0, class),
             RuleTest::Margin { class, .. } => (1, class),
             RuleTest::Softmax { class, .. } => (2, class),
         };
         put(&[kind]);
         put(&class.to_le_bytes());
     }
-    put(&count(network.decision.labels.len()).to_le_bytes());
-    for label in &network.decision.labels {
-        put(&count(label.len()).to_le_bytes());
-        put(label.as_bytes());
+    put_texts(&mut put, &first.labels);
+    // A single output has no scale beside the common one, and its name changes nothing.
+    if !network.decision.further.is_empty() {
+        put(b"outputs");
+        for output in network.decision.outputs() {
+            put_texts(&mut put, std::slice::from_ref(&output.name));
+            put(&count(output.start).to_le_bytes());
+            put(&[output.finer, rule(output.rule)]);
+            put_texts(&mut put, &output.labels);
+        }
+        for test in &network.decision.tests {
+            put(&test.output().to_le_bytes());
+        }
     }
     plan.finalize().into()
+}
+
+fn put_texts(put: &mut impl FnMut(&[u8]), texts: &[String]) {
+    put(&count(texts.len()).to_le_bytes());
+    for text in texts {
+        put(&count(text.len()).to_le_bytes());
+        put(text.as_bytes());
+    }
 }

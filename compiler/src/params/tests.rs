@@ -3,7 +3,7 @@
 use super::file::{ParamsFile, read, write};
 use super::layout::Layout;
 use super::slot;
-use crate::ir::{Lanes, Network, Op, Post, Rule, RuleTest};
+use crate::ir::{Lanes, Network, Op, Output, Post, Rule, RuleTest};
 use crate::lower::testing::{Shape, network};
 
 fn some_network(seed: u64) -> Network {
@@ -68,15 +68,34 @@ fn the_hash_covers_the_plan_and_no_parameter() {
             Op::Dense(dense) => dense.weights.iter_mut().for_each(|weight| *weight /= 2),
         }
     }
-    retrained.decision.tests[0] = RuleTest::Margin { class: 0, margin: 12345 };
+    retrained.decision.tests[0] = RuleTest::Margin { output: 0, class: 0, margin: 12345 };
     assert_eq!(hash(&retrained), hash(&network));
+
+    let several = |edit: fn(&mut Output)| {
+        let mut network = network.clone();
+        let mut further = Output { start: 1, ..Output::only(Rule::Positive, Vec::new()) };
+        edit(&mut further);
+        network.decision.further = vec![further];
+        hash(&network)
+    };
+    let edits: [fn(&mut Output); 5] = [
+        |_| {},
+        |output| output.name.push('x'),
+        |output| output.start += 1,
+        |output| output.finer += 1,
+        |output| output.labels.push("no".to_owned()),
+    ];
+    let mut hashes: Vec<[u8; 32]> = edits.into_iter().map(several).chain([hash(&network)]).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), edits.len() + 1);
 
     let changed: [fn(&mut Network); 6] = [
         |n| n.inputs[0].name.push('x'),
         |n| n.inputs[0].fraction_bits.0 += 1,
-        |n| n.decision.rule = Rule::None,
-        |n| n.decision.tests[0] = RuleTest::Label { class: 0 },
-        |n| n.decision.labels.push("benign".to_owned()),
+        |n| n.decision.first.rule = Rule::None,
+        |n| n.decision.tests[0] = RuleTest::Label { output: 0, class: 0 },
+        |n| n.decision.first.labels.push("benign".to_owned()),
         |n| {
             if let Some(Op::Dense(dense)) = n.ops.get_mut(1) {
                 dense.post = Post::Relu { shift: 11, bits: 8 };

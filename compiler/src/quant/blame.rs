@@ -1,10 +1,10 @@
 //! Which part of a candidate costs most: one part at a time is made exact, and flips are counted again.
 
 use super::build::{Candidate, Setup};
-use super::float::label;
+use super::float::labels;
 use super::sample::{Expected, Sample, work};
 use crate::ir::{Dense, Op, Post};
-use crate::model::{Activation, Body, Head};
+use crate::model::{Activation, Body};
 
 /// Multiply-accumulates that one measurement may cost.
 const WORK: usize = 1 << 24;
@@ -36,9 +36,9 @@ fn flips(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, rows: usize, 
     let outputs =
         sample.nearest(rows).chunks_exact(sample.width.max(1)).map(|row| judge(setup, candidate, row, exact));
     let count = match &sample.expected {
-        Expected::Labels(labels) => outputs
-            .zip(labels)
-            .filter(|(outputs, expected)| decide(setup.model.head, outputs) != **expected)
+        Expected::Labels { labels: wanted, outputs: count } => outputs
+            .zip(wanted.chunks_exact((*count).max(1)))
+            .filter(|(outputs, wanted)| !labels(setup.model, outputs).eq(wanted.iter().copied()))
             .count(),
         Expected::Values { outputs: wanted, tolerance } => outputs
             .zip(wanted.chunks_exact(setup.model.output_count().max(1)))
@@ -46,10 +46,6 @@ fn flips(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, rows: usize, 
             .count(),
     };
     count as u64
-}
-
-fn decide(head: Head, outputs: &[f64]) -> u32 {
-    label(head, outputs)
 }
 
 /// Real outputs of a row with every part in integers but one.

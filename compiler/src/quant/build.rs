@@ -7,7 +7,9 @@ use super::stats::{LayerStat, Stats};
 use super::threshold::rule_test;
 use super::{Contract, contract::class_count};
 use crate::check::{Checked, check};
-use crate::ir::{Decision, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Rule};
+use crate::ir::{
+    Decision, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise, QuantiseOne, Rule,
+};
 use crate::model::{self, Activation, Body, Head, Model};
 
 /// Quantised inputs and activations keep at most this many bits.
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     pub(super) unclamped: Vec<usize>,
     /// What becomes of each layer's sums, where the plan of an existing object says so.
     pub(super) posts: Option<Vec<Post>>,
+    /// Halvings of each output's unit, where the plan of an existing object says so.
+    pub(super) finer: Option<Vec<u8>>,
 }
 
 /// A proved network and the real values behind its integers.
@@ -66,6 +70,8 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
     let mut origins = vec![OpOrigin::Inputs];
     let mut values: Vec<Interval> = inputs.iter().map(|input| input.q).collect();
     let mut units: Vec<Vec<f64>> = Vec::with_capacity(layers.len());
+    let mut finer = Vec::new();
+    let widths = setup.model.widths();
     for (index, layer) in layers.iter().enumerate() {
         let stat = setup.stats.layers.get(index)?;
         let lanes = *plan.lanes.get(index)?;
@@ -98,16 +104,20 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
                     };
                     integers(&real, Goal::Hidden { relu, bits, shift, top }, plan.slack)?
                 }
-                _ => integers(&real, Goal::Outputs, plan.slack)?,
+                _ => {
+                    let goal = Goal::Outputs { widths: &widths, finer: plan.finer.as_deref() };
+                    integers(&real, goal, plan.slack)?
+                }
             };
-        let IntegerLayer { dense, units: own, values: next } = built;
+        let IntegerLayer { dense, units: own, values: next, finer: halvings } = built;
+        finer = halvings;
         origins.push(OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() });
         ops.push(Op::Dense(dense));
         units.push(own);
         values = next;
     }
-    let unit = *units.last()?.first()?;
-    let decision = decision(setup, unit)?;
+    let unit = *units.last()?.first()? * f64::from(*finer.first()?).exp2();
+    let decision = decision(setup, unit, &finer)?;
     let network = Network { inputs: setup.contract.inputs.clone(), ops, origins, decision };
     let network = check(network).ok()?;
     Some(Candidate { network, inputs, units })
@@ -266,14 +276,32 @@ fn unclamped(lanes: Lanes, bits: u8) -> (u8, u8) {
 }
 
 /// `None` when the outputs are too coarse for a probability that a rule asks for.
-fn decision(setup: Setup<'_>, unit: f64) -> Option<Decision> {
-    let rule = match setup.model.head {
-        Head::Scores => Rule::None,
-        Head::Logits => Rule::ArgMax,
-        Head::Logistic => Rule::Positive,
-    };
-    let classes = class_count(setup.model);
-    let tests =
-        setup.contract.rules.iter().map(|wish| rule_test(*wish, classes, unit)).collect::<Option<_>>()?;
-    Some(Decision { rule, unit, labels: setup.contract.labels.clone(), tests })
+fn decision(setup: Setup<'_>, unit: f64, finer: &[u8]) -> Option<Decision> {
+    let Setup { model, contract, .. } = setup;
+    let mut outputs =
+        model.outputs().zip(finer).zip(&contract.outputs).map(|((output, &finer), named)| Output {
+            name: named.name.clone(),
+            start: output.start,
+            finer,
+            rule: match output.head {
+                Head::Scores => Rule::None,
+                Head::Logits => Rule::ArgMax,
+                Head::Logistic => Rule::Positive,
+            },
+            labels: named.labels.clone(),
+        });
+    let mut decision =
+        Decision { first: outputs.next()?, further: outputs.collect(), unit, tests: Vec::new() };
+    let units: Vec<f64> = decision.outputs().map(|output| decision.unit_of(output)).collect();
+    let classes: Vec<usize> =
+        model.outputs().zip(model.widths()).map(|(output, width)| class_count(output, width)).collect();
+    decision.tests = contract
+        .rules
+        .iter()
+        .map(|wish| {
+            let output = wish.output as usize;
+            rule_test(*wish, *classes.get(output)?, *units.get(output)?)
+        })
+        .collect::<Option<_>>()?;
+    Some(decision)
 }

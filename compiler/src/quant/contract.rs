@@ -1,13 +1,13 @@
-//! The contract between a model and a specification: number, names, order, ranges, labels, rules.
+//! The contract between a model and a specification: number, names, order, ranges, outputs, labels, rules.
 //!
 //! Also what stands in for a specification when there is none.
 
 use crate::check::MOST_RAW;
-use crate::diag::codes::quant::{COUNT, LABEL_ORDER, LABELS, ORDER, REGRESSOR, UNITS};
+use crate::diag::codes::quant::{COUNT, LABEL_ORDER, LABELS, ORDER, OUTPUT_COUNT, REGRESSOR, UNITS};
 use crate::diag::{Diagnostic, Origin, Outcome, Span};
 use crate::ir::{FractionBits, Input, Interval};
-use crate::model::{Body, Head, Model};
-use crate::spec::typed::{FeatureSpec, Probability};
+use crate::model::{Body, Head, Model, Output};
+use crate::spec::typed::{self, FeatureSpec, Probability};
 
 /// What quantisation needs to know besides the model.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,26 +16,51 @@ pub struct Contract {
     pub model: String,
     /// One per input of the model.
     pub inputs: Vec<Input>,
-    /// Class labels in output order; empty when nobody named them.
-    pub labels: Vec<String>,
+    /// One per output of the model.
+    pub outputs: Vec<OutputNames>,
     /// One per rule of the specification.
     pub rules: Vec<RuleWish>,
+}
+
+impl Contract {
+    /// What a rule is about: its label, behind the output's name where there are several.
+    #[must_use]
+    pub fn label_of(&self, wish: &RuleWish) -> String {
+        let output = self.outputs.get(wish.output as usize);
+        let label = output.and_then(|output| output.labels.get(wish.class as usize));
+        let label = label.cloned().unwrap_or_default();
+        match output.filter(|_| self.outputs.len() > 1) {
+            Some(output) => format!("{}.{label}", output.name),
+            None => label,
+        }
+    }
+}
+
+/// What an output and its classes are called.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutputNames {
+    /// Empty for an only output that nobody named.
+    pub name: String,
+    /// Class labels in the order of the output's values; empty when nobody named them.
+    pub labels: Vec<String>,
 }
 
 /// When a rule should fire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleWish {
+    /// Position among the model's outputs.
+    pub output: u32,
     pub class: u32,
     /// `None`: whenever the label is this class.
     pub probability: Option<Probability>,
 }
 
-/// Number of classes that a model tells apart; 0 for a regressor.
+/// Number of classes that an output of so many values tells apart; 0 for a regressor.
 #[must_use]
-pub fn class_count(model: &Model) -> usize {
-    match model.head {
+pub const fn class_count(output: &Output, width: usize) -> usize {
+    match output.head {
         Head::Scores => 0,
-        Head::Logits => model.output_count(),
+        Head::Logits => width,
         Head::Logistic => 2,
     }
 }
@@ -67,11 +92,25 @@ pub fn between(name: &str, model: &mut Model, spec: Option<&FeatureSpec>) -> Out
     Ok(Contract { model: name.to_owned(), ..contract })
 }
 
-/// Takes a single raw output for a binary classifier when a specification declares two labels: label 1 above
-/// zero, as with a logistic. Everything that comes later, the float reference included, then sees a classifier.
+/// Takes raw values for what a specification says that they are. A single one is a binary classifier when there
+/// are two labels: label 1 above zero, as with a logistic. As many of them as the specification has outputs of two
+/// labels are such outputs, one value each. Everything that comes later, the float reference included, then sees
+/// classifiers.
 fn classify(model: &mut Model, spec: &FeatureSpec) {
-    if model.head == Head::Scores && model.output_count() == 1 && spec.labels.len() == 2 {
-        model.head = Head::Logistic;
+    let count = model.output_count();
+    let binary = spec.outputs.iter().all(|output| output.labels.len() == 2);
+    if !binary || spec.outputs.len() != count || !model.further.is_empty() {
+        return;
+    }
+    match model.first.head {
+        Head::Scores if count == 1 => model.first.head = Head::Logistic,
+        Head::Logits if count > 1 && model.first.raw => {
+            let mut outputs = (0..count).map(|start| Output { start, ..Output::only(Head::Logistic) });
+            if let Some(first) = outputs.next() {
+                (model.first, model.further) = (first, outputs.collect());
+            }
+        }
+        Head::Scores | Head::Logits | Head::Logistic => {}
     }
 }
 
@@ -104,24 +143,38 @@ pub fn without_spec(model: &Model) -> Contract {
             }
         })
         .collect();
-    Contract {
-        model: UNNAMED.to_owned(),
-        inputs,
-        labels: model.classes.clone().unwrap_or_default(),
-        rules: Vec::new(),
+    let outputs = model
+        .outputs()
+        .enumerate()
+        .map(|(index, output)| OutputNames {
+            name: own_name(model, index, output),
+            labels: output.classes.clone().unwrap_or_default(),
+        })
+        .collect();
+    Contract { model: UNNAMED.to_owned(), inputs, outputs, rules: Vec::new() }
+}
+
+/// What an output is called that no specification names: as in the file, or by its number.
+fn own_name(model: &Model, index: usize, output: &Output) -> String {
+    if model.further.is_empty() {
+        return String::new();
     }
+    output.names.first().cloned().unwrap_or_else(|| index.to_string())
 }
 
 /// Checks that a specification fits a model, and takes from it what quantisation needs.
 ///
 /// # Errors
 ///
-/// `E0301` to `E0304`, `E0307` and `E0311`, all that apply.
+/// `E0301` to `E0304`, `E0307`, `E0311` and `E0313`, all that apply.
 pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
     let mut errors = Vec::new();
     features(model, spec, &mut errors);
-    labels(model, spec, &mut errors);
-    rules(model, spec, &mut errors);
+    let pairs = outputs(model, spec, &mut errors);
+    for pair in &pairs {
+        labels(spec, pair, &mut errors);
+    }
+    rules(spec, &pairs, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -138,11 +191,19 @@ pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
         .rules
         .iter()
         .map(|rule| RuleWish {
+            output: (0..).zip(&pairs).find(|(_, pair)| pair.position == rule.output).map_or(0, |(at, _)| at),
             class: u32::try_from(rule.label).unwrap_or(u32::MAX),
             probability: rule.threshold,
         })
         .collect();
-    Ok(Contract { model: UNNAMED.to_owned(), inputs, labels: spec.labels.clone(), rules })
+    let outputs = pairs
+        .iter()
+        .map(|pair| OutputNames {
+            name: pair.named.name.clone().unwrap_or_default(),
+            labels: pair.named.labels.clone(),
+        })
+        .collect();
+    Ok(Contract { model: UNNAMED.to_owned(), inputs, outputs, rules })
 }
 
 fn at(spec: &FeatureSpec, span: &Span) -> Origin {
@@ -216,47 +277,116 @@ fn features(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
 /// Standard deviations around the scaler's centre in which some value of a feature must lie.
 const TRAINED_REACH: f64 = 8.0;
 
-fn labels(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
-    let classes = class_count(model);
+/// An output of the model with what the specification says about it.
+struct Pair<'a> {
+    output: &'a Output,
+    classes: usize,
+    /// Raw values of the output.
+    width: usize,
+    named: &'a typed::Output,
+    /// Position of that in the specification.
+    position: usize,
+}
+
+/// The model's outputs, in its order, each with its statement of the specification: the one of the same name, or
+/// else the next one whose name is none of the model's.
+fn outputs<'a>(model: &'a Model, spec: &'a FeatureSpec, errors: &mut Vec<Diagnostic>) -> Vec<Pair<'a>> {
+    let (have, want) = (spec.outputs.len(), model.outputs().count());
+    if have != want {
+        let (outputs, those) = match want {
+            1 => ("output", "one `labels` statement"),
+            _ => ("outputs", "one `output NAME { labels ...; }` for each of them"),
+        };
+        let origin = match spec.outputs.last() {
+            Some(last) if have > 1 => at(spec, &last.span),
+            Some(_) | None => whole(spec),
+        };
+        let message = format!("the specification has {have} and the model {want} {outputs}");
+        let help = format!("write {those} in the `model` block, in the model's order");
+        let diagnostic = Diagnostic::new(&OUTPUT_COUNT, origin, message, help);
+        let described: Vec<String> = model.outputs().zip(model.widths()).map(describe).collect();
+        errors.push(diagnostic.with_note(format!("the model's outputs are {}", described.join(", "))));
+        return Vec::new();
+    }
+    let same = |output: &Output, named: &typed::Output| {
+        named.name.as_ref().is_some_and(|name| output.names.contains(name))
+    };
+    let mut rest = spec
+        .outputs
+        .iter()
+        .enumerate()
+        .filter(|(_, named)| !model.outputs().any(|output| same(output, named)));
+    model
+        .outputs()
+        .zip(model.widths())
+        .filter_map(|(output, width)| {
+            let by_name = spec.outputs.iter().enumerate().find(|(_, named)| same(output, named));
+            let (position, named) = by_name.or_else(|| rest.next())?;
+            Some(Pair { output, classes: class_count(output, width), width, named, position })
+        })
+        .collect()
+}
+
+/// An output for messages.
+fn describe((output, width): (&Output, usize)) -> String {
+    let name = output.names.first().map_or_else(|| "a part of one".to_owned(), |name| format!("`{name}`"));
+    match class_count(output, width) {
+        0 => format!("{name} without a class"),
+        classes => format!("{name} of {classes} classes"),
+    }
+}
+
+fn labels(spec: &FeatureSpec, pair: &Pair<'_>, errors: &mut Vec<Diagnostic>) {
+    let Pair { output, classes, width, named, position } = pair;
+    let (have, classes) = (named.labels.len(), *classes);
     if classes == 0 {
         // Rules on such labels are refused by themselves.
-        if !spec.labels.is_empty() && spec.rules.is_empty() {
-            let (labels, outputs) = (spec.labels.len(), model.output_count());
+        if have > 0 && !spec.rules.iter().any(|rule| rule.output == *position) {
             errors.push(Diagnostic::new(
                 &LABELS,
                 whole(spec),
-                format!("the specification has {labels} labels, and the model gives {outputs} number without a class"),
+                format!(
+                    "the specification has {have} labels, and the model gives {width} number without a class"
+                ),
                 "write two labels for a single output, the second one for values above zero, or none",
             ));
         }
         return;
     }
-    if spec.labels.len() != classes {
-        errors.push(Diagnostic::new(
-            &LABELS,
-            whole(spec),
-            format!("the specification has {} labels and the model {classes} classes", spec.labels.len()),
-            format!("write {classes} labels after `labels`, in the order of the model's outputs"),
-        ));
+    let origin = || if named.name.is_some() { at(spec, &named.span) } else { whole(spec) };
+    if have != classes {
+        let message = match &named.name {
+            None => format!("the specification has {have} labels and the model {classes} classes"),
+            Some(name) => {
+                format!("the output `{name}` has {have} labels, and the model's {classes} classes")
+            }
+        };
+        let help = format!("write {classes} labels after `labels`, in the order of the model's outputs");
+        let mut diagnostic = Diagnostic::new(&LABELS, origin(), message, help);
+        if named.name.is_some() {
+            let model = describe((output, *width));
+            diagnostic = diagnostic.with_note(format!("it stands for the model's output {model}"));
+        }
+        errors.push(diagnostic);
         return;
     }
-    let Some(named) = &model.classes else { return };
-    for (index, (class, label)) in named.iter().zip(&spec.labels).enumerate() {
-        if class != label && spec.labels.contains(class) {
+    let Some(classes) = &output.classes else { return };
+    for (index, (class, label)) in classes.iter().zip(&named.labels).enumerate() {
+        if class != label && named.labels.contains(class) {
             errors.push(Diagnostic::new(
                 &LABEL_ORDER,
-                whole(spec),
+                origin(),
                 format!("class {index} of the model is `{class}`, and the label there is `{label}`"),
-                format!("write `labels {}`", named.join(", ")),
+                format!("write `labels {}`", classes.join(", ")),
             ));
         }
     }
 }
 
-fn rules(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
-    let classes = class_count(model);
+fn rules(spec: &FeatureSpec, pairs: &[Pair<'_>], errors: &mut Vec<Diagnostic>) {
     for rule in &spec.rules {
-        if classes == 0 {
+        let judged = pairs.iter().find(|pair| pair.position == rule.output);
+        if judged.is_some_and(|pair| pair.classes == 0) {
             errors.push(Diagnostic::new(
                 &REGRESSOR,
                 at(spec, &rule.span),

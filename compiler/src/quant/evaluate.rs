@@ -1,4 +1,4 @@
-//! Counts the rows whose label a candidate changes.
+//! Counts the rows of which a candidate changes a label.
 
 use super::sample::{Expected, Sample};
 use crate::check::Checked;
@@ -40,8 +40,9 @@ pub(super) fn flipped_rows(
 
 fn differs(network: &Network, expected: &Expected, row: usize, outputs: &[i64]) -> bool {
     match expected {
-        Expected::Labels(labels) => {
-            interpret::label(network.decision.rule, outputs) != labels.get(row).copied()
+        Expected::Labels { labels, outputs: count } => {
+            let wanted = labels.get(row * count..(row + 1) * count).unwrap_or_default();
+            !interpret::labels(&network.decision, outputs).eq(wanted.iter().copied().map(Some))
         }
         Expected::Values { outputs: wanted, tolerance } => {
             let wanted = wanted.get(row * outputs.len()..(row + 1) * outputs.len()).unwrap_or_default();

@@ -72,8 +72,12 @@ fn weigh(weights: &[f64], bias: f64, input: &[Column]) -> Column {
     sums
 }
 
-/// The label of float outputs by the head's rule; 0 for a regressor, whose outputs are compared instead.
-pub(super) fn label(head: Head, outputs: &[f64]) -> u32 {
+/// The label of each output by its head's rule; 0 for a regressor, whose values are compared instead.
+pub(super) fn labels<'a>(model: &'a Model, values: &'a [f64]) -> impl Iterator<Item = u32> + 'a {
+    model.parts(values).map(|(output, values)| label(output.head, values))
+}
+
+fn label(head: Head, outputs: &[f64]) -> u32 {
     match head {
         Head::Scores => 0,
         Head::Logistic => u32::from(outputs.first().is_some_and(|&z| z > 0.0)),
@@ -89,8 +93,12 @@ pub(super) fn label(head: Head, outputs: &[f64]) -> u32 {
     }
 }
 
-/// Distance of the outputs from another label.
-pub(super) fn margin(head: Head, outputs: &[f64]) -> f64 {
+/// Distance of each output from another label.
+pub(super) fn margins<'a>(model: &'a Model, values: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+    model.parts(values).map(|(output, values)| margin(output.head, values))
+}
+
+fn margin(head: Head, outputs: &[f64]) -> f64 {
     match head {
         Head::Scores => 0.0,
         Head::Logistic => outputs.first().map_or(0.0, |z| z.abs()),

@@ -14,7 +14,7 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
     const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
     let Body::Mlp(layers) = &model.body;
     if let Some(plan) = &options.like {
-        return vec![plan.iter().map(|layer| layer.lanes).collect()];
+        return vec![plan.layers.iter().map(|layer| layer.lanes).collect()];
     }
     if let Some(lanes) = &options.lanes {
         return vec![lanes.clone()];

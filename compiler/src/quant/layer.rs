@@ -14,6 +14,8 @@ const SINGLE_LANE_REACH: f64 = 4_503_599_627_370_496.0;
 const ATTEMPTS: usize = 64;
 /// Part of the noise of rounded weights that error propagation leaves.
 const COMPENSATED: f64 = 0.3;
+/// Outputs whose values are smaller than others' by more than this many powers of two are not told apart finer.
+const MOST_HALVINGS: f64 = 30.0;
 
 /// A layer over integers, its weights still real.
 #[derive(Debug)]
@@ -36,8 +38,9 @@ pub(super) enum Goal<'a> {
     /// Activations of `bits` magnitude bits, with a given shift or the best one; `top` is each neuron's largest
     /// sum worth keeping.
     Hidden { relu: bool, bits: u8, shift: Option<u8>, top: &'a [f64] },
-    /// Raw outputs on one common scale.
-    Outputs,
+    /// Raw values of outputs, of which each has so many on a common scale. The scales differ by powers of two,
+    /// which the plan of an existing object may give.
+    Outputs { widths: &'a [usize], finer: Option<&'a [u8]> },
 }
 
 /// A layer in integers.
@@ -48,6 +51,8 @@ pub(super) struct IntegerLayer {
     pub(super) units: Vec<f64>,
     /// Interval of each result.
     pub(super) values: Vec<Interval>,
+    /// How often each output's unit is half of the coarsest one's; nothing for a hidden layer.
+    pub(super) finer: Vec<u8>,
 }
 
 /// Largest magnitude that a sum may reach in its lane.
@@ -80,20 +85,44 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Opt
             scale.max(widest / MOST).max(f64::MIN_POSITIVE * 1e30) * slack
         })
         .collect();
-    let (post, scales) = match goal {
-        Goal::Outputs => {
-            let common = finest.iter().copied().fold(0.0, f64::max);
-            (Post::Raw, vec![common; finest.len()])
+    let (post, scales, finer) = match goal {
+        Goal::Outputs { widths, finer } => {
+            let (scales, finer) = output_scales(&finest, widths, finer);
+            (Post::Raw, scales, finer)
         }
         Goal::Hidden { relu, bits, shift, top } => {
             let (shift, scales) = hidden_scales(layer, &finest, bits, shift, top);
             // A signed activation spends one more bit on its sign.
             let post = if relu { Post::Relu { shift, bits } } else { Post::Signed { shift, bits: bits + 1 } };
-            (post, scales)
+            (post, scales, Vec::new())
         }
     };
-    let common = matches!(goal, Goal::Outputs);
-    assemble(layer, post, scales, common)
+    let common = matches!(goal, Goal::Outputs { .. });
+    assemble(layer, post, scales, finer, common)
+}
+
+/// One scale for all values of an output, so that they compare as integers; and how often each output's is half
+/// of the coarsest one's.
+fn output_scales(finest: &[f64], widths: &[usize], planned: Option<&[u8]>) -> (Vec<f64>, Vec<u8>) {
+    let mut rest = finest;
+    let own: Vec<f64> = widths
+        .iter()
+        .map(|&width| {
+            let (part, others) = rest.split_at_checked(width).unwrap_or((rest, &[]));
+            rest = others;
+            part.iter().copied().fold(0.0, f64::max)
+        })
+        .collect();
+    let coarsest = own.iter().copied().fold(0.0, f64::max);
+    let halvings = |scale: f64| (coarsest / scale).log2().floor().clamp(0.0, MOST_HALVINGS) as u8;
+    let finer: Vec<u8> = match planned {
+        Some(finer) => finer.to_vec(),
+        None => own.iter().map(|&scale| halvings(scale)).collect(),
+    };
+    let factors: Vec<f64> = finer.iter().map(|&finer| f64::from(finer).exp2()).collect();
+    let unit = own.iter().zip(&factors).map(|(scale, factor)| scale * factor).fold(0.0, f64::max);
+    let scales = factors.iter().zip(widths).flat_map(|(factor, &width)| vec![unit / factor; width]).collect();
+    (scales, finer)
 }
 
 /// The layer's shift and the neurons' scales with the least expected noise in the margin.
@@ -123,7 +152,13 @@ fn hidden_scales(
     (shift, scales_at(shift))
 }
 
-fn assemble(layer: &RealLayer<'_>, post: Post, mut scales: Vec<f64>, common: bool) -> Option<IntegerLayer> {
+fn assemble(
+    layer: &RealLayer<'_>,
+    post: Post,
+    mut scales: Vec<f64>,
+    finer: Vec<u8>,
+    common: bool,
+) -> Option<IntegerLayer> {
     let columns = layer.inputs.len();
     let (shift, half) = match post {
         Post::Raw | Post::Relu { shift: 0, .. } | Post::Signed { shift: 0, .. } => (0, 0),
@@ -157,9 +192,9 @@ fn assemble(layer: &RealLayer<'_>, post: Post, mut scales: Vec<f64>, common: boo
         }
         if values.len() == dense.rows {
             let units = scales.iter().map(|scale| scale * f64::from(shift).exp2()).collect();
-            return Some(IntegerLayer { dense, units, values });
+            return Some(IntegerLayer { dense, units, values, finer });
         }
-        // Outputs share one scale, so all of them become coarser together.
+        // Outputs share one scale but for powers of two, so all of them become coarser together.
         for scale in &mut scales {
             *scale *= (worst * 1.0005).max(1.001);
         }

@@ -67,7 +67,7 @@ pub struct Options {
     /// Uses exactly these lanes, one entry per layer, instead of searching.
     pub lanes: Option<Vec<Lanes>>,
     /// Fits the model into the plan of an existing object; takes precedence over `lanes`.
-    pub like: Option<Vec<LayerPlan>>,
+    pub like: Option<NetworkPlan>,
 }
 
 /// What code holds about one layer, as opposed to parameters.
@@ -79,10 +79,18 @@ pub struct LayerPlan {
     pub post: Post,
 }
 
+/// What code holds about a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkPlan {
+    pub layers: Vec<LayerPlan>,
+    /// [`crate::ir::Output::finer`] of each output.
+    pub finer: Vec<u8>,
+}
+
 /// The plan of a network: what a retrained model must fit to share its code.
 #[must_use]
-pub fn plan_of(network: &Network) -> Vec<LayerPlan> {
-    network
+pub fn plan_of(network: &Network) -> NetworkPlan {
+    let layers = network
         .ops
         .iter()
         .filter_map(|op| match op {
@@ -92,7 +100,8 @@ pub fn plan_of(network: &Network) -> Vec<LayerPlan> {
                 Some(LayerPlan { rows, columns, lanes, post })
             }
         })
-        .collect()
+        .collect();
+    NetworkPlan { layers, finer: network.decision.outputs().map(|output| output.finer).collect() }
 }
 
 impl Default for Options {

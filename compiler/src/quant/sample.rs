@@ -1,7 +1,7 @@
 //! Rows to measure on: the calibration file's, or rows drawn from the model's scaler; sorted by how near they
 //! are to another label, without the rows on which single and double precision disagree.
 
-use super::float::{label, margin, real_rows};
+use super::float::{labels, margins, real_rows};
 use super::{Calibration, Contract};
 use crate::diag::codes::quant::{NO_ROWS, WIDTH};
 use crate::diag::{Diagnostic, Origin, Outcome};
@@ -31,6 +31,8 @@ pub(super) struct Sample {
     /// Rows on which single and double precision disagree; not among `rows`.
     pub(super) ties: usize,
     pub(super) calibrated: bool,
+    /// A typical margin of each output, which its margins count in; 1 for an only output.
+    pub(super) margins: Vec<f64>,
     /// Rows at the front that were moved there because a candidate flipped them.
     pub(super) promoted: usize,
 }
@@ -38,12 +40,10 @@ pub(super) struct Sample {
 /// What the float model says about each row.
 #[derive(Debug)]
 pub(super) enum Expected {
-    Labels(Vec<u32>),
+    /// Row-major labels of so many outputs.
+    Labels { labels: Vec<u32>, outputs: usize },
     /// Row-major outputs of a regressor, and how far off each may be.
-    Values {
-        outputs: Vec<f64>,
-        tolerance: f64,
-    },
+    Values { outputs: Vec<f64>, tolerance: f64 },
 }
 
 impl Sample {
@@ -75,7 +75,7 @@ impl Sample {
         order.extend((0..self.count()).filter(|position| front.binary_search(position).is_err()));
         self.rows = gather(&self.rows, &order, width);
         match &mut self.expected {
-            Expected::Labels(labels) => *labels = gather(labels, &order, 1),
+            Expected::Labels { labels, outputs: count } => *labels = gather(labels, &order, *count),
             Expected::Values { outputs: values, .. } => *values = gather(values, &order, outputs),
         }
     }
@@ -85,7 +85,7 @@ impl Expected {
     /// Values kept for each of `rows` rows.
     fn width(&self, rows: usize) -> usize {
         match self {
-            Self::Labels(_) => 1,
+            Self::Labels { outputs, .. } => *outputs,
             Self::Values { outputs, .. } => outputs.len() / rows.max(1),
         }
     }
@@ -133,12 +133,13 @@ pub(super) fn prepare(
     let single: Vec<f64> = model.batch_outputs_f32(&real).into_iter().map(f64::from).collect();
     drop(real);
     let outputs = model.output_count().max(1);
-    let mut order: Vec<(f64, usize, u32)> = Vec::new();
+    let typical = typical_margins(model, &double);
+    let mut order: Vec<(f64, usize)> = Vec::new();
     let mut ties = 0;
     for (index, (wide, short)) in double.chunks_exact(outputs).zip(single.chunks_exact(outputs)).enumerate() {
-        let chosen = label(model.head, wide);
-        if chosen == label(model.head, short) {
-            order.push((margin(model.head, wide), index, chosen));
+        if labels(model, wide).eq(labels(model, short)) {
+            let nearest = margins(model, wide).zip(&typical).map(|(margin, typical)| margin / typical);
+            order.push((nearest.fold(f64::INFINITY, f64::min), index));
         } else {
             ties += 1;
         }
@@ -153,26 +154,43 @@ pub(super) fn prepare(
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let sorted = order
         .iter()
-        .filter_map(|&(_, index, _)| rows.get(index * width..(index + 1) * width))
+        .filter_map(|&(_, index)| rows.get(index * width..(index + 1) * width))
         .flatten()
         .copied()
         .collect();
-    let expected = match model.head {
-        Head::Logits | Head::Logistic => Expected::Labels(order.iter().map(|&(_, _, label)| label).collect()),
+    let sorted_outputs =
+        order.iter().filter_map(|&(_, index)| double.get(index * outputs..(index + 1) * outputs));
+    let expected = match model.first.head {
+        Head::Logits | Head::Logistic => Expected::Labels {
+            labels: sorted_outputs.flat_map(|values| labels(model, values)).collect(),
+            outputs: typical.len(),
+        },
         Head::Scores => {
-            let values: Vec<f64> = order
-                .iter()
-                .filter_map(|&(_, index, _)| double.get(index * outputs..(index + 1) * outputs))
-                .flatten()
-                .copied()
-                .collect();
+            let values: Vec<f64> = sorted_outputs.flatten().copied().collect();
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
             let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let tolerance = ((high - low) * REGRESSOR_TOLERANCE).max(f64::MIN_POSITIVE);
             Expected::Values { outputs: values, tolerance }
         }
     };
-    Ok(Sample { width, rows: sorted, expected, ties, calibrated: calibration.is_some(), promoted: 0 })
+    let calibrated = calibration.is_some();
+    Ok(Sample { width, rows: sorted, expected, ties, calibrated, margins: typical, promoted: 0 })
+}
+
+/// The mean margin of each output over all rows, which makes those of different outputs comparable.
+fn typical_margins(model: &Model, values: &[f64]) -> Vec<f64> {
+    let count = model.outputs().count();
+    if count == 1 {
+        return vec![1.0];
+    }
+    let mut sums = vec![0.0; count];
+    for row in values.chunks_exact(model.output_count().max(1)) {
+        for (sum, margin) in sums.iter_mut().zip(margins(model, row)) {
+            *sum += margin;
+        }
+    }
+    let rows = (values.len() / model.output_count().max(1)).max(1) as f64;
+    sums.into_iter().map(|sum| if sum > 0.0 { sum / rows } else { 1.0 }).collect()
 }
 
 /// Whether nothing tells the scale of a feature: neither a scaler (centring is none) nor a declared range.

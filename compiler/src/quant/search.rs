@@ -92,8 +92,10 @@ fn fits_without_rules(setup: Setup<'_>, options: &Options) -> bool {
 
 /// The first plan of a combination of lanes.
 fn start(lanes: Vec<Lanes>, options: &Options) -> Plan {
-    let posts = options.like.as_ref().map(|plan| plan.iter().map(|layer| layer.post).collect::<Vec<Post>>());
-    Plan { lanes, clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0, unclamped: Vec::new(), posts }
+    let like = options.like.as_ref();
+    let posts = like.map(|plan| plan.layers.iter().map(|layer| layer.post).collect::<Vec<Post>>());
+    let finer = like.map(|plan| plan.finer.clone());
+    Plan { lanes, clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0, unclamped: Vec::new(), posts, finer }
 }
 
 /// What the search has seen so far.
@@ -169,7 +171,7 @@ fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<
     let help = "compile the model anew; only a model of the same shape can replace another";
     let mut errors: Vec<Diagnostic> = layers
         .iter()
-        .zip(plan)
+        .zip(&plan.layers)
         .enumerate()
         .filter(|(_, (layer, plan))| (layer.weights.rows, layer.weights.columns) != (plan.rows, plan.columns))
         .map(|(index, (layer, plan))| {
@@ -181,10 +183,12 @@ fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<
             Diagnostic::new(&SHAPE, layer_origin(model, contract, index), message, help)
         })
         .collect();
-    if layers.len() != plan.len() {
-        let message = format!("the model has {} layers, and the object {}", layers.len(), plan.len());
-        errors.push(Diagnostic::new(&SHAPE, whole(contract), message, help));
-    }
+    let whole_model = |what: &str, have: usize, want: usize| {
+        let message = format!("the model has {have} {what}, and the object {want}");
+        (have != want).then(|| Diagnostic::new(&SHAPE, whole(contract), message, help))
+    };
+    errors.extend(whole_model("layers", layers.len(), plan.layers.len()));
+    errors.extend(whole_model("outputs", model.outputs().count(), plan.finer.len()));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 

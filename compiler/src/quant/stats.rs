@@ -65,7 +65,7 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
     walk(model, &contract.inputs, &probe, &mut sums);
 
     let inputs = input_stats(model, contract, sample, &probe, &weights);
-    let influences = influences(model, layers, &sums, &weights);
+    let influences = influences(model, layers, &sums, &weights, &sample.margins);
     let mut columns: Vec<Vec<f64>> = (0..sample.width)
         .zip(&inputs)
         .map(|(index, stat)| {
@@ -272,42 +272,26 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Mean square of the margin's derivative by every sum, by back-propagation over the probe.
-fn influences(model: &Model, layers: &[Dense], sums: &Sums, weights: &[f64]) -> Vec<Vec<f64>> {
+/// Over several outputs, the sum, with each margin counted in its typical size.
+fn influences(
+    model: &Model,
+    layers: &[Dense],
+    sums: &Sums,
+    weights: &[f64],
+    typical: &[f64],
+) -> Vec<Vec<f64>> {
     let total: f64 = weights.iter().sum();
     let mut result: Vec<Vec<f64>> = layers.iter().map(|layer| vec![0.0; layer.weights.rows]).collect();
     for (index, weight) in weights.iter().enumerate() {
-        let share = weight / total;
-        let mut gradient: Vec<f64> = match sums.layers.last() {
-            Some(last) => {
-                let outputs: Vec<f64> = last.iter().filter_map(|column| column.get(index).copied()).collect();
-                margin_gradient(model.head, &outputs)
+        let outputs: Vec<f64> =
+            sums.layers.last().into_iter().flatten().filter_map(|sum| sum.get(index).copied()).collect();
+        for ((output, values), typical) in model.parts(&outputs).zip(typical) {
+            let mut gradient = vec![0.0; outputs.len()];
+            for (place, g) in gradient.iter_mut().skip(output.start).zip(margin_gradient(output.head, values))
+            {
+                *place = g / typical;
             }
-            None => Vec::new(),
-        };
-        for (position, layer) in layers.iter().enumerate().rev() {
-            if let Some(own) = result.get_mut(position) {
-                for (influence, g) in own.iter_mut().zip(&gradient) {
-                    *influence += share * g * g;
-                }
-            }
-            let Some(before) = position.checked_sub(1) else { break };
-            let mut next = vec![0.0; layer.weights.columns];
-            for (row, g) in gradient.iter().enumerate() {
-                if *g != 0.0 {
-                    for (value, weight) in next.iter_mut().zip(layer.weights.row(row)) {
-                        *value += g * weight;
-                    }
-                }
-            }
-            let relu = layers.get(before).is_some_and(|layer| layer.activation == Activation::Relu);
-            if let (true, Some(own)) = (relu, sums.layers.get(before)) {
-                for (value, column) in next.iter_mut().zip(own) {
-                    if column.get(index).is_none_or(|&sum| sum <= 0.0) {
-                        *value = 0.0;
-                    }
-                }
-            }
-            gradient = next;
+            back_propagate(layers, sums, index, weight / total, gradient, &mut result);
         }
     }
     // A neuron that never moves the margin still gets some precision.
@@ -319,6 +303,42 @@ fn influences(model: &Model, layers: &[Dense], sums: &Sums, weights: &[f64]) -> 
         }
     }
     result
+}
+
+/// Adds the squares of a row's derivatives, from those by the last layer's sums on.
+fn back_propagate(
+    layers: &[Dense],
+    sums: &Sums,
+    index: usize,
+    share: f64,
+    mut gradient: Vec<f64>,
+    result: &mut [Vec<f64>],
+) {
+    for (position, layer) in layers.iter().enumerate().rev() {
+        if let Some(own) = result.get_mut(position) {
+            for (influence, g) in own.iter_mut().zip(&gradient) {
+                *influence += share * g * g;
+            }
+        }
+        let Some(before) = position.checked_sub(1) else { break };
+        let mut next = vec![0.0; layer.weights.columns];
+        for (row, g) in gradient.iter().enumerate() {
+            if *g != 0.0 {
+                for (value, weight) in next.iter_mut().zip(layer.weights.row(row)) {
+                    *value += g * weight;
+                }
+            }
+        }
+        let relu = layers.get(before).is_some_and(|layer| layer.activation == Activation::Relu);
+        if let (true, Some(own)) = (relu, sums.layers.get(before)) {
+            for (value, column) in next.iter_mut().zip(own) {
+                if column.get(index).is_none_or(|&sum| sum <= 0.0) {
+                    *value = 0.0;
+                }
+            }
+        }
+        gradient = next;
+    }
 }
 
 fn margin_gradient(head: Head, outputs: &[f64]) -> Vec<f64> {

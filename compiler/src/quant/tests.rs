@@ -5,7 +5,7 @@ use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, plan_
 use crate::check::check;
 use crate::diag::{NodeRef, Origin};
 use crate::ir::{FractionBits, Input, Interval, Lanes, Post, RuleTest, interpret};
-use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise};
+use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise, Output};
 use crate::spec::typed::Probability;
 
 /// A number in -1..1 of roughly bell shape.
@@ -46,8 +46,8 @@ fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
         inputs: vec![None; inputs],
         normalise,
         body: Body::Mlp(layers),
-        head,
-        classes: None,
+        first: Output::only(head),
+        further: Vec::new(),
         hash: [0; 32],
     }
 }
@@ -95,7 +95,7 @@ fn float_label(model: &Model, contract: &Contract, row: &[i64]) -> u32 {
             })
             .collect();
     }
-    match model.head {
+    match model.first.head {
         Head::Logistic => u32::from(values[0] > 0.0),
         Head::Logits | Head::Scores => {
             (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap() as u32
@@ -181,24 +181,26 @@ fn thresholds_become_margins() {
     let mut contract = contract::without_spec(&model);
     contract.rules = [Some(950_000), Some(0), Some(1_000_000), None]
         .into_iter()
-        .map(|p| contract::RuleWish { class: 1, probability: p.map(Probability) })
+        .map(|p| contract::RuleWish { output: 0, class: 1, probability: p.map(Probability) })
         .collect();
     let result = quantise(&model, &contract, None, &strict()).expect("precise enough");
     let decision = &result.network.decision;
-    let RuleTest::Margin { class: 1, margin } = decision.tests[0] else { panic!("a margin is expected") };
+    let RuleTest::Margin { output: 0, class: 1, margin } = decision.tests[0] else {
+        panic!("a margin is expected")
+    };
     let logit = (0.95f64 / 0.05).ln();
     assert!(margin as f64 * decision.unit >= logit && (margin - 1) as f64 * decision.unit < logit);
-    assert_eq!(decision.tests[1], RuleTest::Margin { class: 1, margin: -(1 << 62) });
-    assert_eq!(decision.tests[2], RuleTest::Margin { class: 1, margin: 1 << 62 });
-    assert_eq!(decision.tests[3], RuleTest::Label { class: 1 });
+    assert_eq!(decision.tests[1], RuleTest::Margin { output: 0, class: 1, margin: -(1 << 62) });
+    assert_eq!(decision.tests[2], RuleTest::Margin { output: 0, class: 1, margin: 1 << 62 });
+    assert_eq!(decision.tests[3], RuleTest::Label { output: 0, class: 1 });
 }
 
 /// A model with three classes, and a rule for each of some probabilities of the second.
 fn three_classes(probabilities: &[u32]) -> (Model, Contract) {
     let model = random_model(&[3, 8, 3], Head::Logits, 5);
     let mut contract = contract::without_spec(&model);
-    contract.labels = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let wish = |p: &u32| contract::RuleWish { class: 1, probability: Some(Probability(*p)) };
+    contract.outputs[0].labels = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let wish = |p: &u32| contract::RuleWish { output: 0, class: 1, probability: Some(Probability(*p)) };
     contract.rules = probabilities.iter().map(wish).collect();
     (model, contract)
 }
@@ -299,7 +301,7 @@ fn weights_beyond_all_scales_are_refused() {
 fn networks_print_every_number() {
     let model = random_model(&[2, 3, 2], Head::Logits, 5);
     let mut contract = contract::without_spec(&model);
-    contract.labels = vec!["benign".to_owned(), "attack".to_owned()];
+    contract.outputs[0].labels = vec!["benign".to_owned(), "attack".to_owned()];
     let network = quantise(&model, &contract, None, &Options::default()).expect("precise enough").network;
     let text = network.to_string();
     for op in &network.ops {
@@ -406,4 +408,84 @@ fn a_retrained_model_fits_the_plan_of_the_first() {
     }
     let deeper = random_model(&[6, 16, 16, 16, 2], Head::Logits, 21);
     assert!(ids(quantise(&deeper, &contract, None, &options)).contains(&"E0312"));
+}
+
+/// Two classes, four classes with scores a thousand times as large, and a logit.
+fn three_outputs(seed: u64) -> Model {
+    let mut model = random_model(&[6, 16, 7], Head::Logits, seed);
+    let output = |start, head| Output { start, ..Output::only(head) };
+    model.further = vec![output(2, Head::Logits), output(6, Head::Logistic)];
+    let Body::Mlp(layers) = &mut model.body;
+    let last = layers.last_mut().unwrap();
+    last.weights.values[2 * 16..6 * 16].iter_mut().for_each(|weight| *weight *= 1000.0);
+    last.bias[2..6].iter_mut().for_each(|bias| *bias *= 1000.0);
+    model
+}
+
+/// Labels of a raw row, computed without any of the code under test.
+fn labels_of_three(model: &Model, contract: &Contract, row: &[i64]) -> Vec<u32> {
+    let parts = [(0..2, Head::Logits), (2..6, Head::Logits), (6..7, Head::Logistic)];
+    let label = |(range, head): &(std::ops::Range<usize>, Head)| {
+        let mut alone = Model { first: Output::only(*head), further: Vec::new(), ..model.clone() };
+        let Body::Mlp(layers) = &mut alone.body;
+        let last = layers.last_mut().unwrap();
+        let columns = last.weights.columns;
+        last.weights.values = last.weights.values[range.start * columns..range.end * columns].to_vec();
+        last.weights.rows = range.len();
+        last.bias = last.bias[range.clone()].to_vec();
+        float_label(&alone, contract, row)
+    };
+    parts.iter().map(label).collect()
+}
+
+#[test]
+fn every_output_keeps_its_labels_on_a_scale_of_its_own() {
+    let model = three_outputs(17);
+    let contract = contract::without_spec(&model);
+    let names: Vec<&str> = contract.outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["0", "1", "2"]);
+    let rows = rows(&model, &contract, 2000);
+    let calibration = Some(Calibration { rows: &rows });
+    let result = quantise(&model, &contract, calibration, &strict()).expect("one lane is precise enough");
+    let decision = &result.network.decision;
+    let flipped = rows.chunks_exact(6).filter(|row| {
+        let outputs = interpret::outputs(&result.network, row);
+        let labels: Vec<u32> = interpret::labels(decision, &outputs).flatten().collect();
+        labels != labels_of_three(&model, &contract, row)
+    });
+    assert!(flipped.count() <= result.report.ties);
+    assert_eq!(result.report.rows + result.report.ties, 2000);
+    // Real values on either side of each scale.
+    let halvings: Vec<u8> = decision.outputs().map(|output| output.finer).collect();
+    assert!((8..=12).contains(&halvings[0]) && (8..=12).contains(&halvings[2]), "{halvings:?}");
+    assert_eq!(halvings[1], 0);
+    let lanes = Options { lanes: Some(vec![Lanes::One; 2]), ..strict() };
+    let precise = quantise(&model, &contract, calibration, &lanes).expect("it fits").network;
+    for row in rows.chunks_exact(6).step_by(50) {
+        let real: Vec<f64> = row
+            .iter()
+            .zip(&contract.inputs)
+            .map(|(&raw, input)| raw as f64 / f64::from(input.fraction_bits.0).exp2())
+            .collect();
+        let outputs = interpret::outputs(&precise, row);
+        let wanted = model.outputs_f64(&real);
+        for ((output, raw), (_, real)) in precise.decision.parts(&outputs).zip(model.parts(&wanted)) {
+            let unit = precise.decision.unit_of(output);
+            for (&raw, &real) in raw.iter().zip(real) {
+                let error = (raw as f64 * unit - real).abs();
+                assert!(error <= 0.05 * real.abs().max(1.0), "{raw} * {unit} for {real}");
+            }
+        }
+    }
+    // A retrained model fits the plan, its scales included.
+    let plan = plan_of(&result.network);
+    let mut second = model.clone();
+    let Body::Mlp(layers) = &mut second.body;
+    layers.last_mut().unwrap().weights.values.iter_mut().for_each(|weight| *weight *= 1.3);
+    let options = Options { like: Some(plan.clone()), max_flips: MaxFlips::Share(0.01), lanes: None };
+    let again = quantise(&second, &contract, calibration, &options).expect("the plan holds a similar model");
+    assert_eq!(plan_of(&again.network), plan);
+    // Not so one with other outputs.
+    let other = Model { further: second.further[..1].to_vec(), ..second };
+    assert_eq!(ids(quantise(&other, &contract, calibration, &options)), ["E0312"]);
 }

@@ -27,12 +27,12 @@ const SLACK: f64 = 1.0 / 1_048_576.0;
 
 /// The test of a rule on outputs of which one raw unit stands for `unit`; `None` when those are too coarse.
 pub(super) fn rule_test(wish: RuleWish, classes: usize, unit: f64) -> Option<RuleTest> {
-    let class = wish.class;
-    let Some(probability) = wish.probability else { return Some(RuleTest::Label { class }) };
+    let RuleWish { output, class, probability } = wish;
+    let Some(probability) = probability else { return Some(RuleTest::Label { output, class }) };
     if classes > 2 {
-        return Some(RuleTest::Softmax { class, lead: lead(probability, unit)? });
+        return Some(RuleTest::Softmax { output, class, lead: lead(probability, unit)? });
     }
-    Some(RuleTest::Margin { class, margin: margin(probability, unit) })
+    Some(RuleTest::Margin { output, class, margin: margin(probability, unit) })
 }
 
 /// `t / (1 - t)`: the quotient of two exact integers. A specification has `0 < t < 1`.
@@ -80,9 +80,11 @@ fn lead(probability: Probability, unit: f64) -> Option<Lead> {
 
 /// Whether a rule asks for a probability over more than two classes, which coarse outputs cannot serve.
 pub(super) fn needs_fine_outputs(model: &Model, contract: &Contract) -> bool {
-    model.head == Head::Logits
-        && model.output_count() > 2
-        && contract.rules.iter().any(|wish| wish.probability.is_some())
+    let outputs: Vec<(Head, usize)> = model.outputs().map(|output| output.head).zip(model.widths()).collect();
+    contract.rules.iter().filter(|wish| wish.probability.is_some()).any(|wish| {
+        let output = outputs.get(wish.output as usize);
+        output.is_some_and(|&(head, width)| head == Head::Logits && width > 2)
+    })
 }
 
 /// What each rule with a probability does to the sample, beside the float model.
@@ -97,7 +99,7 @@ pub(super) fn report(
     let mut reports: Vec<ThresholdReport> = wishes()
         .map(|(rule, wish, probability)| ThresholdReport {
             rule,
-            label: contract.labels.get(wish.class as usize).cloned().unwrap_or_default(),
+            label: contract.label_of(wish),
             millionths: probability.0,
             fired: 0,
             changed: 0,
@@ -113,15 +115,18 @@ pub(super) fn report(
     let real = model.batch_outputs_f64(&real_rows(&contract.inputs, &sample.rows));
     let count = model.output_count().max(1);
     for (raw, real) in raw.chunks_exact(count).zip(real.chunks_exact(count)) {
-        let fired = interpret::rules(decision, interpret::label(decision.rule, raw), raw);
+        let fired = interpret::rules(decision, raw);
         for ((rule, wish, threshold), report) in wishes().zip(&mut reports) {
             let fires = fired.checked_shr(rule).unwrap_or(0) & 1 != 0;
+            let Some((output, real)) = model.parts(real).nth(wish.output as usize) else { continue };
             let wanted =
-                probability(model.head, real, wish.class) >= f64::from(threshold.0) / f64::from(MILLION);
+                probability(output.head, real, wish.class) >= f64::from(threshold.0) / f64::from(MILLION);
             report.fired += u64::from(fires);
             report.changed += u64::from(fires != wanted);
-            if let Some(RuleTest::Softmax { class, lead }) = decision.tests.get(rule as usize) {
-                let near = sum(raw, *class, lead).is_some_and(|sum| within_error(sum, count));
+            if let Some(RuleTest::Softmax { class, lead, .. }) = decision.tests.get(rule as usize)
+                && let Some((_, raw)) = decision.parts(raw).nth(wish.output as usize)
+            {
+                let near = sum(raw, *class, lead).is_some_and(|sum| within_error(sum, raw.len()));
                 report.within_error += u64::from(near);
             }
         }

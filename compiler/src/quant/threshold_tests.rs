@@ -79,10 +79,10 @@ fn distant_leads_are_clear() {
 
 #[test]
 fn coarse_outputs_are_refused() {
-    let wish = RuleWish { class: 1, probability: Some(Probability(900_000)) };
+    let wish = RuleWish { output: 0, class: 1, probability: Some(Probability(900_000)) };
     for unit in [0.35, 1e9, f64::NAN] {
         assert_eq!(rule_test(wish, 3, unit), None);
     }
     assert!(rule_test(wish, 3, 0.34).is_some());
-    assert_eq!(rule_test(wish, 2, 100.0), Some(RuleTest::Margin { class: 1, margin: 1 }));
+    assert_eq!(rule_test(wish, 2, 100.0), Some(RuleTest::Margin { output: 0, class: 1, margin: 1 }));
 }

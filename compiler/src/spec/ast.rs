@@ -216,9 +216,18 @@ pub enum Qualifier {
     Over(Quantity),
 }
 
-/// `model { labels A, B; }`
+/// `model { labels A, B; }`, `model { output NAME { labels A, B; } … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
+    pub labels: Vec<Labels>,
+    pub outputs: Vec<Output>,
+    pub head: Span,
+}
+
+/// `output NAME { labels A, B; }`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub name: Name,
     pub labels: Vec<Labels>,
     pub head: Span,
 }
@@ -260,9 +269,10 @@ pub enum Trigger {
     },
 }
 
-/// `on LABEL [when CONDITION] { ACTIONS }`
+/// `on [OUTPUT.]LABEL [when CONDITION] { ACTIONS }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
+    pub output: Option<Name>,
     pub label: Name,
     pub condition: Option<Expr>,
     pub actions: Vec<Action>,

@@ -42,7 +42,7 @@ fn a_whole_specification_means_what_it_says() {
     assert_eq!(spec.flow.idle, Some(Nanos(120_000_000_000)));
     assert_eq!(spec.flow.end, End::On { fin: true, rst: true });
     assert_eq!(spec.flow.directions, Directions::Both);
-    assert_eq!(spec.labels, ["benign", "attack"]);
+    assert_eq!(spec.outputs[0].labels, ["benign", "attack"]);
     assert_eq!(spec.triggers, Triggers { end: true, every: Some(16), ..Triggers::default() });
     let names: Vec<&str> = spec.features.iter().map(|feature| feature.name.as_str()).collect();
     assert_eq!(names, ["dst_port", "max_gap", "len_std", "half_open", "bytes", "any_gap"]);
@@ -101,7 +101,7 @@ fn words_of_the_language_are_no_reserved_words() {
     );
     assert_eq!(spec.flow.directions, Directions::One);
     assert_eq!(spec.triggers, Triggers { every: Some(1), ..Triggers::default() });
-    assert_eq!(spec.labels, ["on", "Do S"]);
+    assert_eq!(spec.outputs[0].labels, ["on", "Do S"]);
     // Every packet of a directional flow is forward.
     let key = spec.features[1].value.as_leaf().unwrap();
     assert_eq!(key.filter, Filter::default());

@@ -34,8 +34,8 @@ pub struct FeatureSpec {
     pub tables: Vec<Table>,
     /// In the order of the model's inputs.
     pub features: Vec<Feature>,
-    /// Class labels in output order.
-    pub labels: Vec<String>,
+    /// What the model says; at least one.
+    pub outputs: Vec<Output>,
     pub triggers: Triggers,
     pub rules: Vec<Rule>,
 }
@@ -350,10 +350,22 @@ pub struct Triggers {
     pub after_time: Option<Nanos>,
 }
 
+/// One output of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// None for `model { labels A, B; }`.
+    pub name: Option<String>,
+    /// Class labels in the order of the output's values.
+    pub labels: Vec<String>,
+    pub span: Span,
+}
+
 /// What to do about a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Index into [`FeatureSpec::labels`].
+    /// Index into [`FeatureSpec::outputs`].
+    pub output: usize,
+    /// Index into its [`Output::labels`].
     pub label: usize,
     pub threshold: Option<Probability>,
     pub actions: Vec<Action>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
-use nnbpf_compiler::metadata::Metadata;
+use nnbpf_compiler::metadata::{Metadata, RuleMetadata};
 use nnbpf_runtime_loader::corrections::{self, Correction, default_log};
 use nnbpf_runtime_loader::hosts::Prefix;
 use nnbpf_runtime_loader::installation::Installation;
@@ -124,7 +124,10 @@ pub(super) fn record(correction: &Correction, log: &Path) -> Outcome<()> {
 
 /// The label that a rule acts on, or the one that none acts on, where there is one only.
 fn only_label(metadata: &Metadata, truth: Truth) -> Outcome<String> {
-    let rules = metadata.spec.iter().flat_map(|spec| &spec.rules);
+    // Corrections are about the first output.
+    let first = &metadata.plan.decision.first.name;
+    let about_it = |rule: &&RuleMetadata| rule.output.as_ref().is_none_or(|output| output == first);
+    let rules = metadata.spec.iter().flat_map(|spec| &spec.rules).filter(about_it);
     let acted_on: Vec<&String> = rules.map(|rule| &rule.label).collect();
     let mut fitting =
         metadata.labels.iter().filter(|label| acted_on.contains(label) == (truth == Truth::Harmful));

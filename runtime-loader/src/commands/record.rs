@@ -36,15 +36,19 @@ pub(super) fn in_words(record: &Record, clock: WallClock) -> String {
 }
 
 fn verdict_in_words(event: &Event, clock: WallClock) -> String {
-    let score = event.score.map_or_else(|| "-".to_owned(), |score| format!("{score:.6}"));
+    let shown = |score: Option<f64>| score.map_or_else(|| "-".to_owned(), |score| format!("{score:.6}"));
+    let further =
+        event.further.iter().map(|one| format!("  {}={} {}", one.output, one.label_name, shown(one.score)));
     format!(
-        "{}  {:5}  {} {} > {}  {} {score}  {}",
+        "{}  {:5}  {} {} > {}  {} {}{}  {}",
         clock.show(event.time_ns),
         event.trigger.map_or("?", Trigger::name),
         transport(event.proto),
         end(&event.src.to_string(), event.sport),
         end(&event.dst.to_string(), event.dport),
         event.label_name,
+        shown(event.score),
+        further.collect::<String>(),
         event.actions.join("+"),
     )
 }
@@ -80,10 +84,17 @@ fn verdict_in_json(
     write!(line, r#","src":"{}","dst":"{}""#, event.src, event.dst)?;
     write!(line, r#","sport":{},"dport":{},"proto":{}"#, event.sport, event.dport, event.proto)?;
     line.push_str(r#","label":"#);
-    text(line, &event.label_name);
-    match event.score.filter(|score| score.is_finite()) {
-        Some(score) => write!(line, r#","score":{score:?}"#)?,
-        None => line.push_str(r#","score":null"#),
+    judged(line, &event.label_name, event.score)?;
+    if !event.further.is_empty() {
+        line.push_str(r#","further":{"#);
+        separated(line, event.further.iter(), |line, one| {
+            text(line, &one.output);
+            line.push_str(r#":{"label":"#);
+            judged(line, &one.label_name, one.score)?;
+            line.push('}');
+            Ok(())
+        })?;
+        line.push('}');
     }
     line.push_str(r#","actions":["#);
     separated(line, event.actions.iter(), |line, action| write!(line, r#""{action}""#))?;
@@ -95,6 +106,18 @@ fn verdict_in_json(
         write!(line, ":{}", Decimal { raw: *raw, fraction: feature.fraction })
     })?;
     write!(line, r#"}},"generation":{}}}"#, event.generation)
+}
+
+/// A label, and its score as the next member.
+fn judged(line: &mut String, label: &str, score: Option<f64>) -> std::fmt::Result {
+    text(line, label);
+    match score.filter(|score| score.is_finite()) {
+        Some(score) => write!(line, r#","score":{score:?}"#),
+        None => {
+            line.push_str(r#","score":null"#);
+            Ok(())
+        }
+    }
 }
 
 fn fuse_in_json(fuse: &FuseEvent, clock: WallClock, line: &mut String) -> std::fmt::Result {

@@ -13,7 +13,7 @@ use nnbpf_compiler::rows::{self, Columns, Rows};
 use nnbpf_compiler::vm::{UpdateMode, Vm};
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::label_and_score;
+use super::{cells, further_columns, labels_and_scores};
 use crate::args::{EvalArgs, EvalEngine};
 use crate::inputs::{Files, Loaded, target};
 use crate::{Refusal, files};
@@ -52,24 +52,34 @@ fn clamp(rows: &mut Rows, network: &Network) {
     }
 }
 
-fn header(outputs: usize) -> String {
+fn header(network: &Network) -> String {
     let mut text = String::from("label,score");
-    for index in 0..outputs {
+    for index in 0..network.output_count() {
         // Writing to a string cannot fail.
         let _ = write!(text, ",out{index}");
     }
+    text.push_str(&further_columns(&network.decision));
     text.push('\n');
     text
 }
 
+/// Label and score of the first output, raw values, then label and score of the other outputs.
+fn row(text: &mut String, judged: impl Iterator<Item = String>, values: &[impl std::fmt::Display]) {
+    let mut judged = judged;
+    text.push_str(&judged.next().unwrap_or_default());
+    for value in values {
+        let _ = write!(text, ",{value}");
+    }
+    for further in judged {
+        let _ = write!(text, ",{further}");
+    }
+    text.push('\n');
+}
+
 fn fixed(network: &Network, outputs: impl Iterator<Item = Vec<i64>>) -> String {
-    let mut text = header(network.output_count());
-    for row in outputs {
-        text.push_str(&label_and_score(network, &row));
-        for value in row {
-            let _ = write!(text, ",{value}");
-        }
-        text.push('\n');
+    let mut text = header(network);
+    for values in outputs {
+        row(&mut text, labels_and_scores(network, &values), &values);
     }
     text
 }
@@ -77,26 +87,19 @@ fn fixed(network: &Network, outputs: impl Iterator<Item = Vec<i64>>) -> String {
 /// The float model in double precision, on the same fixed-point inputs.
 fn float(plan: &Plan, rows: &Rows) -> String {
     let network = plan.network.get();
-    let mut text = header(network.output_count());
-    for row in rows.iter() {
-        let real: Vec<f64> = row
+    let mut text = header(network);
+    for raw in rows.iter() {
+        let real: Vec<f64> = raw
             .iter()
             .zip(&network.inputs)
             .map(|(raw, input)| *raw as f64 / (1u64 << input.fraction_bits.0) as f64)
             .collect();
         let outputs = plan.model.outputs_f64(&real);
-        match plan.model.head.label(&outputs).zip(plan.model.head.score(&outputs)) {
-            Some((label, score)) => {
-                let labels = &network.decision.labels;
-                let name = labels.get(label).cloned().unwrap_or_else(|| label.to_string());
-                let _ = write!(text, "{},{score:.6}", super::quoted(&name));
-            }
-            None => text.push(','),
-        }
-        for value in outputs {
-            let _ = write!(text, ",{value}");
-        }
-        text.push('\n');
+        let judged =
+            plan.model.parts(&outputs).zip(network.decision.outputs()).map(|((output, values), named)| {
+                cells(named, output.head.label(values), output.head.score(values))
+            });
+        row(&mut text, judged, &outputs);
     }
     text
 }

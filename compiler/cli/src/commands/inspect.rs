@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use nnbpf_compiler::elf::read::{self, Inventory};
+use nnbpf_compiler::ir::Decision;
 use nnbpf_compiler::lower::network::Weights;
 use nnbpf_compiler::metadata::{self, Metadata};
 use serde_json::json;
@@ -61,7 +62,14 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
     if let Some(hook) = metadata.hook {
         let _ = writeln!(out, "hook         {}", hook.name());
     }
-    let _ = writeln!(out, "labels       {}", metadata.labels.join(", "));
+    let _ = match &metadata.plan.decision {
+        Decision { further, .. } if further.is_empty() => {
+            writeln!(out, "labels       {}", metadata.labels.join(", "))
+        }
+        decision => decision.outputs().try_for_each(|output| {
+            writeln!(out, "output       {}: {}", output.name, output.labels.join(", "))
+        }),
+    };
     let parameters = match metadata.weights {
         Weights::Map => format!("2 slots of {} bytes", metadata.slot_bytes),
         Weights::Const => "constants in the code".to_owned(),

@@ -16,8 +16,8 @@ pub mod explain_code;
 use nnbpf_compiler::capture::Capture;
 use nnbpf_compiler::diag::render;
 use nnbpf_compiler::elf::read::FunctionEntry;
-use nnbpf_compiler::ir::Network;
 use nnbpf_compiler::ir::interpret;
+use nnbpf_compiler::ir::{Decision, Network, Output};
 use serde_json::json;
 
 /// Tells what a capture holds that cannot be used.
@@ -32,19 +32,36 @@ pub fn warn_about(capture: &Capture<'_>) {
     }
 }
 
-/// Label and score of raw outputs as CSV cells: `label,score`, both empty for a regressor.
-#[must_use]
-pub fn label_and_score(network: &Network, outputs: &[i64]) -> String {
+/// Label and score of each output as CSV cells, from raw values: `label,score`, both empty for a regressor.
+pub fn labels_and_scores<'a>(network: &'a Network, values: &'a [i64]) -> impl Iterator<Item = String> + 'a {
     let decision = &network.decision;
-    let label = interpret::label(decision.rule, outputs);
-    let score = interpret::score(decision, outputs);
+    decision.parts(values).map(|(output, values)| {
+        let label = interpret::label(output.rule, values);
+        let score = interpret::score(output.rule, decision.unit_of(output), values);
+        cells(output, label.map(|label| label as usize), score)
+    })
+}
+
+/// `label,score`, both empty for a regressor.
+#[must_use]
+pub fn cells(output: &Output, label: Option<usize>, score: Option<f64>) -> String {
     match (label, score) {
         (Some(label), Some(score)) => {
-            let name = decision.labels.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
+            let name = output.labels.get(label).cloned().unwrap_or_else(|| label.to_string());
             format!("{},{score:.6}", quoted(&name))
         }
         (Some(_) | None, _) => ",".to_owned(),
     }
+}
+
+/// Names of the columns for the outputs behind the first one, each with a comma before it.
+#[must_use]
+pub fn further_columns(decision: &Decision) -> String {
+    let columns = decision.further.iter().map(|output| {
+        let column = |what: &str| quoted(&format!("{what}_{}", output.name));
+        format!(",{},{}", column("label"), column("score"))
+    });
+    columns.collect()
 }
 
 /// Programs or functions of an object for JSON, with their length as the verifier counts it.

@@ -15,7 +15,7 @@ use nnbpf_compiler::ir::packet;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 
-use super::label_and_score;
+use super::{further_columns, labels_and_scores};
 use crate::args::{ReplayArgs, ReplayEngine};
 use crate::engines::{Engine, Fate, Interpreted, Judged, Running, Virtual};
 use crate::inputs::{Files, Loaded, target};
@@ -46,7 +46,9 @@ pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
 }
 
 fn judge(mut engine: impl Engine, network: &Network, packets: &[Packet<'_>]) -> Result<String, Refusal> {
-    let mut text = String::from("packet,ts_ns,src,dst,sport,dport,proto,trigger,label,score,action\n");
+    let mut text = String::from("packet,ts_ns,src,dst,sport,dport,proto,trigger,label,score,action");
+    text.push_str(&further_columns(&network.decision));
+    text.push('\n');
     for packet in packets {
         let result = engine.packet(packet.data, packet.ts_ns)?;
         if let Some(verdict) = &result.retired {
@@ -67,10 +69,15 @@ fn row(text: &mut String, packet: &Packet<'_>, network: &Network, verdict: Optio
     let _ = match verdict {
         Some(verdict) => {
             let trigger = verdict.trigger.name();
-            let judged = label_and_score(network, &verdict.outputs);
-            writeln!(text, "{trigger},{judged},{}", verdict.action())
+            let mut judged = labels_and_scores(network, &verdict.outputs);
+            let first = judged.next().unwrap_or_default();
+            let further: String = judged.map(|cells| format!(",{cells}")).collect();
+            writeln!(text, "{trigger},{first},{}{further}", verdict.action())
         }
-        None => writeln!(text, ",,,{}", if fate == Fate::Pass { "pass" } else { "blocked" }),
+        None => {
+            let further = ",,".repeat(network.decision.further.len());
+            writeln!(text, ",,,{}{further}", if fate == Fate::Pass { "pass" } else { "blocked" })
+        }
     };
 }
 

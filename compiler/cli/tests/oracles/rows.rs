@@ -2,7 +2,7 @@
 //! boundary rows.
 
 use nnbpf_compiler::elf;
-use nnbpf_compiler::ir::{Input, Op, QuantiseOne, RuleTest, interpret};
+use nnbpf_compiler::ir::{Input, Op, QuantiseOne, Rule, RuleTest, interpret};
 use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
 use nnbpf_compiler::lower::network::{Options, Split, Weights};
 use nnbpf_compiler::lower::packet::Clock;
@@ -121,8 +121,14 @@ fn float_agreement(case: &Case) -> Option<(usize, usize)> {
             .zip(&network.inputs)
             .map(|(raw, input)| *raw as f64 / 2f64.powi(i32::from(input.fraction_bits.0)))
             .collect();
-        let label = interpret::run(network, &row).label?;
-        same += usize::from(model.head.label(&model.outputs_f64(&real)) == Some(label as usize));
+        let (fixed, float) = (interpret::outputs(network, &row), model.outputs_f64(&real));
+        let mut labels = interpret::labels(&network.decision, &fixed).zip(model.parts(&float));
+        let first = network.decision.first.rule;
+        (first != Rule::None).then_some(())?;
+        same +=
+            usize::from(labels.all(|(label, (output, values))| {
+                output.head.label(values) == label.map(|label| label as usize)
+            }));
     }
     Some((same, COUNT))
 }

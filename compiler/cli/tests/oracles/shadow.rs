@@ -111,8 +111,8 @@ fn shadows_of_other_heads_are_counted_alike() {
     let three = written("three-classes-5-12-3", five, labels);
     let mut regressor = three.plan.clone();
     regressor.network = changed(&regressor, |network| {
-        network.decision.rule = Rule::None;
-        network.decision.labels.clear();
+        network.decision.first.rule = Rule::None;
+        network.decision.first.labels.clear();
         network.decision.tests.clear();
     });
     let mut wide = three.plan.clone();
@@ -144,5 +144,5 @@ fn widen(network: &mut Network, outputs: usize) {
     last.weights = (0..outputs).flat_map(row).collect();
     last.bias = (0..outputs).map(|row| bias[row % 3] - row as i64).collect();
     (last.rows, last.lanes) = (outputs, Lanes::One);
-    network.decision.labels = (0..outputs).map(|class| format!("class{class}")).collect();
+    network.decision.first.labels = (0..outputs).map(|class| format!("class{class}")).collect();
 }

@@ -167,8 +167,8 @@ pub static INPUT_SHAPE: Code = Code {
 pub static OUTPUTS: Code = Code {
     id: "E0119",
     title: "the model's outputs are not those of a classifier or regressor",
-    explanation: "Outputs are scores of one network, their softmax or sigmoid, and the label. Remove other \
-        outputs before the export.",
+    explanation: "Outputs are scores of one network, their softmax or sigmoid, and the label; a network may \
+        have several heads of that kind on one hidden layer. Remove other outputs before the export.",
 };
 
 pub static OPERATOR: Code = Code {

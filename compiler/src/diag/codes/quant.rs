@@ -16,6 +16,7 @@ pub static TABLE: &[&Code] = &[
     &WIDTH,
     &REGRESSOR,
     &SHAPE,
+    &OUTPUT_COUNT,
 ];
 
 pub static COUNT: Code = Code {
@@ -105,4 +106,13 @@ pub static SHAPE: Code = Code {
     title: "the retrained model has another shape than the object",
     explanation: "New parameters fit the code of an existing object only when the model has the same layers with \
                   the same numbers of inputs and outputs. Compile the model anew and load the new object.",
+};
+
+pub static OUTPUT_COUNT: Code = Code {
+    id: "E0313",
+    title: "the specification has another number of outputs than the model",
+    explanation: "A model may have several outputs: heads on the same hidden layer, or one sigmoid for each of \
+                  several labels. The `model` block then has one `output NAME { labels ...; }` for each. A name \
+                  that the model's file has too stands for that output; the others stand for the rest in the \
+                  model's order. A model with one output takes a plain `labels` statement.",
 };

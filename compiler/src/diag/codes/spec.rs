@@ -228,13 +228,16 @@ pub static WINDOW: Code = Code {
 pub static LABELS: Code = Code {
     id: "E0240",
     title: "unusable labels",
-    explanation: "`labels` names the model's classes in the order of its outputs: at least two, each name once.",
+    explanation: "`labels` names the model's classes in the order of its outputs: at least two, each name once. \
+                  A model with several outputs has an `output NAME { labels ...; }` for each and no labels \
+                  beside them.",
 };
 
 pub static UNKNOWN_LABEL: Code = Code {
     id: "E0241",
     title: "unknown label",
-    explanation: "`on LABEL` refers to one of the names behind `labels`.",
+    explanation: "`on LABEL` refers to one of the names behind `labels`, and `on OUTPUT.LABEL` to one of an \
+                  output's. Where a model has several outputs, a rule says which one it is about.",
 };
 
 pub static THRESHOLD: Code = Code {

@@ -335,6 +335,7 @@ fn blocking() -> FeatureSpec {
     let mut spec = spec();
     spec.triggers.every = Some(1);
     spec.rules = vec![Rule {
+        output: 0,
         label: 1,
         threshold: None,
         actions: vec![Action::Drop, Action::BlockSource(Nanos(SECOND)), Action::Report],

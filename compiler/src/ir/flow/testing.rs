@@ -10,7 +10,8 @@ use crate::capture;
 use crate::ir::Interval;
 use crate::ir::packet::TCP;
 use crate::spec::typed::{
-    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Triggers, Unit,
+    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output,
+    Triggers, Unit,
 };
 
 use super::key::KeyParts;
@@ -110,7 +111,11 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         },
         tables: Vec::new(),
         features,
-        labels: vec!["benign".to_owned(), "attack".to_owned()],
+        outputs: vec![Output {
+            name: None,
+            labels: vec!["benign".to_owned(), "attack".to_owned()],
+            span: 0..0,
+        }],
         triggers: Triggers { end: true, ..Triggers::default() },
         rules: Vec::new(),
     }

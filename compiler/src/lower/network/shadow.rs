@@ -28,7 +28,8 @@ pub const FRAME: u32 = 32;
 pub enum Tally {
     /// For each class of the active model (rows) and of the shadow (columns) the number of verdicts.
     Pairs { classes: usize },
-    /// Verdicts with equal labels, and with different ones: too many classes for a table.
+    /// Verdicts whose labels are all equal, and those of which some differ: too many classes for a table, or
+    /// several outputs.
     Labels,
     /// Verdicts with equal raw outputs, and with different ones: a model without labels.
     Outputs,
@@ -38,7 +39,10 @@ impl Tally {
     /// What is counted for a network.
     #[must_use]
     pub fn of(network: &Network) -> Self {
-        let classes = match network.decision.rule {
+        if !network.decision.further.is_empty() {
+            return Self::Labels;
+        }
+        let classes = match network.decision.first.rule {
             Rule::None => return Self::Outputs,
             Rule::Positive => 2,
             Rule::ArgMax => network.output_count(),
@@ -91,7 +95,8 @@ pub const fn fits(tail_calls: usize, verdicts: usize) -> bool {
     2 * tail_calls * verdicts <= MAX_STAGES
 }
 
-/// Function and map of the shadow. Models without labels get room for the shadow's outputs in scratch.
+/// Function and map of the shadow. What is compared and does not fit registers gets room in scratch: the outputs
+/// of a model without labels, the labels of further outputs.
 ///
 /// # Errors
 ///
@@ -106,6 +111,14 @@ pub fn lower(network: &Network, scratch: &mut Scratch) -> Result<(Function, Map)
             Some(scratch.append("shadow_outputs", Type::Array(Box::new(Type::Signed(8)), count))?)
         }
     };
+    let further = network.decision.further.len();
+    let mut kept_labels = Vec::new();
+    if further > 0 {
+        let count = u32::try_from(further).unwrap_or(u32::MAX / 64);
+        let base = scratch.append("shadow_labels", Type::Array(Box::new(Type::Unsigned(4)), count))?;
+        let place = |index: usize| base.saturating_add(i16::try_from(index * 4).unwrap_or(i16::MAX));
+        kept_labels = (0..further).map(|index| (scratch.label(index + 1), place(index))).collect();
+    }
     let words = |base: i16| {
         (0..outputs).map(move |index| base.saturating_add(i16::try_from(index * 8).unwrap_or(i16::MAX)))
     };
@@ -122,6 +135,10 @@ pub fn lower(network: &Network, scratch: &mut Scratch) -> Result<(Function, Map)
     for (from, to) in kept.into_iter().flat_map(|kept| words(scratch.output(0)).zip(words(kept))) {
         let output = b.load(Size::DW, value, from);
         b.store(Size::DW, value, to, output);
+    }
+    for &(from, to) in &kept_labels {
+        let label = b.load(Size::W, value, from);
+        b.store(Size::W, value, to, label);
     }
     // Without an answer of the active model nothing acts.
     b.store(Size::W, value, RULES, 0);
@@ -143,9 +160,15 @@ pub fn lower(network: &Network, scratch: &mut Scratch) -> Result<(Function, Map)
             b.add(counts, row);
         }
         Tally::Labels => {
-            let own = b.load(Size::W, value, LABEL);
-            b.xor(own, label);
-            step(&mut b, counts, own);
+            let difference = b.load(Size::W, value, LABEL);
+            b.xor(difference, label);
+            for (own, other) in kept_labels {
+                let own = b.load(Size::W, value, own);
+                let other = b.load(Size::W, value, other);
+                b.xor(own, other);
+                b.or(difference, own);
+            }
+            step(&mut b, counts, difference);
         }
         Tally::Outputs => {
             let difference = b.constant(0);

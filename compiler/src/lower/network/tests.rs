@@ -7,7 +7,7 @@ use crate::bpf::module::Module;
 use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
-use crate::lower::testing::{Shape, expected, network, rows};
+use crate::lower::testing::{Shape, divided, expected, network, rows};
 use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
@@ -27,8 +27,12 @@ fn agree(network: &Network, rows: &[Vec<i64>], options: Options) -> Result<Modul
     prop_assert_eq!(vm.run(ENTRY, &mut vec![0; 64], 0).unwrap().ret, u64::from(NO_ROW));
     for (index, row) in (0..).zip(rows) {
         let entry = vm.map(OUTPUTS).unwrap().at(index).unwrap().to_vec();
-        let (outputs, label, rules) = expected(network, row);
+        let (outputs, labels, rules) = expected(network, row);
+        let label = labels[0];
         let verdict = interpret::run(network, row);
+        let interpreted: Vec<u32> =
+            interpret::labels(&network.decision, &verdict.outputs).map(|label| label.unwrap_or(0)).collect();
+        prop_assert_eq!(&interpreted, &labels);
         prop_assert_eq!(
             (&verdict.outputs, verdict.label.unwrap_or(0), verdict.rules),
             (&outputs, label, rules)
@@ -87,6 +91,39 @@ proptest! {
         let rows = rows(&network, seed ^ 1, 12);
         agree(&network, &rows, Options { split, weights, ..Options::default() })?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn several_outputs_agree_with_the_formulas(
+        seed in any::<u64>(),
+        inputs in 1usize..6,
+        hidden in shape(),
+        widths in prop::collection::vec(1usize..6, 2..6),
+        lanes in lanes(),
+        split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+        weights in prop_oneof![Just(Weights::Map), Just(Weights::Const)],
+    ) {
+        let last = Shape { rows: widths.iter().sum(), lanes, post: Post::Raw };
+        let network = divided(network(seed, inputs, &[hidden, last], Rule::ArgMax), seed, &widths);
+        let rows = rows(&network, seed ^ 1, 12);
+        agree(&network, &rows, Options { split, weights, ..Options::default() })?;
+    }
+}
+
+/// Sixteen sigmoids with two rules each: as many rules as there are.
+#[test]
+fn many_labels_of_one_value_agree() {
+    let shapes = [
+        Shape { rows: 8, lanes: Lanes::Two, post: RELU8 },
+        Shape { rows: 16, lanes: Lanes::Two, post: Post::Raw },
+    ];
+    let network = divided(network(9, 5, &shapes, Rule::ArgMax), 4, &[1; 16]);
+    let rows = rows(&network, 5, 40);
+    agree(&network, &rows, Options::default()).unwrap();
+    agree(&network, &rows, CONST).unwrap();
 }
 
 const CONST: Options = Options { split: Split::Auto, weights: Weights::Const, budget: Options::BUDGET };

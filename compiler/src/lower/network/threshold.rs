@@ -2,7 +2,7 @@
 //!
 //! [`crate::ir::softmax`] says what is computed, `docs/numerics.md` why.
 
-use super::decide::output;
+use super::decide::value;
 use super::emit::Emitter;
 use crate::bpf::AluOp;
 use crate::ir::softmax::{BITS, COEFFICIENTS, ONE, SHIFT};
@@ -14,14 +14,14 @@ use crate::params::layout::word_bytes;
 pub(super) fn reached(
     emitter: &mut Emitter,
     scratch: &Scratch,
-    outputs: usize,
+    places: &[usize],
     class: usize,
     at: u32,
 ) -> VReg {
     let left = emitter.b.constant(ONE);
-    for other in (0..outputs).filter(|other| *other != class) {
-        let lead = output(emitter, scratch, class);
-        let behind = output(emitter, scratch, other);
+    for other in (0..places.len()).filter(|other| *other != class) {
+        let lead = value(emitter, scratch, places, class);
+        let behind = value(emitter, scratch, places, other);
         emitter.b.sub(lead, behind);
         exponent(emitter, lead, at);
         let power = power(emitter, lead);

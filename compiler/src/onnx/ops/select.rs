@@ -90,7 +90,8 @@ fn choose(
                 }
                 (Form::Probability | Form::Complement | Form::Label { .. }, [0]) => tail.form,
                 (Form::Softmax | Form::BothProbabilities | Form::SomeProbabilities { .. }, [])
-                | (Form::Probability | Form::Complement | Form::Label { .. } | Form::LogSoftmax, _) => {
+                | (Form::Probability | Form::Complement | Form::Label { .. } | Form::LogSoftmax, _)
+                | (Form::EachProbability | Form::EachLabel, _) => {
                     return Err(wrong());
                 }
             };

@@ -1,7 +1,6 @@
 //! From outputs to probabilities and labels: Softmax, LogSoftmax, Sigmoid, ArgMax, a comparison with one half.
 
 use super::Entry;
-use crate::diag::codes::onnx as codes;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape};
@@ -47,16 +46,9 @@ fn softmax(_: &mut Stages, node: &Node<'_>) -> Evaluated {
 
 fn sigmoid(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let row = node.row(0)?;
-    let width = row.affine.width();
-    if width != 1 {
-        return Err(node.refuse(
-            &codes::ACTIVATION,
-            format!("Sigmoid over {width} values: neither a hidden activation nor a multi-label output is supported"),
-            "use ReLU in hidden layers; at the output use softmax, or one output with a sigmoid",
-        ));
-    }
-    let tail = Tail { row: row.clone(), form: Form::Probability, shape: row.shape.clone(), classes: None };
-    Ok(vec![Value::Tail(tail)])
+    // Over several values it may end a model of several labels; a hidden layer that reads it is refused.
+    let form = if row.affine.width() == 1 { Form::Probability } else { Form::EachProbability };
+    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes: None })])
 }
 
 fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
@@ -72,7 +64,12 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Tail(tail) => match tail.form {
             Form::Softmax | Form::LogSoftmax => (&tail.row, &tail.shape, false, tail.classes.clone()),
             Form::BothProbabilities => (&tail.row, &tail.shape, true, tail.classes.clone()),
-            Form::Probability | Form::Complement | Form::SomeProbabilities { .. } | Form::Label { .. } => {
+            Form::Probability
+            | Form::Complement
+            | Form::SomeProbabilities { .. }
+            | Form::Label { .. }
+            | Form::EachProbability
+            | Form::EachLabel => {
                 return Err(node.unsupported_value(value));
             }
         },
@@ -92,7 +89,7 @@ fn reduce(shape: &Shape, axis: usize, keep: bool) -> Shape {
     if keep { shape.with(axis, Dim::Of(1)) } else { shape.without(axis) }
 }
 
-/// `sigmoid(z) > 0.5` or `z > 0`: the label of a network with one output.
+/// `sigmoid(z) > 0.5` or `z > 0`: the label of a number, or of each of several.
 fn compare(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let greater = node.operator() == "Greater";
     let (value, threshold) = if greater { (0, 1) } else { (1, 0) };
@@ -102,16 +99,18 @@ fn compare(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused => None,
     };
     let (row, shape, neutral) = match value {
-        Value::Tail(tail) if tail.form == Form::Probability => (&tail.row, &tail.shape, 0.5),
-        Value::Row(row) if row.affine.width() == 1 => (row, &row.shape, 0.0),
-        Value::Tail(_) | Value::Row(_) | Value::Constant(_) | Value::Extent { .. } | Value::Refused => {
+        Value::Tail(tail) if matches!(tail.form, Form::Probability | Form::EachProbability) => {
+            (&tail.row, &tail.shape, 0.5)
+        }
+        Value::Row(row) => (row, &row.shape, 0.0),
+        Value::Tail(_) | Value::Constant(_) | Value::Extent { .. } | Value::Refused => {
             return Err(unsupported(node));
         }
     };
     if limit != Some(neutral) {
         return Err(unsupported(node));
     }
-    let form = Form::Label { logistic: true };
+    let form = if row.affine.width() == 1 { Form::Label { logistic: true } } else { Form::EachLabel };
     Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: shape.clone(), classes: None })])
 }
 

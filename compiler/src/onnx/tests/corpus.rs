@@ -192,7 +192,7 @@ fn assert_matches_reference(path: &Path, bytes: &[u8], model: &Model) {
             }
             assert_eq!(expected(meaning, ours).len(), theirs.len(), "{path:?}");
             // The label must be the one that the reference's own scores give.
-            if model.head == Head::Logits && matches!(meaning, Meaning::Raw | Meaning::Softmax) {
+            if model.first.head == Head::Logits && matches!(meaning, Meaning::Raw | Meaning::Softmax) {
                 assert_eq!(Head::Logits.label(ours), Head::Logits.label(theirs), "{path:?} row {row}");
             }
             if meaning == Meaning::Sigmoid {
@@ -216,9 +216,9 @@ fn rows(reference: &BTreeMap<String, Array>) -> Vec<f64> {
 
 fn assert_labels<'a>(path: &Path, model: &Model, rows: impl Iterator<Item = &'a [f64]>, array: &Array) {
     for (row, (ours, theirs)) in rows.zip(array.labels()).enumerate() {
-        let label = model.head.label(ours).expect("a model with labels has a head");
+        let label = model.first.head.label(ours).expect("a model with labels has a head");
         let named =
-            model.classes.as_ref().map_or_else(|| label.to_string(), |classes| classes[label].clone());
+            model.first.classes.as_ref().map_or_else(|| label.to_string(), |classes| classes[label].clone());
         assert_eq!(named, theirs, "{path:?} row {row}");
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn sklearn_tail() -> Builder {
 #[test]
 fn tiny_network_computes_its_formula() {
     let model = model(&tiny());
-    assert_eq!(model.head, Head::Logits);
+    assert_eq!(model.first.head, Head::Logits);
     // x = (1, 2): h = (5.5, -1, -3.75), relu = (5.5, 0, 0).
     assert_eq!(model.outputs_f64(&[1.0, 2.0]), [5.625, -5.75]);
     assert_eq!(model.outputs_f32(&[1.0, 2.0]), [5.625, -5.75]);
@@ -73,8 +73,8 @@ fn scalers_stay_apart_from_weights() {
 #[test]
 fn sklearn_tail_is_a_logistic_head_with_labels() {
     let model = model(&sklearn_tail());
-    assert_eq!(model.head, Head::Logistic);
-    assert_eq!(model.classes.as_deref(), Some(["3".to_owned(), "7".to_owned()].as_slice()));
+    assert_eq!(model.first.head, Head::Logistic);
+    assert_eq!(model.first.classes.as_deref(), Some(["3".to_owned(), "7".to_owned()].as_slice()));
     assert_eq!(model.outputs_f64(&[4.0, 1.0]), [2.5]);
 }
 
@@ -136,7 +136,7 @@ fn columns_can_be_chosen_and_used_twice() {
         .node("MatMul", &["joined", "w"], "y")
         .output("y");
     let model = model(&built);
-    assert_eq!(model.head, Head::Scores);
+    assert_eq!(model.first.head, Head::Scores);
     // x = (1, 5, 3): (6, 3, 1) · (1, 10, 100).
     assert_eq!(model.outputs_f64(&[1.0, 5.0, 3.0]), [136.0]);
 }
@@ -166,4 +166,64 @@ fn labels_break_ties_towards_the_lowest_index() {
     assert_eq!(Head::Logistic.score(&[0.0]), Some(0.5));
     assert!((Head::Logistic.score(&[-3.0]).unwrap() - 0.952_574).abs() < 1e-6);
     assert_eq!(Head::Logits.score(&[1000.0, -1000.0]), Some(1.0));
+}
+
+/// The tiny trunk with two heads beside its own.
+fn heads() -> Builder {
+    let mut builder = tiny();
+    builder.graph().output.clear();
+    builder
+        .weight("wf", &[3, 3], &[1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 4.0])
+        .weight("bf", &[3], &[0.5, 0.25, 0.0])
+        .weight("wb", &[3, 1], &[2.0, 1.0, 1.0])
+        .node("Softmax", &["y"], "kind")
+        .int("axis", 1)
+        .node("ArgMax", &["y"], "kind_label")
+        .int("axis", 1)
+        .node("MatMul", &["a0", "wf"], "f")
+        .node("Add", &["f", "bf"], "family")
+        .node("MatMul", &["a0", "wb"], "burst")
+        .output("kind_label")
+        .output("kind")
+        .output("family")
+        .output("burst")
+}
+
+#[test]
+fn heads_on_one_layer_are_outputs_side_by_side() {
+    let model = model(&heads());
+    let outputs: Vec<(Vec<&str>, usize, Head, bool)> = model
+        .outputs()
+        .map(|output| {
+            let names = output.names.iter().map(String::as_str).collect();
+            (names, output.start, output.head, output.raw)
+        })
+        .collect();
+    assert_eq!(
+        outputs,
+        [
+            (vec!["kind_label", "kind"], 0, Head::Logits, false),
+            (vec!["family"], 2, Head::Logits, true),
+            // A number beside other outputs is a logit.
+            (vec!["burst"], 5, Head::Logistic, true),
+        ]
+    );
+    assert_eq!(model.widths(), [2, 3, 1]);
+    // x = (1, 2): the hidden layer is (5.5, 0, 0).
+    assert_eq!(model.outputs_f64(&[1.0, 2.0]), [5.625, -5.75, 6.0, 0.25, 0.0, 11.0]);
+    let Body::Mlp(layers) = &model.body;
+    assert_eq!(layers[1].origin.name, "node_y+node_f+node_burst");
+}
+
+#[test]
+fn a_sigmoid_over_several_values_is_a_label_for_each() {
+    let mut builder = tiny().node("Sigmoid", &["y"], "p").output("p");
+    builder.graph().output.remove(0);
+    let half = builder.clone().weight("half", &[1], &[0.5]).node("Greater", &["p", "half"], "l").output("l");
+    for builder in [builder, half] {
+        let model = model(&builder);
+        let outputs: Vec<(usize, Head)> = model.outputs().map(|output| (output.start, output.head)).collect();
+        assert_eq!(outputs, [(0, Head::Logistic), (1, Head::Logistic)]);
+        assert_eq!(model.outputs_f64(&[1.0, 2.0]), [5.625, -5.75]);
+    }
 }

@@ -87,11 +87,35 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0117", tiny().input("normalization/Sub/y:0", &[1, 2]).bytes()),
         ("E0118", edited(|b| b.graph().input.clear()).input("x", &[1, 3, 8, 8]).bytes()),
         ("E0119", tiny().node("Relu", &["y"], "z").output("z").bytes()),
+        // The hidden layer beside its classes, and a head that skips a layer.
+        ("E0119", tiny().output("a0").bytes()),
+        (
+            "E0119",
+            tiny().node("MatMul", &["x", "wx"], "z").weight("wx", &[2, 2], &[1.0; 4]).output("z").bytes(),
+        ),
+        (
+            "E0119",
+            tiny()
+                .node("Softmax", &["y"], "p")
+                .node("Greater", &["y", "b1"], "z")
+                .output("p")
+                .output("z")
+                .bytes(),
+        ),
         ("E0120", with_node("Conv").bytes()),
         ("E0121", with_node("DynamicQuantizeLinear").bytes()),
         ("E0122", with_node("QuantizeLinear").bytes()),
         ("E0123", with_node("ai.onnx.ml.TreeEnsembleClassifier").bytes()),
         ("E0124", with_node("Tanh").bytes()),
+        (
+            "E0124",
+            tiny()
+                .node("Sigmoid", &["y"], "s")
+                .node("MatMul", &["s", "ws"], "z")
+                .weight("ws", &[2, 2], &[1.0; 4])
+                .output("z")
+                .bytes(),
+        ),
         ("E0125", tiny_with_trans_a().bytes()),
         ("E0126", edited(|b| b.graph().node[2].input[1] = "w0".to_owned()).bytes()),
         ("E0127", scaled_by("Div", &[1.0, 0.0]).bytes()),

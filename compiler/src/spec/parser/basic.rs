@@ -99,8 +99,8 @@ pub(super) const TOP_LEVEL: [&str; 10] =
     ["spec", "attach", "flow", "features", "model", "classify", "on", "use", "let", "param"];
 
 /// Words that begin a statement inside of a block. Features begin with a name and `=` instead.
-const IN_BLOCKS: [&str; 10] =
-    ["key", "capacity", "idle", "end", "labels", "drop", "block", "report", "pass", "mark"];
+const IN_BLOCKS: [&str; 11] =
+    ["key", "capacity", "idle", "end", "labels", "output", "drop", "block", "report", "pass", "mark"];
 
 /// The end of a statement. Where it was forgotten, visibly because the next statement begins, reading goes on.
 pub(super) fn semicolon<'p>() -> Parsed<'p, ()> {

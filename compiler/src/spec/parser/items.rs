@@ -5,7 +5,7 @@ use chumsky::prelude::*;
 use super::basic::{block, name, name_or_text, quantity, range, semicolon, sign, skipped_statement, word};
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Param, Use};
+use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Output, Param, Use};
 
 pub(super) fn file<'p>() -> Parsed<'p, File> {
     let skipped = skipped_statement().or(sign(Token::RightBrace)).to(Item::Broken);
@@ -45,15 +45,43 @@ fn attach<'p>() -> Parsed<'p, Attach> {
         .boxed()
 }
 
-fn model<'p>() -> Parsed<'p, Model> {
-    let labels = word("labels")
+fn labels<'p>() -> Parsed<'p, Labels> {
+    word("labels")
         .ignore_then(name_or_text("a label").separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>())
         .map_with(|names, extra| Labels { names, span: range(extra.span()) })
-        .then_ignore(semicolon());
+        .then_ignore(semicolon())
+        .boxed()
+}
+
+/// A statement of the model block.
+#[derive(Clone)]
+enum Part {
+    Labels(Labels),
+    Output(Output),
+    Broken,
+}
+
+fn model<'p>() -> Parsed<'p, Model> {
+    let output = word("output")
+        .ignore_then(name("a name for the output"))
+        .map_with(|name, extra| (name, range(extra.span())))
+        .then(block(labels().map(Some).boxed(), None))
+        .map(|((name, head), labels)| Output { name, labels: labels.into_iter().flatten().collect(), head });
+    let part = choice((labels().map(Part::Labels), output.map(Part::Output))).boxed();
     word("model")
         .map_with(|(), extra| range(extra.span()))
-        .then(block(labels.map(Some).boxed(), None))
-        .map(|(head, labels)| Model { labels: labels.into_iter().flatten().collect(), head })
+        .then(block(part, Part::Broken))
+        .map(|(head, parts)| {
+            let mut model = Model { labels: Vec::new(), outputs: Vec::new(), head };
+            for part in parts {
+                match part {
+                    Part::Labels(labels) => model.labels.push(labels),
+                    Part::Output(output) => model.outputs.push(output),
+                    Part::Broken => {}
+                }
+            }
+            model
+        })
         .boxed()
 }
 

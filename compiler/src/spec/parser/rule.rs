@@ -1,4 +1,4 @@
-//! `classify FLOW at TRIGGERS;` and `on LABEL when CONDITION { ACTIONS }`
+//! `classify FLOW at TRIGGERS;` and `on OUTPUT.LABEL when CONDITION { ACTIONS }`
 
 use chumsky::prelude::*;
 
@@ -50,16 +50,19 @@ fn is_packets(unit: Option<&str>) -> bool {
 }
 
 pub(super) fn rule<'p>() -> Parsed<'p, Rule> {
+    let label = name_or_text("a label").then(sign(Token::Dot).ignore_then(name_or_text("a label")).or_not());
     word("on")
-        .ignore_then(name_or_text("a label"))
+        .ignore_then(label)
         .then(word("when").ignore_then(expression()).or_not())
         .map_with(|parts, extra| (parts, range(extra.span())))
         .then(block(action().map(Some).boxed(), None))
-        .map(|(((label, condition), head), actions)| Rule {
-            label,
-            condition,
-            actions: actions.into_iter().flatten().collect(),
-            head,
+        .map(|((((first, second), condition), head), actions)| {
+            let (output, label) = match second {
+                None => (None, first),
+                Some(label) => (Some(first), label),
+            };
+            let actions = actions.into_iter().flatten().collect();
+            Rule { output, label, condition, actions, head }
         })
         .boxed()
 }

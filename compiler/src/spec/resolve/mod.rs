@@ -8,6 +8,7 @@ mod comparison;
 mod condition;
 mod feature;
 mod formula;
+mod model;
 pub(super) mod fields;
 mod flow;
 mod number;
@@ -62,10 +63,10 @@ pub(super) fn resolve(
     }
     let facts = flow.as_ref().map(|flow| &flow.facts);
     let features = parts.features.map(|features| feature::features(features, facts, reporter));
-    let labels = parts.model.and_then(|model| rule::labels(model, reporter));
+    let outputs = parts.model.and_then(|model| model::outputs(model, reporter));
     let ending = flow.as_ref().and_then(|flow| flow.flow.as_ref());
     let triggers = parts.classify.and_then(|classify| rule::triggers(classify, facts, ending, reporter));
-    let rules = rule::rules(&parts.rules, labels.as_deref(), hook, facts, reporter);
+    let rules = rule::rules(&parts.rules, outputs.as_deref(), hook, facts, reporter);
     if let (Some(facts), Some(features)) = (facts, &features) {
         table::all_read(facts, features, reporter);
     }
@@ -83,7 +84,7 @@ pub(super) fn resolve(
         tables: facts?.tables.clone(),
         flow: flow?.flow?,
         features: features?,
-        labels: labels?,
+        outputs: outputs?,
         triggers: triggers?,
         rules,
     })

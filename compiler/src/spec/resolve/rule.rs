@@ -1,8 +1,7 @@
-//! Labels, triggers and rules: when a flow is judged and what follows.
-
-use std::collections::BTreeMap;
+//! Triggers and rules: when a flow is judged and what follows.
 
 use super::feature::check_flow;
+use super::model;
 use super::number::{self, Misfit};
 use super::structure::{repeated, unsupported};
 use super::units::duration;
@@ -10,65 +9,14 @@ use super::{FlowFacts, action};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::spec::ast::{self, ExprKind, Number, Trigger};
-use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{End, Flow, Hook, Nanos, Probability, Rule, Triggers};
+use crate::spec::report::Reporter;
+use crate::spec::typed::{End, Flow, Hook, Nanos, Output, Probability, Rule, Triggers};
 
 /// Most rules: each has a bit in a 32-bit mask.
 const MAX_RULES: usize = 32;
 
 /// Probabilities are millionths.
 const MILLION: u128 = 1_000_000;
-
-/// The labels of the model block.
-pub(super) fn labels(model: &ast::Model, reporter: &mut Reporter<'_>) -> Option<Vec<String>> {
-    let Some((first, others)) = model.labels.split_first() else {
-        if reporter.is_clean() {
-            reporter.error(
-                &codes::MISSING,
-                model.head.clone(),
-                "the model block has no labels",
-                "add `labels benign, attack;` in the order of the model's outputs",
-            );
-        }
-        return None;
-    };
-    for other in others {
-        repeated("labels", first.span.clone(), other.span.clone(), reporter);
-    }
-    let mut labels: Vec<String> = Vec::new();
-    let mut known: BTreeMap<&str, &ast::Name> = BTreeMap::new();
-    let mut sound = others.is_empty();
-    for name in &first.names {
-        let earlier = *known.entry(&name.text).or_insert(name);
-        if earlier.span != name.span {
-            reporter
-                .error(
-                    &codes::LABELS,
-                    name.span.clone(),
-                    format!("two classes are labelled `{}`", name.text),
-                    "give each output of the model a label of its own",
-                )
-                .primary("second")
-                .label(earlier.span.clone(), "first");
-            sound = false;
-        }
-        if name.text.trim().is_empty() {
-            reporter.error(&codes::LABELS, name.span.clone(), "a label is empty", "write a name in it");
-            sound = false;
-        }
-        labels.push(name.text.clone());
-    }
-    if labels.len() < 2 {
-        reporter.error(
-            &codes::LABELS,
-            first.span.clone(),
-            "a classifier has at least two labels",
-            "write `labels benign, attack;` in the order of the model's outputs",
-        );
-        sound = false;
-    }
-    sound.then_some(labels)
-}
 
 /// When verdicts are due. `flow` is the resolved flow, if it could be resolved.
 pub(super) fn triggers(
@@ -186,10 +134,10 @@ fn packets(word: &str, count: &Number, reporter: &mut Reporter<'_>) -> Option<u3
     }
 }
 
-/// The rules, as far as they are sound. `labels` is `None` when the labels are not known.
+/// The rules, as far as they are sound. `outputs` is `None` when the labels are not known.
 pub(super) fn rules(
     rules: &[&ast::Rule],
-    labels: Option<&[String]>,
+    outputs: Option<&[Output]>,
     hook: Option<Hook>,
     facts: Option<&FlowFacts>,
     reporter: &mut Reporter<'_>,
@@ -202,37 +150,25 @@ pub(super) fn rules(
             "join rules that have the same actions",
         );
     }
-    rules.iter().filter_map(|rule| resolve_rule(rule, labels, hook, facts, reporter)).collect()
+    rules.iter().filter_map(|rule| resolve_rule(rule, outputs, hook, facts, reporter)).collect()
 }
 
 fn resolve_rule(
     rule: &ast::Rule,
-    labels: Option<&[String]>,
+    outputs: Option<&[Output]>,
     hook: Option<Hook>,
     facts: Option<&FlowFacts>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Rule> {
-    let label = labels.and_then(|labels| {
-        let found = labels.iter().position(|label| *label == rule.label.text);
-        if found.is_none() {
-            reporter
-                .error(
-                    &codes::UNKNOWN_LABEL,
-                    rule.label.span.clone(),
-                    format!("the model has no label `{}`", rule.label.text),
-                    suggest(&rule.label.text, labels.iter().map(String::as_str)),
-                )
-                .primary("not known");
-        }
-        found
-    });
+    let named = outputs.and_then(|outputs| model::label(rule, outputs, reporter));
     let threshold = rule.condition.as_ref().map(|condition| threshold(condition, reporter));
     let actions = action::actions(rule, hook, facts, reporter);
     let threshold = match threshold {
         None => None,
         Some(threshold) => Some(threshold?),
     };
-    Some(Rule { label: label?, threshold, actions: actions?, span: rule.head.clone() })
+    let (output, label) = named?;
+    Some(Rule { output, label, threshold, actions: actions?, span: rule.head.clone() })
 }
 
 /// `p >= NUMBER`
