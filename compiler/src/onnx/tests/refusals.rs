@@ -97,7 +97,8 @@ fn every_code_has_a_model_that_produces_it() {
             "E0119",
             tiny()
                 .node("Softmax", &["y"], "p")
-                .node("Greater", &["y", "b1"], "z")
+                .weight("zero", &[1], &[0.0])
+                .node("Greater", &["y", "zero"], "z")
                 .output("p")
                 .output("z")
                 .bytes(),
