@@ -115,6 +115,12 @@ impl<'p> Interpreted<'p> {
 
 /// Where `nn_shadow` counts two verdicts on the same features, by its documentation.
 fn pair(network: &Network, verdict: &interpret::Verdict, other: &interpret::Verdict) -> usize {
+    if !network.decision.further.is_empty() {
+        let labels = |verdict: &interpret::Verdict| -> Vec<Option<u32>> {
+            interpret::labels(&network.decision, &verdict.outputs).collect()
+        };
+        return usize::from(labels(verdict) != labels(other));
+    }
     let classes = network.output_count().max(2);
     match (verdict.label, other.label) {
         (Some(row), Some(column)) if classes <= 64 => row as usize * classes + column as usize,
