@@ -111,8 +111,8 @@ fn fires(test: RuleTest, rule: Rule, outputs: &[i64]) -> bool {
 
 /// The probability of an output's label: softmax of its raw values, or the logistic of the only one.
 ///
-/// `None` without a label. `unit` is [`Decision::unit_of`] the output. This is computed outside the kernel and in floating point: it is shown, never
-/// acted upon.
+/// `None` without a label. `unit` is [`Decision::unit_of`] the output. This is computed outside the kernel and in
+/// floating point: it is shown, never acted upon.
 #[must_use]
 pub fn score(rule: Rule, unit: f64, values: &[i64]) -> Option<f64> {
     let chosen = label(rule, values)?;

@@ -28,15 +28,47 @@ fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
     with_network(&plan.network, path, target)
 }
 
+/// Why a module has no code for a shadow.
+#[derive(Debug)]
+pub enum NoShadow {
+    /// Nothing judges packets.
+    NoPacketPath,
+    /// There are no slots.
+    ConstantWeights,
+    /// Two runs for every verdict of a packet pass the kernel's limit of tail calls.
+    TailCalls,
+    /// The stack before a tail call, or another fixed size, has no room for it.
+    Room(LowerError),
+}
+
+/// Why the module of a plan has no code for a shadow; `None` when it has.
+///
+/// # Errors
+///
+/// As [`shipped`].
+pub fn no_shadow(plan: &Plan, target: &Target) -> Outcome<Option<NoShadow>> {
+    let path = plan.flow.as_ref().zip(plan.spec.as_ref());
+    let built = with_reason(&plan.network, path, target);
+    built.map(|(_, reason)| reason).map_err(|error| vec![refusal(plan, &error)])
+}
+
 /// The same for any network that goes with the packet path, for example one that stands in for a model.
 pub(crate) fn with_network(
     network: &Checked<Network>,
     path: Option<(&FlowProgram, &FeatureSpec)>,
     target: &Target,
 ) -> Result<Module, LowerError> {
+    with_reason(network, path, target).map(|(module, _)| module)
+}
+
+fn with_reason(
+    network: &Checked<Network>,
+    path: Option<(&FlowProgram, &FeatureSpec)>,
+    target: &Target,
+) -> Result<(Module, Option<NoShadow>), LowerError> {
     let mut code = network::lower(network, target.network)?;
     let Some((flow, spec)) = path else {
-        return Ok(assemble(code, None));
+        return Ok((assemble(code, None), Some(NoShadow::NoPacketPath)));
     };
     let tail_calls = code.stages.len();
     let verdicts = flow.verdicts_per_packet();
@@ -64,17 +96,26 @@ pub(crate) fn with_network(
         }
         Ok(path)
     };
-    let before = code.scratch.clone();
-    let with_shadow = code.weights == Weights::Map && shadow::fits(tail_calls, verdicts);
-    let path = match path(&mut code.scratch, with_shadow) {
-        // A shadow is no reason to refuse what fits without one.
-        Err(LowerError::FrameTooLarge { .. } | LowerError::TooLarge { .. }) if with_shadow => {
-            code.scratch = before;
-            path(&mut code.scratch, false)?
+    let reason = if code.weights == Weights::Const {
+        NoShadow::ConstantWeights
+    } else if !shadow::fits(tail_calls, verdicts) {
+        NoShadow::TailCalls
+    } else {
+        let before = code.scratch.clone();
+        match path(&mut code.scratch, true) {
+            // A shadow is no reason to refuse what fits without one.
+            Err(error @ (LowerError::FrameTooLarge { .. } | LowerError::TooLarge { .. })) => {
+                code.scratch = before;
+                NoShadow::Room(error)
+            }
+            result => {
+                let path = result?;
+                return Ok((assemble(code, Some(path)), None));
+            }
         }
-        result => result?,
     };
-    Ok(assemble(code, Some(path)))
+    let path = path(&mut code.scratch, false)?;
+    Ok((assemble(code, Some(path)), Some(reason)))
 }
 
 fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {

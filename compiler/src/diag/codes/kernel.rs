@@ -196,7 +196,8 @@ pub static SHADOW_UNSUPPORTED: Code = Code {
     title: "object without a shadow",
     explanation: "A shadow runs by code that is part of the object. It is missing where the object was compiled \
         by an older release, and in chains of tail calls that could not run twice for every verdict of a packet: \
-        the kernel follows 33 tail calls per packet.",
+        the kernel follows 33 tail calls per packet, and allows less than 256 bytes of stack in front of one, \
+        which a long specification can need by itself.",
 };
 
 /// An update that would overwrite a shadow.
