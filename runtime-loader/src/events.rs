@@ -253,20 +253,26 @@ impl Events {
         }
         let unit = self.units.get(&event.generation).copied();
         self.decision.unit = unit.unwrap_or(self.decision.unit);
-        let decision = &self.decision;
-        let mut judged = decision.parts(&event.outputs).map(|(output, values)| {
-            let score = unit.and_then(|_| interpret::score(output.rule, decision.unit_of(output), values));
-            (output, interpret::label(output.rule, values).unwrap_or_default(), score)
-        });
-        event.score = judged.next().and_then(|(_, _, score)| score);
-        event.further = judged
-            .map(|(output, label, score)| Further {
-                output: output.name.clone(),
-                label_name: label_name(output, label),
-                score,
-            })
-            .collect();
+        (event.score, event.further) = judged(&self.decision, unit.is_some(), &event.outputs);
     }
+}
+
+/// The score of the first output, and what the others say; without scores where the unit is not known.
+fn judged(decision: &Decision, unit_known: bool, outputs: &[i64]) -> (Option<f64>, Vec<Further>) {
+    let score = |output: &Output, values: &[i64]| {
+        let score = interpret::score(output.rule, decision.unit_of(output), values);
+        score.filter(|_| unit_known)
+    };
+    let mut parts = decision.parts(outputs);
+    let first = parts.next().and_then(|(output, values)| score(output, values));
+    let further = parts
+        .map(|(output, values)| Further {
+            output: output.name.clone(),
+            label_name: label_name(output, interpret::label(output.rule, values).unwrap_or_default()),
+            score: score(output, values),
+        })
+        .collect();
+    (first, further)
 }
 
 fn label_name(output: &Output, label: u32) -> String {
@@ -330,7 +336,7 @@ fn parse(bytes: &[u8], outputs: usize, features: usize) -> Option<Record> {
         label: u32::from_ne_bytes(field(bytes, event::LABEL)?),
         label_name: String::new(),
         score: None,
-            further: Vec::new(),
+        further: Vec::new(),
         actions: acts::NAMES.into_iter().filter(|(bit, _)| asked & bit != 0).map(|(_, name)| name).collect(),
         outputs: values.by_ref().take(outputs).collect(),
         features: values.collect(),
@@ -353,7 +359,9 @@ fn field<const N: usize>(bytes: &[u8], offset: i16) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FuseEvent, Record, parse};
+    use nnbpf_compiler::ir::{Decision, Output, Rule};
+
+    use super::{FuseEvent, Record, judged, parse};
 
     #[test]
     fn what_is_too_short_is_no_event() {
@@ -377,5 +385,40 @@ mod tests {
         bytes.extend(1_000_u32.to_ne_bytes());
         let fuse = FuseEvent { time_ns: 7, packets: 1_000, drops: 300, limit: 200_000, window: 1_000 };
         assert_eq!(parse(&bytes, 2, 2), Some(Record::Fuse(fuse)));
+    }
+
+    /// Classes of real values 0.5 and 2.5; a logit of -1, in quarters; real values 0, 1 and 0.5.
+    #[test]
+    fn every_output_has_its_label_and_score() {
+        let output = |name: &str, start, finer, rule, labels: &[&str]| Output {
+            name: name.to_owned(),
+            start,
+            finer,
+            rule,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        };
+        let decision = Decision {
+            first: output("kind", 0, 0, Rule::ArgMax, &["benign", "attack"]),
+            further: vec![
+                output("burst", 2, 1, Rule::Positive, &["no", "yes"]),
+                output("family", 3, 0, Rule::ArgMax, &["web", "ssh", "other"]),
+            ],
+            unit: 0.5,
+            tests: Vec::new(),
+        };
+        let values = [1, 5, -4, 0, 2, 1];
+        let expected = [("burst", "no", 0.731_059), ("family", "ssh", 0.506_480)];
+        let (score, further) = judged(&decision, true, &values);
+        assert!((score.unwrap() - 0.880_797).abs() < 1e-6, "{score:?}");
+        assert_eq!(further.len(), expected.len());
+        for (one, (name, label, score)) in further.iter().zip(expected) {
+            assert_eq!((one.output.as_str(), one.label_name.as_str()), (name, label));
+            assert!((one.score.unwrap() - score).abs() < 1e-6, "{one:?}");
+        }
+        // Of parameters that are no longer known.
+        let (score, further) = judged(&decision, false, &values);
+        assert_eq!(score, None);
+        let said: Vec<_> = further.iter().map(|one| (one.label_name.as_str(), one.score)).collect();
+        assert_eq!(said, [("no", None), ("ssh", None)]);
     }
 }

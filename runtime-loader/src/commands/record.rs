@@ -174,7 +174,11 @@ fn transport(proto: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{percent, share, text};
+    use nnbpf_runtime_loader::events::{Event, Further, Record};
+    use nnbpf_runtime_loader::hosts::Host;
+
+    use super::super::time::WallClock;
+    use super::{in_json, in_words, percent, share, text};
 
     #[test]
     fn shares_are_percent() {
@@ -191,5 +195,53 @@ mod tests {
             text(&mut line, name);
             assert_eq!(serde_json::from_str::<String>(&line).unwrap(), name);
         }
+    }
+
+    #[test]
+    fn what_further_outputs_say_stands_behind_the_first() {
+        let one = |output: &str, label: &str, score| Further {
+            output: output.to_owned(),
+            label_name: label.to_owned(),
+            score,
+        };
+        let event = Event {
+            time_ns: 0,
+            generation: 1,
+            first_ns: 0,
+            packets: 4,
+            src: Host([0; 16]),
+            dst: Host([0; 16]),
+            sport: 1,
+            dport: 2,
+            proto: 6,
+            trigger: None,
+            label: 1,
+            label_name: "attack".to_owned(),
+            score: Some(0.75),
+            further: vec![one("burst", "no", Some(0.5)), one("family", "web", None)],
+            actions: vec!["report"],
+            outputs: vec![1, 2, 3],
+            features: Vec::new(),
+        };
+        let several = Record::Verdict(event.clone());
+        let words = in_words(&several, WallClock::offset(0));
+        assert!(words.ends_with("  attack 0.750000  burst=no 0.500000  family=web -  report"), "{words}");
+        let mut line = String::new();
+        in_json(&several, &[], WallClock::offset(0), &mut line);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["label"], &value["score"]), (&"attack".into(), &0.75.into()));
+        let further = serde_json::json!({
+            "burst": { "label": "no", "score": 0.5 },
+            "family": { "label": "web", "score": null },
+        });
+        assert_eq!(value["further"], further);
+        // A model with one output has no such member.
+        line.clear();
+        let single = Record::Verdict(Event { further: Vec::new(), ..event });
+        in_json(&single, &[], WallClock::offset(0), &mut line);
+        assert!(
+            !line.contains("further") && line.contains(r#""label":"attack","score":0.75,"actions""#),
+            "{line}"
+        );
     }
 }

@@ -26,8 +26,13 @@ fn program(rules: &[&[Action]]) -> FlowProgram {
     let mut spec = testing::spec(vec![count]);
     spec.triggers = Triggers { end: true, every: Some(1), ..Triggers::default() };
     spec.flow.idle = Some(Nanos(1_000));
-    let rule =
-        |actions: &&[Action]| Rule { label: 1, threshold: None, actions: actions.to_vec(), span: 0..0 };
+    let rule = |actions: &&[Action]| Rule {
+        output: 0,
+        label: 1,
+        threshold: None,
+        actions: actions.to_vec(),
+        span: 0..0,
+    };
     spec.rules = rules.iter().map(rule).collect();
     build(&spec).unwrap()
 }

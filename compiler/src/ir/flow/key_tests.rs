@@ -32,6 +32,7 @@ fn program(parts: &[KeyPart], directions: Directions) -> FlowProgram {
     spec.flow.idle = Some(Nanos(10 * SECOND));
     spec.triggers = Triggers { end: true, every: Some(1), ..Triggers::default() };
     spec.rules = vec![Rule {
+        output: 0,
         label: 1,
         threshold: None,
         actions: vec![Action::BlockSource(Nanos(SECOND))],
