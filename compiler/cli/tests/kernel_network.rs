@@ -17,7 +17,7 @@ use nnbpf_compiler::{diag, elf, ir};
 use nnbpf_runtime_loader::load::Kernel;
 use nnbpf_runtime_loader::maps::Update;
 use nnbpf_runtime_loader::test_run::RunInput;
-use testing::{Shape, expected, network, rows};
+use testing::{Shape, divided, expected, network, rows};
 
 /// Says why a kernel test does not run here, unless it must.
 fn skip(test: &str) -> bool {
@@ -56,10 +56,9 @@ fn agree(network: &Checked<Network>, rows: &[Vec<i64>], options: Options) {
     assert_eq!(run.ret, JUDGED);
     for (index, row) in (0u32..).zip(rows) {
         let verdict = interpret::run(network.get(), row);
-        assert_eq!(
-            (verdict.outputs.clone(), verdict.label.unwrap_or(0), verdict.rules),
-            expected(network.get(), row)
-        );
+        let labels = interpret::labels(&network.get().decision, &verdict.outputs);
+        let labels = labels.map(Option::unwrap_or_default).collect();
+        assert_eq!((verdict.outputs.clone(), labels, verdict.rules), expected(network.get(), row));
         let mut wanted = little_endian(&verdict.outputs);
         wanted.extend(verdict.label.unwrap_or(0).to_le_bytes());
         wanted.extend(verdict.rules.to_le_bytes());
@@ -118,6 +117,27 @@ fn random_networks_agree_in_kernel_vm_and_interpreter() {
         let network = checked(network(seed, 1 + pick(10), &shapes, rule));
         let rows = rows(network.get(), seed ^ 1, 200);
         agree(&network, &rows, Options { split, weights, ..Options::default() });
+    }
+}
+
+#[test]
+fn several_outputs_agree_in_kernel_vm_and_interpreter() {
+    if skip("several_outputs_agree_in_kernel_vm_and_interpreter") {
+        return;
+    }
+    let relu = Post::Relu { shift: 12, bits: 8 };
+    for (seed, widths) in [(1, vec![2, 4, 1]), (2, vec![1; 16]), (3, vec![1, 3]), (4, vec![5, 2, 2, 6])] {
+        let shapes = [
+            Shape { rows: 12, lanes: Lanes::Two, post: relu },
+            Shape { rows: widths.iter().sum(), lanes: Lanes::One, post: Post::Raw },
+        ];
+        let network = checked(divided(network(seed, 6, &shapes, Rule::ArgMax), seed, &widths));
+        let rows = rows(network.get(), seed ^ 1, 200);
+        for (split, weights) in
+            [(Split::Auto, Weights::Map), (Split::Layer, Weights::Map), (Split::Auto, Weights::Const)]
+        {
+            agree(&network, &rows, Options { split, weights, ..Options::default() });
+        }
     }
 }
 
