@@ -8,7 +8,7 @@ use super::path::{address, count, line, single_value};
 use super::shared::{Shared, acts};
 use super::{fuse, lists, report};
 use crate::bpf::module::{Function, Parameter};
-use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Size};
+use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
 use crate::ir::flow::{Counter, FlowProgram, Rule};
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
@@ -20,16 +20,16 @@ use crate::spec::typed::{Action, FeatureSpec, Nanos};
 /// packet's own record or, with `retired` 1, on an old one. Gives the hook's answer.
 pub(super) const FUNCTION: &str = "nn_act";
 
-/// Where the ends of the flow stand in the frame.
-const SENDER: i16 = 0;
-const RECEIVER: i16 = 16;
+/// `nn_block(end, until)`: puts the forward sender or, with `end` 1, the forward receiver on the block list.
+/// Gives 0. Only where rules block receivers.
+const BLOCK: &str = "nn_block";
 
 struct Act<'a> {
     b: Builder,
     answers: Answers,
     shared: &'a Shared,
     zero: StackSlot,
-    missing: crate::bpf::Label,
+    missing: Label,
     context: VReg,
     scratch: VReg,
     retired: VReg,
@@ -58,7 +58,7 @@ pub(super) fn function(
     let scratch = single_value(&mut b, scratch::MAP, zero, missing);
     let (acts, until) = (b.constant(0), b.constant(0));
     let answers = hook::answers(spec.hook);
-    let receiver = program.acts(|action| matches!(action, Action::BlockDestination(_)));
+    let receiver = blocks_receivers(program);
     let marks = program.acts(|action| matches!(action, Action::Mark(_)));
     let receiver_until = receiver.then(|| b.constant(0));
     let mark = marks.then(|| b.constant(0));
@@ -85,10 +85,12 @@ pub(super) fn function(
     act.exempt();
     act.store_acts();
     act.report();
-    let slots = (act.b.stack_slot(32), act.b.stack_slot(8));
-    act.block(acts::BLOCK, act.until, SENDER, slots);
-    if let Some(until) = act.receiver_until {
-        act.block(acts::BLOCK_RECEIVER, until, RECEIVER, slots);
+    match act.receiver_until {
+        None => act.block(),
+        Some(until) => {
+            act.block_end(acts::BLOCK, 0, act.until);
+            act.block_end(acts::BLOCK_RECEIVER, 1, until);
+        }
     }
     act.set_mark();
     act.drop();
@@ -132,8 +134,8 @@ impl Act<'_> {
             let (Some(behind), true) = (behind, rule.actions.contains(&Action::Pass)) else { continue };
             self.b.origin(line(spec, &rule.span));
             let gone = self.fired(index);
-            self.b.neg(gone);
-            self.b.and(gone, behind);
+            // Not by a mask of ones: newer verifiers walk both of its values.
+            self.b.mul(gone, behind);
             self.b.xor(gone, -1);
             self.b.and(acting, gone);
         }
@@ -269,32 +271,28 @@ impl Act<'_> {
         self.b.bind(skip);
     }
 
-    /// Puts one end of the flow on the block list in enforce mode, unless it is there for longer.
-    fn block(&mut self, bit: i32, until: VReg, end: i16, (hosts, value): (StackSlot, StackSlot)) {
-        let (skip, absent) = (self.b.label(), self.b.label());
-        let wanted = self.b.compute(AluOp::And, self.acts, bit);
+    /// Puts the forward sender on the block list in enforce mode, unless it is there for longer.
+    fn block(&mut self) {
+        let skip = self.b.label();
+        let (hosts, value) = (self.b.stack_slot(32), self.b.stack_slot(8));
+        let wanted = self.b.compute(AluOp::And, self.acts, acts::BLOCK);
         self.b.jump(Cond::Eq, wanted, 0, skip);
         let mode = guard::mode(&mut self.b);
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, skip);
         self.count(Counter::HostsBlocked);
         let host = self.b.stack_address(hosts);
-        report::ends(&mut self.b, self.shared, self.scratch, (host, SENDER, RECEIVER));
-        let blocked = self.b.map(BLOCKED);
-        let key = address(&mut self.b, host, end);
-        let known = self.b.call(Helper::MapLookup, &[blocked, key]);
-        self.b.jump(Cond::Eq, known, 0, absent);
-        let expiry = self.b.load(Size::DW, known, 0);
-        self.b.jump(Cond::Ge, expiry, until, skip);
-        self.b.bind(absent);
-        self.b.stack_store(Size::DW, value, 0, until);
-        let blocked = self.b.map(BLOCKED);
-        let key = address(&mut self.b, host, end);
-        let place = self.b.stack_address(value);
-        let flags = self.b.constant(0);
-        self.b.call(Helper::MapUpdate, &[blocked, key, place, flags]);
-        let one = self.b.constant(1);
-        let epoch = self.b.map_value(CONFIG, CONFIG_EPOCH);
-        self.b.atomic(Size::DW, AtomicOp::Add, epoch, 0, one);
+        report::ends(&mut self.b, self.shared, self.scratch, (host, 0, 16));
+        put_on_list(&mut self.b, host, value, self.until, skip);
+        self.b.bind(skip);
+    }
+
+    /// The same for either end of the flow.
+    fn block_end(&mut self, bit: i32, end: i64, until: VReg) {
+        let skip = self.b.label();
+        let wanted = self.b.compute(AluOp::And, self.acts, bit);
+        self.b.jump(Cond::Eq, wanted, 0, skip);
+        let end = self.b.constant(end);
+        self.b.call_function(BLOCK, &[end, until]);
         self.b.bind(skip);
     }
 
@@ -330,6 +328,50 @@ impl Act<'_> {
     fn count(&mut self, counter: Counter) {
         count(&mut self.b, counter, self.zero, self.missing);
     }
+}
+
+/// Puts a host on the block list, unless it is there for longer, which goes to `skip`.
+fn put_on_list(b: &mut Builder, host: VReg, value: StackSlot, until: VReg, skip: Label) {
+    let absent = b.label();
+    let blocked = b.map(BLOCKED);
+    let key = address(b, host, 0);
+    let known = b.call(Helper::MapLookup, &[blocked, key]);
+    b.jump(Cond::Eq, known, 0, absent);
+    let expiry = b.load(Size::DW, known, 0);
+    b.jump(Cond::Ge, expiry, until, skip);
+    b.bind(absent);
+    b.stack_store(Size::DW, value, 0, until);
+    let blocked = b.map(BLOCKED);
+    let key = address(b, host, 0);
+    let place = b.stack_address(value);
+    let flags = b.constant(0);
+    b.call(Helper::MapUpdate, &[blocked, key, place, flags]);
+    let one = b.constant(1);
+    let epoch = b.map_value(CONFIG, CONFIG_EPOCH);
+    b.atomic(Size::DW, AtomicOp::Add, epoch, 0, one);
+}
+
+/// The function that blocks either end, so that the verifier walks it once for both.
+pub(super) fn block_function(shared: &Shared) -> Result<Function, LowerError> {
+    let mut b = Builder::new(BLOCK, ".text", &[Parameter::Scalar; 2]);
+    let (end, until) = (b.parameter(0), b.parameter(1));
+    let (zero, host, value) = (b.stack_slot(8), b.stack_slot(16), b.stack_slot(8));
+    let done = b.label();
+    let mode = guard::mode(&mut b);
+    b.jump(Cond::Ne, mode, MODE_ENFORCE, done);
+    count(&mut b, Counter::HostsBlocked, zero, done);
+    let scratch = single_value(&mut b, scratch::MAP, zero, done);
+    let host = b.stack_address(host);
+    report::end(&mut b, shared, scratch, end, host);
+    put_on_list(&mut b, host, value, until, done);
+    b.bind(done);
+    b.ret(0);
+    b.finish(FrameLimit::Share(super::frame::LISTS))
+}
+
+/// Whether [`block_function`] is needed.
+pub(super) fn blocks_receivers(program: &FlowProgram) -> bool {
+    program.acts(|action| matches!(action, Action::BlockDestination(_)))
 }
 
 /// How long a rule blocks.

@@ -147,6 +147,9 @@ pub fn lower(
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(report::function(outputs, program, scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);
+        if act::blocks_receivers(program) {
+            functions.push(act::block_function(&shared)?);
+        }
     }
     for (id, _) in program.side_tables() {
         let build = (program, spec, &*scratch, &shared, options);

@@ -197,3 +197,13 @@ pub(super) fn ends(b: &mut Builder, shared: &Shared, scratch: VReg, to: (VReg, i
     let receiver = b.compute(AluOp::Add, scratch, backward);
     copy_words(b, (receiver, shared.src), (base, dst), 2);
 }
+
+/// The flow's forward sender or, with `end` 1, its forward receiver to a place.
+pub(super) fn end(b: &mut Builder, shared: &Shared, scratch: VReg, end: VReg, to: VReg) {
+    let from = b.load(Size::DW, scratch, shared.backward);
+    b.xor(from, end);
+    b.and(from, 1);
+    b.lsh(from, 4);
+    b.add(from, scratch);
+    copy_words(b, (from, shared.src), (to, 0), 2);
+}
