@@ -3,7 +3,7 @@
 use super::path::Path;
 use super::table::{FIRST, LAST};
 use super::{distinct, rate, root};
-use crate::bpf::{AluOp, Cond, Operand, Size};
+use crate::bpf::{AluOp, Operand, Size};
 use crate::ir::Interval;
 use crate::ir::flow::side::Place;
 use crate::ir::flow::{Expr, FlowProgram, Slot, SlotId, SlotKind, Width, ranges};
@@ -137,17 +137,22 @@ impl Path<'_> {
         value
     }
 
-    /// Cuts a number off at a limit.
+    /// Cuts a number off at a limit, both below 2^63. Without a branch: the verifier keeps no state so soon behind
+    /// another one, and would walk on from both sides.
     pub(super) fn at_most(&mut self, value: VReg, limit: u64) {
         let limit = limit.cast_signed();
+        let within = self.b.constant(limit);
         let bound: Operand<VReg> = match i32::try_from(limit) {
             Ok(small) => Operand::Imm(small),
             Err(_) => Operand::Reg(self.b.constant(limit)),
         };
-        let within = self.b.label();
-        self.b.jump(Cond::Le, value, bound, within);
-        self.b.mov(value, bound);
-        self.b.bind(within);
+        self.b.sub(within, value);
+        self.b.rsh(within, 63);
+        // All ones where the value is within the limit, else 0.
+        self.b.sub(within, 1);
+        self.b.sub(value, bound);
+        self.b.and(value, within);
+        self.b.add(value, bound);
     }
 
     /// Clears the empty content, the only one with the top bit of its width set.
