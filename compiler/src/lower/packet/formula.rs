@@ -108,7 +108,9 @@ impl Path<'_> {
         self.b.xor(left, sign);
         self.b.modulo(left, right);
         self.b.xor(left, sign);
-        self.b.and(sign, right);
+        // A mask of the sign would do as well, but newer verifiers walk both of its values.
+        self.b.neg(sign);
+        self.b.mul(sign, right);
         self.b.add(left, sign);
         let nothing = self.zero(right);
         self.b.sub(nothing, 1);
