@@ -12,6 +12,7 @@ use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::rows::{self, Columns};
 use crate::spec::sources::{Found, Fragments, Parameter, Surroundings};
+use crate::spec::typed::Transports;
 use crate::{capture, check, elf, ir, metadata, params, spec};
 
 /// Multiply-accumulates up to which an accepted model is also evaluated.
@@ -104,7 +105,7 @@ pub fn captured(bytes: &[u8]) {
     let Some(capture) = outcome(capture::read("input", bytes)) else { return };
     assert!(capture.packets.iter().all(|packet| packet.data.len() <= bytes.len()));
     for packet in &capture.packets {
-        let _ = packet::parse(packet.data);
+        let _ = packet::parse(packet.data, Transports::ALL);
     }
     capture.damage.iter().for_each(|damage| refused(std::slice::from_ref(damage), ""));
 }

@@ -9,6 +9,7 @@ use nnbpf_compiler::diag::render;
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::packet::{self, Reason};
 use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS};
+use nnbpf_compiler::spec::typed::Transports;
 use nnbpf_runtime_loader::pins::PinDirectory;
 use nnbpf_runtime_loader::{Map, pin_to_cpu};
 
@@ -131,7 +132,7 @@ struct Direction {
 
 impl Direction {
     fn of(frame: &[u8]) -> Option<Self> {
-        let fields = packet::parse(frame).ok()?;
+        let fields = packet::parse(frame, Transports::ALL).ok()?;
         let (from, to) = ((fields.src.0, fields.src_port), (fields.dst.0, fields.dst_port));
         Some(Self { from, to, proto: fields.proto })
     }

@@ -24,10 +24,11 @@ pub fn tcp(flags: u8) -> Vec<u8> {
 mod tests {
     use super::*;
     use nnbpf_compiler::ir::packet::parse;
+    use nnbpf_compiler::spec::typed::Transports;
 
     #[test]
     fn the_frame_parses() {
-        let packet = parse(&tcp(ACK)).unwrap();
+        let packet = parse(&tcp(ACK), Transports::default()).unwrap();
         assert_eq!((packet.tcp_flags, packet.l4_len, packet.dst_port), (ACK, 80, 22));
     }
 }

@@ -247,7 +247,7 @@ pub fn repeated(spec: &FeatureSpec, target: &Target, judged: bool) -> Outcome<Tr
     };
     let program = flow::build(&spec)?;
     let module = module(&spec, target, false)?;
-    let traffic = sample::repeated(program.tcp);
+    let traffic = sample::repeated(program.transports);
     let frame = traffic.first().map(|frame| frame.bytes.clone()).unwrap_or_default();
     let sampled = Sampled::through(&module, traffic, Count::All)?;
     let work = if judged { sampled.judged } else { sampled.ordinary };
@@ -276,7 +276,7 @@ struct Sampled {
 
 impl Sampled {
     fn of(module: &Module, program: &FlowProgram) -> Outcome<Self> {
-        Self::through(module, sample::traffic(program.tcp), Count::PacketPath)
+        Self::through(module, sample::traffic(program.transports), Count::PacketPath)
     }
 
     fn through(module: &Module, traffic: Vec<sample::Frame>, count: Count) -> Outcome<Self> {

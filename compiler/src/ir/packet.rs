@@ -24,17 +24,19 @@
 //!    other than 0 gives `LaterFragment`; its length is 8 for fragment, `4 * (n + 2)` for authentication,
 //!    `8 * (n + 1)` for the others. A further extension header: [`Reason::TooManyExtensions`].
 //!    `l4.len` is the payload length less the extension headers; negative: `BadIp`.
-//! 7. The protocol is TCP (6) or UDP (17), else [`Reason::OtherTransport`]: ICMP, SCTP, ESP, no next header,
-//!    tunnels (an inner packet is never looked at), and authentication headers over IPv4.
+//! 7. The protocol is TCP (6) or UDP (17), or, where the specification follows them, ICMP (1), ICMPv6 (58) or
+//!    SCTP (132), else [`Reason::OtherTransport`]: ESP, no next header, tunnels (an inner packet is never
+//!    looked at), and authentication headers over IPv4.
 //! 8. TCP: `l4.len` at least 20, else [`Reason::BadTransport`]; 20 bytes present, else `Truncated`; data
 //!    offset at least 5 words and within `l4.len`, else `BadTransport`. TCP options need not be captured.
-//! 9. UDP: `l4.len` at least 8, else `BadTransport`; 8 bytes present, else `Truncated`. The length field of
-//!    the UDP header is not read.
+//! 9. UDP, ICMP, ICMPv6: `l4.len` at least 8, else `BadTransport`; 8 bytes present, else `Truncated`. The
+//!    length field of the UDP header is a field like others: no length follows from it.
+//! 10. SCTP: `l4.len` at least 12, else `BadTransport`; 12 bytes present, else `Truncated`.
 //!
 //! A first fragment is parsed like a whole packet; its lengths are those of the fragment. Checksums are not
 //! verified.
 
-use crate::spec::typed::Field;
+use crate::spec::typed::{Field, Transports};
 
 /// Longest frame that is parsed: `frame.len` is a 16-bit number.
 pub const MAX_FRAME: usize = 65_535;
@@ -64,12 +66,24 @@ pub mod tcp_flags {
 pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
+/// Protocol number of ICMP. Like the next it is taken over both versions of IP.
+pub const ICMP: u8 = 1;
+/// Protocol number of ICMPv6.
+pub const ICMPV6: u8 = 58;
+/// Protocol number of SCTP.
+pub const SCTP: u8 = 132;
+
+/// Bytes of the fixed part of the transport headers.
+pub const TCP_HEADER: u8 = 20;
+pub const UDP_HEADER: u8 = 8;
+pub const ICMP_HEADER: u8 = 8;
+pub const SCTP_HEADER: u8 = 12;
 
 /// What became of a frame in the parser. The discriminants are the first indices of the counters map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Reason {
-    /// TCP or UDP over IP; all fields are known.
+    /// A transport over IP; all fields are known.
     Parsed = 0,
     /// Neither IPv4 nor IPv6.
     NotIp = 1,
@@ -85,9 +99,9 @@ pub enum Reason {
     TooManyExtensions = 6,
     /// A fragment other than the first: it has no ports.
     LaterFragment = 7,
-    /// A protocol other than TCP and UDP.
+    /// A protocol other than TCP and UDP that the specification does not follow.
     OtherTransport = 8,
-    /// A TCP or UDP header that does not fit its packet.
+    /// A transport header that does not fit its packet.
     BadTransport = 9,
 }
 
@@ -159,20 +173,34 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// The fields of one TCP or UDP packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The fields of one packet. What its headers do not have is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parsed {
+    /// Whether it goes backwards in its flow; set once that is known.
+    pub backward: bool,
     pub src: Host,
     pub dst: Host,
+    /// VLAN tags, and the control information of the outer one.
+    pub vlan_count: u8,
+    pub vlan_tci: u16,
     pub src_port: u16,
     pub dst_port: u16,
-    /// 6 or 17.
+    /// 6 or 17; 1, 58 or 132 where they are followed.
     pub proto: u8,
     /// 4 or 6.
     pub ip_version: u8,
     pub ttl: u8,
+    pub tos: u8,
+    pub ip_id: u16,
+    pub dont_fragment: bool,
+    pub more_fragments: bool,
+    pub flow_label: u32,
     pub tcp_flags: u8,
     pub tcp_window: u16,
+    pub tcp_urgent: u16,
+    pub udp_len: u16,
+    pub icmp_type: u8,
+    pub icmp_code: u8,
     pub frame_len: u32,
     pub ip_len: u32,
     pub l4_len: u32,
@@ -191,41 +219,56 @@ impl Parsed {
     #[must_use]
     pub fn field(&self, field: Field) -> u64 {
         match field {
+            Field::Direction => u64::from(self.backward),
             Field::FrameLen => u64::from(self.frame_len),
+            Field::EthType => u64::from(if self.ip_version == 4 { ETHER_IPV4 } else { ETHER_IPV6 }),
+            Field::VlanCount => u64::from(self.vlan_count),
+            Field::VlanId => u64::from(self.vlan_tci & 0x0fff),
+            Field::VlanPcp => u64::from(self.vlan_tci >> 13),
             Field::IpLen => u64::from(self.ip_len),
             Field::IpTtl => u64::from(self.ttl),
             Field::IpVersion => u64::from(self.ip_version),
             Field::IpProto => u64::from(self.proto),
+            // Whatever lies between the two starts.
+            Field::IpHeaderLen => u64::from(self.ip_len.saturating_sub(self.l4_len)),
+            Field::IpTos => u64::from(self.tos),
+            Field::IpDscp => u64::from(self.tos >> 2),
+            Field::IpEcn => u64::from(self.tos & 3),
+            Field::IpId => u64::from(self.ip_id),
+            Field::IpDf => u64::from(self.dont_fragment),
+            Field::IpMf => u64::from(self.more_fragments),
+            Field::IpFlowLabel => u64::from(self.flow_label),
             Field::L4Len => u64::from(self.l4_len),
             Field::L4HeaderLen => u64::from(self.l4_header_len),
             Field::L4PayloadLen => u64::from(self.payload_len()),
             Field::SrcPort => u64::from(self.src_port),
             Field::DstPort => u64::from(self.dst_port),
             Field::TcpFlags => u64::from(self.tcp_flags),
+            Field::TcpFlag(bit) => u64::from(self.tcp_flags) >> bit.min(63) & 1,
             Field::TcpWindow => u64::from(self.tcp_window),
+            Field::TcpUrgent => u64::from(self.tcp_urgent),
+            Field::TcpOptionsLen => match self.proto {
+                TCP => u64::from(self.l4_header_len.saturating_sub(u32::from(TCP_HEADER))),
+                _ => 0,
+            },
+            Field::UdpLen => u64::from(self.udp_len),
+            Field::IcmpType => u64::from(self.icmp_type),
+            Field::IcmpCode => u64::from(self.icmp_code),
         }
     }
 }
 
-/// What stands between Ethernet and transport, once the network layer is understood.
-struct Network {
-    src: Host,
-    dst: Host,
-    version: u8,
-    ttl: u8,
-    proto: u8,
-    ip_len: u32,
-    l4_len: u32,
-    /// Offset of the transport header.
-    l4: usize,
-}
+/// Ether types.
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_IPV6: u16 = 0x86dd;
 
-/// Parses the captured bytes of one Ethernet frame.
+/// Parses the captured bytes of one Ethernet frame. ICMP and SCTP are other transports unless `transports` has
+/// them; TCP and UDP never are.
 ///
 /// # Errors
 ///
 /// The reason why the frame has no fields; never [`Reason::Parsed`].
-pub fn parse(frame: &[u8]) -> Result<Parsed, Reason> {
+pub fn parse(frame: &[u8], transports: Transports) -> Result<Parsed, Reason> {
     if frame.len() > MAX_FRAME {
         return Err(Reason::FrameTooLong);
     }
@@ -233,21 +276,31 @@ pub fn parse(frame: &[u8]) -> Result<Parsed, Reason> {
     let [.., high, low] = *ethernet;
     let mut ether_type = u16::from_be_bytes([high, low]);
     let mut at = ETHERNET_HEADER;
+    let mut parsed = Parsed {
+        // At most MAX_FRAME, checked on entry.
+        frame_len: u32::try_from(frame.len()).map_err(|_| Reason::FrameTooLong)?,
+        ..Parsed::default()
+    };
     for _ in 0..MAX_TAGS {
         if !is_tag(ether_type) {
             break;
         }
-        let [_, _, high, low] = *bytes(frame, at)?;
+        let [control_high, control_low, high, low] = *bytes(frame, at)?;
+        if parsed.vlan_count == 0 {
+            parsed.vlan_tci = u16::from_be_bytes([control_high, control_low]);
+        }
+        parsed.vlan_count += 1;
         ether_type = u16::from_be_bytes([high, low]);
         at += 4;
     }
-    let network = match ether_type {
-        0x0800 => ipv4(frame, at)?,
-        0x86dd => ipv6(frame, at)?,
+    let l4 = match ether_type {
+        ETHER_IPV4 => ipv4(frame, at, &mut parsed)?,
+        ETHER_IPV6 => ipv6(frame, at, &mut parsed)?,
         other if is_tag(other) => return Err(Reason::TooManyTags),
         _ => return Err(Reason::NotIp),
     };
-    transport(frame, &network)
+    transport(frame, l4, transports, &mut parsed)?;
+    Ok(parsed)
 }
 
 const fn is_tag(ether_type: u16) -> bool {
@@ -259,15 +312,16 @@ fn bytes<const N: usize>(frame: &[u8], at: usize) -> Result<&[u8; N], Reason> {
     frame.get(at..).and_then(<[u8]>::first_chunk).ok_or(Reason::Truncated)
 }
 
-fn ipv4(frame: &[u8], at: usize) -> Result<Network, Reason> {
+/// Gives the offset of the transport header.
+fn ipv4(frame: &[u8], at: usize, parsed: &mut Parsed) -> Result<usize, Reason> {
     let header: &[u8; 20] = bytes(frame, at)?;
     let [
         version_ihl,
-        _tos,
+        tos,
         len_high,
         len_low,
-        _id_high,
-        _id_low,
+        id_high,
+        id_low,
         fragment_high,
         fragment_low,
         ttl,
@@ -288,29 +342,35 @@ fn ipv4(frame: &[u8], at: usize) -> Result<Network, Reason> {
     if version_ihl >> 4 != 4 || header_len < 20 || ip_len < header_len {
         return Err(Reason::BadIp);
     }
-    if u16::from_be_bytes([fragment_high, fragment_low]) & 0x1fff != 0 {
+    let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
+    if fragment & 0x1fff != 0 {
         return Err(Reason::LaterFragment);
     }
-    Ok(Network {
-        src: Host::from_ipv4([s0, s1, s2, s3]),
-        dst: Host::from_ipv4([d0, d1, d2, d3]),
-        version: 4,
-        ttl,
-        proto,
-        ip_len,
-        l4_len: ip_len - header_len,
-        l4: at + header_len as usize,
-    })
+    parsed.src = Host::from_ipv4([s0, s1, s2, s3]);
+    parsed.dst = Host::from_ipv4([d0, d1, d2, d3]);
+    parsed.ip_version = 4;
+    parsed.ttl = ttl;
+    parsed.tos = tos;
+    parsed.ip_id = u16::from_be_bytes([id_high, id_low]);
+    parsed.dont_fragment = fragment & 0x4000 != 0;
+    parsed.more_fragments = fragment & 0x2000 != 0;
+    parsed.proto = proto;
+    parsed.ip_len = ip_len;
+    parsed.l4_len = ip_len - header_len;
+    Ok(at + header_len as usize)
 }
 
-fn ipv6(frame: &[u8], at: usize) -> Result<Network, Reason> {
+/// Gives the offset of the transport header.
+fn ipv6(frame: &[u8], at: usize, parsed: &mut Parsed) -> Result<usize, Reason> {
     let start: &[u8; 8] = bytes(frame, at)?;
     let src: &[u8; 16] = bytes(frame, at + 8)?;
     let dst: &[u8; 16] = bytes(frame, at + 24)?;
-    let [version, _, _, _, len_high, len_low, next, ttl] = *start;
-    if version >> 4 != 6 {
+    let [b0, b1, b2, b3, len_high, len_low, next, ttl] = *start;
+    if b0 >> 4 != 6 {
         return Err(Reason::BadIp);
     }
+    parsed.tos = b0 << 4 | b1 >> 4;
+    parsed.flow_label = u32::from_be_bytes([0, b1 & 0x0f, b2, b3]);
     let payload = u32::from(u16::from_be_bytes([len_high, len_low]));
     let mut proto = next;
     let mut extensions = 0_u32;
@@ -324,6 +384,7 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Network, Reason> {
                 if u16::from_be_bytes([b2, b3]) & 0xfff8 != 0 {
                     return Err(Reason::LaterFragment);
                 }
+                parsed.more_fragments |= b3 & 1 != 0;
                 8
             }
             51 => 4 * (u32::from(n) + 2),
@@ -334,63 +395,67 @@ fn ipv6(frame: &[u8], at: usize) -> Result<Network, Reason> {
     if is_extension(proto) {
         return Err(Reason::TooManyExtensions);
     }
-    let l4_len = payload.checked_sub(extensions).ok_or(Reason::BadIp)?;
-    Ok(Network {
-        src: Host(*src),
-        dst: Host(*dst),
-        version: 6,
-        ttl,
-        proto,
-        ip_len: payload + 40,
-        l4_len,
-        l4: at + 40 + extensions as usize,
-    })
+    parsed.l4_len = payload.checked_sub(extensions).ok_or(Reason::BadIp)?;
+    parsed.src = Host(*src);
+    parsed.dst = Host(*dst);
+    parsed.ip_version = 6;
+    parsed.ttl = ttl;
+    parsed.proto = proto;
+    parsed.ip_len = payload + 40;
+    Ok(at + 40 + extensions as usize)
 }
 
 const fn is_extension(proto: u8) -> bool {
     matches!(proto, 0 | 43 | 44 | 51 | 60)
 }
 
-fn transport(frame: &[u8], network: &Network) -> Result<Parsed, Reason> {
-    let (ports, l4_header_len, tcp_flags, tcp_window) = match network.proto {
-        TCP => {
-            if network.l4_len < 20 {
-                return Err(Reason::BadTransport);
-            }
-            let header: &[u8; 20] = bytes(frame, network.l4)?;
-            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, flags, w0, w1, ..] = *header;
-            let header_len = u32::from(offset >> 4) * 4;
-            if header_len < 20 || header_len > network.l4_len {
-                return Err(Reason::BadTransport);
-            }
-            ([s0, s1, d0, d1], header_len, flags, u16::from_be_bytes([w0, w1]))
-        }
-        UDP => {
-            if network.l4_len < 8 {
-                return Err(Reason::BadTransport);
-            }
-            let [s0, s1, d0, d1, ..]: [u8; 8] = *bytes(frame, network.l4)?;
-            ([s0, s1, d0, d1], 8, 0, 0)
-        }
+fn transport(frame: &[u8], l4: usize, transports: Transports, parsed: &mut Parsed) -> Result<(), Reason> {
+    let fixed = match parsed.proto {
+        TCP => TCP_HEADER,
+        UDP => UDP_HEADER,
+        ICMP | ICMPV6 if transports.icmp => ICMP_HEADER,
+        SCTP if transports.sctp => SCTP_HEADER,
         _ => return Err(Reason::OtherTransport),
     };
+    if parsed.l4_len < u32::from(fixed) {
+        return Err(Reason::BadTransport);
+    }
+    parsed.l4_header_len = u32::from(fixed);
+    let mut ports = [0; 4];
+    match parsed.proto {
+        TCP => {
+            let header: &[u8; 20] = bytes(frame, l4)?;
+            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, flags, w0, w1, _, _, u0, u1] = *header;
+            let header_len = u32::from(offset >> 4) * 4;
+            if header_len < 20 || header_len > parsed.l4_len {
+                return Err(Reason::BadTransport);
+            }
+            parsed.l4_header_len = header_len;
+            parsed.tcp_flags = flags;
+            parsed.tcp_window = u16::from_be_bytes([w0, w1]);
+            parsed.tcp_urgent = u16::from_be_bytes([u0, u1]);
+            ports = [s0, s1, d0, d1];
+        }
+        UDP => {
+            let [s0, s1, d0, d1, l0, l1, ..]: [u8; 8] = *bytes(frame, l4)?;
+            parsed.udp_len = u16::from_be_bytes([l0, l1]);
+            ports = [s0, s1, d0, d1];
+        }
+        SCTP => {
+            let [s0, s1, d0, d1, ..]: [u8; 12] = *bytes(frame, l4)?;
+            ports = [s0, s1, d0, d1];
+        }
+        // ICMP and ICMPv6: anything else was refused.
+        _ => {
+            let [icmp_type, icmp_code, ..]: [u8; 8] = *bytes(frame, l4)?;
+            parsed.icmp_type = icmp_type;
+            parsed.icmp_code = icmp_code;
+        }
+    }
     let [s0, s1, d0, d1] = ports;
-    Ok(Parsed {
-        src: network.src,
-        dst: network.dst,
-        src_port: u16::from_be_bytes([s0, s1]),
-        dst_port: u16::from_be_bytes([d0, d1]),
-        proto: network.proto,
-        ip_version: network.version,
-        ttl: network.ttl,
-        tcp_flags,
-        tcp_window,
-        // At most MAX_FRAME, checked on entry.
-        frame_len: u32::try_from(frame.len()).map_err(|_| Reason::FrameTooLong)?,
-        ip_len: network.ip_len,
-        l4_len: network.l4_len,
-        l4_header_len,
-    })
+    parsed.src_port = u16::from_be_bytes([s0, s1]);
+    parsed.dst_port = u16::from_be_bytes([d0, d1]);
+    Ok(())
 }
 
 #[cfg(test)]

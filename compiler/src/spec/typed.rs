@@ -91,8 +91,7 @@ impl Hook {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     pub name: String,
-    pub tcp: bool,
-    pub udp: bool,
+    pub transports: Transports,
     /// What names a record.
     pub key: KeyParts,
     pub directions: Directions,
@@ -123,6 +122,21 @@ pub struct Table {
 /// Position in [`FeatureSpec::tables`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableRef(pub u32);
+
+/// Which transports are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Transports {
+    pub tcp: bool,
+    pub udp: bool,
+    /// ICMP and ICMPv6.
+    pub icmp: bool,
+    pub sctp: bool,
+}
+
+impl Transports {
+    /// All of them.
+    pub const ALL: Self = Self { tcp: true, udp: true, icmp: true, sctp: true };
+}
 
 /// Whether both directions share a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,8 +260,18 @@ pub enum Address {
 /// Fields of one packet. All are unsigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
+    /// `direction`: 0 for forward, 1 for backward.
+    Direction,
     /// `frame.len`: captured bytes of the link-layer frame, 0..=65535.
     FrameLen,
+    /// `eth.type`: what follows the VLAN tags.
+    EthType,
+    /// `vlan.count`: VLAN tags, 0 to 2.
+    VlanCount,
+    /// `vlan.id`: number of the network in the outer tag; 0 without a tag.
+    VlanId,
+    /// `vlan.pcp`: priority in the outer tag; 0 without a tag.
+    VlanPcp,
     /// `ip.len`: IPv4 total length, or IPv6 payload length plus 40.
     IpLen,
     /// `ip.ttl`: time to live or hop limit.
@@ -256,18 +280,46 @@ pub enum Field {
     IpVersion,
     /// `ip.proto`: the transport protocol's number.
     IpProto,
+    /// `ip.header_len`: with options or extension headers.
+    IpHeaderLen,
+    /// `ip.tos`: the whole byte, or the traffic class.
+    IpTos,
+    /// `ip.dscp`: the upper six bits of it.
+    IpDscp,
+    /// `ip.ecn`: the lower two.
+    IpEcn,
+    /// `ip.id`: identification; 0 for IPv6.
+    IpId,
+    /// `ip.df`: don't fragment; 0 for IPv6.
+    IpDf,
+    /// `ip.mf`: more fragments, of the IPv4 header or an IPv6 fragment header.
+    IpMf,
+    /// `ip.flow_label`: 0 for IPv4.
+    IpFlowLabel,
     /// `l4.len`: transport header and payload.
     L4Len,
-    /// `l4.header_len`: TCP data offset in bytes, or 8.
+    /// `l4.header_len`: TCP data offset in bytes; 8 for UDP and ICMP, 12 for SCTP.
     L4HeaderLen,
     /// `l4.payload_len`.
     L4PayloadLen,
     SrcPort,
     DstPort,
-    /// `tcp.flags`: the low eight flag bits; 0 for UDP.
+    /// `tcp.flags`: the low eight flag bits; 0 without TCP.
     TcpFlags,
-    /// `tcp.window`: unscaled; 0 for UDP.
+    /// `tcp.syn` and the like: one of these bits, by its position.
+    TcpFlag(u8),
+    /// `tcp.window`: unscaled; 0 without TCP.
     TcpWindow,
+    /// `tcp.urgent`: the urgent pointer; 0 without TCP.
+    TcpUrgent,
+    /// `tcp.options_len`: bytes of options; 0 without TCP.
+    TcpOptionsLen,
+    /// `udp.len`: as the UDP header states it; 0 without UDP.
+    UdpLen,
+    /// `icmp.type`, of ICMP and ICMPv6; 0 without.
+    IcmpType,
+    /// `icmp.code`, of ICMP and ICMPv6; 0 without.
+    IcmpCode,
 }
 
 /// Units that time is counted in; conversion divides nanoseconds and rounds down.

@@ -14,6 +14,7 @@ use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::ir::packet;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::spec::typed::Transports;
 
 use super::{further_columns, labels_and_scores};
 use crate::args::{ReplayArgs, ReplayEngine};
@@ -37,45 +38,53 @@ pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
     let mut target = target(KernelVersion::DEFAULT, args.split, Clock::Replay);
     target.fragments = capture.packets.iter().any(|packet| packet.data.len() > LINEAR_FRAME);
     let module = || compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused));
+    let shown = Shown { network, transports: flow.transports };
     let text = match args.engine {
-        ReplayEngine::Ir => judge(Interpreted::new(flow, network, mode), network, &capture.packets)?,
-        ReplayEngine::Vm => judge(Virtual::new(&module()?, spec.hook, mode)?, network, &capture.packets)?,
-        ReplayEngine::Kernel => judge(Running::new(&module()?, spec.hook, mode)?, network, &capture.packets)?,
+        ReplayEngine::Ir => judge(Interpreted::new(flow, network, mode), shown, &capture.packets)?,
+        ReplayEngine::Vm => judge(Virtual::new(&module()?, spec.hook, mode)?, shown, &capture.packets)?,
+        ReplayEngine::Kernel => judge(Running::new(&module()?, spec.hook, mode)?, shown, &capture.packets)?,
     };
     Ok(files::write(&args.output, text.as_bytes())?)
 }
 
-fn judge(mut engine: impl Engine, network: &Network, packets: &[Packet<'_>]) -> Result<String, Refusal> {
+/// What rows are made with.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    network: &'a Network,
+    transports: Transports,
+}
+
+fn judge(mut engine: impl Engine, shown: Shown<'_>, packets: &[Packet<'_>]) -> Result<String, Refusal> {
     let mut text = String::from("packet,ts_ns,src,dst,sport,dport,proto,trigger,label,score,action");
-    text.push_str(&further_columns(&network.decision));
+    text.push_str(&further_columns(&shown.network.decision));
     text.push('\n');
     for packet in packets {
         let result = engine.packet(packet.data, packet.ts_ns)?;
         if let Some(verdict) = &result.retired {
-            row(&mut text, packet, network, Some(verdict), Fate::Pass);
+            row(&mut text, packet, shown, Some(verdict), Fate::Pass);
         }
-        row(&mut text, packet, network, result.own.as_ref(), result.fate);
+        row(&mut text, packet, shown, result.own.as_ref(), result.fate);
     }
     Ok(text)
 }
 
-fn row(text: &mut String, packet: &Packet<'_>, network: &Network, verdict: Option<&Judged>, fate: Fate) {
+fn row(text: &mut String, packet: &Packet<'_>, shown: Shown<'_>, verdict: Option<&Judged>, fate: Fate) {
     // Writing to a string cannot fail.
     let _ = write!(text, "{},{},", packet.number, packet.ts_ns);
-    let _ = match packet::parse(packet.data) {
+    let _ = match packet::parse(packet.data, shown.transports) {
         Ok(p) => write!(text, "{},{},{},{},{},", p.src, p.dst, p.src_port, p.dst_port, p.proto),
         Err(_) => write!(text, ",,,,,"),
     };
     let _ = match verdict {
         Some(verdict) => {
             let trigger = verdict.trigger.name();
-            let mut judged = labels_and_scores(network, &verdict.outputs);
+            let mut judged = labels_and_scores(shown.network, &verdict.outputs);
             let first = judged.next().unwrap_or_default();
             let further: String = judged.map(|cells| format!(",{cells}")).collect();
             writeln!(text, "{trigger},{first},{}{further}", verdict.action())
         }
         None => {
-            let further = ",,".repeat(network.decision.further.len());
+            let further = ",,".repeat(shown.network.decision.further.len());
             writeln!(text, ",,,{}{further}", if fate == Fate::Pass { "pass" } else { "blocked" })
         }
     };

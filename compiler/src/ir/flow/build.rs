@@ -59,8 +59,7 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
     };
     Ok(FlowProgram {
         name: spec.flow.name.clone(),
-        tcp: spec.flow.tcp,
-        udp: spec.flow.udp,
+        transports: spec.flow.transports,
         key: spec.flow.key,
         directions: spec.flow.directions,
         capacity: spec.flow.capacity,

@@ -116,14 +116,15 @@ fn flows_without_timeouts_are_the_five_tuples() {
         let mut interpreter = FlowInterpreter::new(&program);
         for packet in &capture.packets {
             interpreter.packet(packet.data, packet.ts_ns, &mut NoJudge);
-            if let Ok(p) = parse(packet.data) {
+            if let Ok(p) = parse(packet.data, program.transports) {
                 let (one, other) = ((p.src, p.src_port), (p.dst, p.dst_port));
                 tuples.insert((one.min(other), one.max(other), p.proto));
             }
         }
         let rows = interpreter.finish(&mut NoJudge);
         assert_eq!(rows.len(), tuples.len(), "{}", listed.file);
-        let parsed = capture.packets.iter().filter(|packet| parse(packet.data).is_ok()).count();
+        let parsed =
+            capture.packets.iter().filter(|packet| parse(packet.data, program.transports).is_ok()).count();
         assert_eq!(rows.iter().map(|row| row.packets).sum::<u64>(), parsed as u64, "{}", listed.file);
     }
 }
@@ -165,8 +166,10 @@ fn shipped_specifications_extract() {
             let text = extract(&program, &capture.packets);
             let columns = COLUMNS.split(',').count() + spec.features.len();
             assert!(text.lines().all(|line| line.split(',').count() == columns), "{name} {}", listed.file);
-            let follows = |proto| if proto == TCP { program.tcp } else { program.udp };
-            let followed = capture.packets.iter().any(|p| parse(p.data).is_ok_and(|p| follows(p.proto)));
+            let transports = program.transports;
+            let follows = |proto| if proto == TCP { transports.tcp } else { transports.udp };
+            let followed =
+                capture.packets.iter().any(|p| parse(p.data, transports).is_ok_and(|p| follows(p.proto)));
             assert_eq!(text.lines().count() > 1, followed, "{name} {}", listed.file);
         }
     }

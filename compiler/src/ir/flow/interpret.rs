@@ -257,7 +257,7 @@ impl<'p> FlowInterpreter<'p> {
     /// Processes one frame that arrives at `now`, in nanoseconds below 2^63.
     pub fn packet(&mut self, frame: &[u8], now: u64, judge: &mut dyn Judge) -> PacketResult {
         self.now = now;
-        let parsed = packet::parse(frame);
+        let parsed = packet::parse(frame, self.program.transports);
         let reason = parsed.as_ref().err().copied().unwrap_or(Reason::Parsed);
         self.count(Counter::Packet(reason));
         let mut result = PacketResult {
@@ -270,9 +270,10 @@ impl<'p> FlowInterpreter<'p> {
         };
         let Some(packet) = result.packet else { return result };
         let followed = match packet.proto {
-            packet::TCP => self.program.tcp,
-            // The parser lets nothing else through.
-            _ => self.program.udp,
+            packet::TCP => self.program.transports.tcp,
+            packet::UDP => self.program.transports.udp,
+            // The parser lets through what is followed.
+            _ => true,
         };
         if !followed {
             self.count(Counter::Unselected);
@@ -322,6 +323,7 @@ impl<'p> FlowInterpreter<'p> {
 
         let mut record = known.unwrap_or_else(|| self.create(oriented, now, answer));
         let direction = oriented.direction(record.flags);
+        let packet = &Parsed { backward: direction == Direction::Backward, ..*packet };
         let ordinal = self.update(&mut record, packet, direction, now);
         let closed_now = ends(self.program.end, self.program.directions, &mut record, packet, direction);
         let trigger = if closed_now && self.program.triggers.end {

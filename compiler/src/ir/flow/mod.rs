@@ -90,7 +90,8 @@ use super::packet::Reason;
 use super::{FractionBits, Interval};
 use crate::diag::Span;
 use crate::spec::typed::{
-    Action, Address, Bitmap, Directions, End, Field, Filter, Nanos, TimeUnit, Triggers, Unit, Weight,
+    Action, Address, Bitmap, Directions, End, Field, Filter, Nanos, TimeUnit, Transports, Triggers, Unit,
+    Weight,
 };
 
 /// Packets of a record that are aggregated; later ones find it saturated.
@@ -131,8 +132,7 @@ pub struct FlowProgram {
     /// The flow's name in the specification.
     pub name: String,
     /// Which transports are followed; others are counted and passed.
-    pub tcp: bool,
-    pub udp: bool,
+    pub transports: Transports,
     /// What names a record.
     pub key: KeyParts,
     pub directions: Directions,

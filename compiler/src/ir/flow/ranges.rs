@@ -23,14 +23,27 @@ pub const EWMA_BITS: FractionBits = FractionBits(16);
 #[must_use]
 pub const fn field_limit(field: Field) -> u64 {
     match field {
+        Field::Direction | Field::TcpFlag(_) | Field::IpDf | Field::IpMf => 1,
         Field::FrameLen => 65_535,
+        Field::EthType => 0x86dd,
+        Field::VlanCount => 2,
+        Field::VlanId => 4_095,
+        Field::VlanPcp => 7,
+        // 40 and eight extension headers of 2,048 bytes.
+        Field::IpHeaderLen => 16_424,
+        Field::IpTos | Field::IcmpType | Field::IcmpCode => 255,
+        Field::IpDscp => 63,
+        Field::IpEcn => 3,
+        Field::IpId | Field::TcpUrgent | Field::UdpLen => 65_535,
+        Field::IpFlowLabel => 0x000f_ffff,
+        Field::TcpOptionsLen => 40,
         // IPv6: payload length plus 40.
         Field::IpLen => 65_575,
         // Without options or extension headers: all of an IPv6 payload.
         Field::L4Len | Field::L4PayloadLen => 65_535,
         Field::IpTtl | Field::TcpFlags => 255,
         Field::IpVersion => 6,
-        Field::IpProto => 17,
+        Field::IpProto => 132,
         Field::L4HeaderLen => 60,
         Field::SrcPort | Field::DstPort | Field::TcpWindow => 65_535,
     }
@@ -97,7 +110,12 @@ pub const fn fraction_bits(function: Function) -> FractionBits {
 /// Raw values of an aggregate. All start at 0, the value without samples.
 #[must_use]
 pub fn of(aggregate: &Aggregate) -> Interval {
-    let sample = i64::try_from(aggregate.operand.map_or(1, sample_limit)).unwrap_or(i64::MAX);
+    with_limit(aggregate, i64::try_from(aggregate.operand.map_or(1, sample_limit)).unwrap_or(i64::MAX))
+}
+
+/// The same for samples that are known to be smaller than their type says.
+#[must_use]
+pub fn with_limit(aggregate: &Aggregate, sample: i64) -> Interval {
     let samples = |limit| i64::try_from(limit).unwrap_or(i64::MAX);
     let high = match aggregate.function {
         Function::Count => samples(SAMPLE_LIMIT),

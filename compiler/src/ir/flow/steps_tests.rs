@@ -186,7 +186,7 @@ fn end_never_and_udp_ignore_tcp_endings() {
 #[test]
 fn other_transports_and_unparsed_frames_are_counted_and_passed() {
     let mut spec = spec();
-    spec.flow.udp = false;
+    spec.flow.transports.udp = false;
     let program = build(&spec).unwrap();
     let mut interpreter = FlowInterpreter::new(&program);
     let result = interpreter.packet(&frame(UDP, (1, 1), (2, 2), 0, 0), 0, &mut NoJudge);
@@ -314,7 +314,12 @@ fn records_and_keys_have_the_documented_bytes() {
     let program = build(&spec()).unwrap();
     let mut interpreter = FlowInterpreter::new(&program);
     interpreter.packet(&to_client(ACK, 3), 0x0102, &mut NoJudge);
-    let key = Oriented::of(&parse(&to_server(ACK, 0)).unwrap(), program.key, program.directions).key;
+    let key = Oriented::of(
+        &parse(&to_server(ACK, 0), program.transports).unwrap(),
+        program.key,
+        program.directions,
+    )
+    .key;
     let record = interpreter.table().peek(&key).unwrap();
     let bytes = record.to_bytes(&program);
     assert_eq!(bytes.len(), program.record.size as usize);

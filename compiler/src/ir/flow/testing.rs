@@ -11,7 +11,7 @@ use crate::ir::Interval;
 use crate::ir::packet::TCP;
 use crate::spec::typed::{
     Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output,
-    Triggers, Unit,
+    Transports, Triggers, Unit,
 };
 
 use super::key::KeyParts;
@@ -99,8 +99,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         hook: Hook::Xdp,
         flow: Flow {
             name: "conn".to_owned(),
-            tcp: true,
-            udp: true,
+            transports: Transports { tcp: true, udp: true, ..Transports::default() },
             key: KeyParts::FIVE_TUPLE,
             directions: Directions::Both,
             capacity: 65_536,

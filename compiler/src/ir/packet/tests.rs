@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// What most specifications follow.
+const FEW: Transports = Transports { tcp: true, udp: true, icmp: false, sctp: false };
+
+fn parse(frame: &[u8]) -> Result<Parsed, Reason> {
+    super::parse(frame, FEW)
+}
+
 /// Ethernet with a type, and what follows.
 fn frame(ether_type: u16, rest: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 12];
@@ -63,6 +70,8 @@ fn reads_every_field_of_tcp_over_ipv4() {
             ip_len: 48,
             l4_len: 28,
             l4_header_len: 24,
+            ip_id: 1,
+            ..Parsed::default()
         }
     );
     // 4 bytes by the headers, although 30 are captured.
@@ -148,6 +157,71 @@ fn walks_extension_headers() {
     assert_eq!(chain(&[(60, 0, 8); 9], 80), Err(Reason::TooManyExtensions));
     assert_eq!(chain(&[(60, 9, 8)], 96), Err(Reason::Truncated));
     assert_eq!(chain(&[(50, 0, 8)], 16), Err(Reason::OtherTransport));
+}
+
+/// Values by hand from the layouts in RFC 791, 8200, 9293 and IEEE 802.1Q.
+#[test]
+fn reads_what_few_packets_have() {
+    let values = |packet: &[u8], fields: &[Field]| -> Vec<u64> {
+        let parsed = super::parse(packet, Transports::ALL).unwrap();
+        fields.iter().map(|field| parsed.field(*field)).collect()
+    };
+    // Priority 5, eligible to be dropped, network 0x234; inside of it network 1. Options of 4 bytes.
+    let mut ip = ipv4_header(TCP, 20 + 4 + 28 + 3, 0x6000);
+    (ip[0], ip[1], ip[4], ip[5]) = (0x46, 0xb9, 0xab, 0xcd);
+    ip.extend([1, 1, 1, 0]);
+    let mut tcp = tcp_header(7, 0xc2);
+    tcp[18..20].copy_from_slice(&[0x12, 0x34]);
+    let packet = frame(0x88a8, &[&[0xb2, 0x34, 0x81, 0, 0, 1, 8, 0][..], &ip, &tcp].concat());
+    let link = [Field::VlanCount, Field::VlanId, Field::VlanPcp, Field::EthType];
+    assert_eq!(values(&packet, &link), [2, 0x234, 5, 0x0800]);
+    let network = [Field::IpHeaderLen, Field::IpTos, Field::IpDscp, Field::IpEcn, Field::IpId];
+    assert_eq!(values(&packet, &network), [24, 0xb9, 0x2e, 1, 0xabcd]);
+    assert_eq!(values(&packet, &[Field::IpDf, Field::IpMf, Field::IpFlowLabel]), [1, 1, 0]);
+    assert_eq!(values(&packet, &[Field::TcpUrgent, Field::TcpOptionsLen, Field::UdpLen]), [0x1234, 8, 0]);
+    let flags: Vec<Field> = (0..8).map(Field::TcpFlag).collect();
+    assert_eq!(values(&packet, &flags), [0, 1, 0, 0, 0, 0, 1, 1]);
+
+    let mut ip = ipv6_header(44, 16 + 1);
+    ip[..4].copy_from_slice(&[0x6b, 0x9f, 0xed, 0xcb]);
+    let packet = frame(0x86dd, &[&ip[..], &[UDP, 0, 0, 1, 0, 0, 0, 0], &udp_header()].concat());
+    assert_eq!(values(&packet, &network), [48, 0xb9, 0x2e, 1, 0]);
+    assert_eq!(values(&packet, &[Field::IpDf, Field::IpMf, Field::IpFlowLabel]), [0, 1, 0xf_edcb]);
+    assert_eq!(values(&packet, &link), [0, 0, 0, 0x86dd]);
+    assert_eq!(values(&packet, &[Field::UdpLen, Field::TcpOptionsLen, Field::TcpFlag(1)]), [0xffff, 0, 0]);
+}
+
+#[test]
+fn other_transports_are_followed_where_they_are_asked_for() {
+    let echo = [8, 3, 0, 0, 0x12, 0x34, 0, 1, 0x61];
+    let sctp = [0x0b, 0x59, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0];
+    let v4 = |proto, rest: &[u8]| {
+        frame(0x0800, &[&ipv4_header(proto, 20 + rest.len() as u16, 0)[..], rest].concat())
+    };
+    let v6 = |proto, rest: &[u8]| frame(0x86dd, &[&ipv6_header(proto, rest.len() as u16)[..], rest].concat());
+    let only = |icmp, sctp| Transports { icmp, sctp, ..FEW };
+    for (packet, transports) in [
+        (v4(ICMP, &echo), only(true, false)),
+        (v6(ICMPV6, &echo), only(true, false)),
+        (v4(SCTP, &sctp), only(false, true)),
+        (v6(SCTP, &sctp), only(false, true)),
+    ] {
+        let other = Transports { icmp: !transports.icmp, sctp: !transports.sctp, ..FEW };
+        assert_eq!(super::parse(&packet, other), Err(Reason::OtherTransport));
+        let parsed = super::parse(&packet, transports).unwrap();
+        let fields = [Field::IcmpType, Field::IcmpCode, Field::L4HeaderLen, Field::L4PayloadLen];
+        let icmp = transports.icmp;
+        let expected = if icmp { [8, 3, 8, 1] } else { [0, 0, 12, 2] };
+        assert_eq!(fields.map(|field| parsed.field(field)), expected);
+        assert_eq!((parsed.src_port, parsed.dst_port), if icmp { (0, 0) } else { (0x0b59, 7) });
+        let fixed = if icmp { 8 } else { 12 };
+        let rest = if icmp { echo.len() } else { sctp.len() };
+        let cut = &packet[..packet.len() - rest + fixed - 1];
+        assert_eq!(super::parse(cut, transports), Err(Reason::Truncated));
+    }
+    assert_eq!(super::parse(&v4(ICMP, &echo[..7]), Transports::ALL), Err(Reason::BadTransport));
+    assert_eq!(super::parse(&v6(SCTP, &sctp[..11]), Transports::ALL), Err(Reason::BadTransport));
+    assert_eq!(super::parse(&v4(47, &echo), Transports::ALL), Err(Reason::OtherTransport));
 }
 
 #[test]

@@ -58,6 +58,7 @@ mod skb {
     pub(super) const MARK: i16 = 8;
     pub(super) const PROTOCOL: i16 = 16;
     pub(super) const VLAN_PRESENT: i16 = 20;
+    pub(super) const VLAN_TCI: i16 = 24;
     pub(super) const DATA: i16 = 76;
     pub(super) const DATA_END: i16 = 80;
 }
@@ -139,6 +140,11 @@ impl Path<'_> {
         self.b.mov(self.unknown, captured);
         self.b.rsh(self.unknown, 32);
         captured
+    }
+
+    /// Control information of the VLAN tag beside a socket buffer; of no meaning without one.
+    pub(super) fn tag_beside(&mut self) -> VReg {
+        self.b.load(Size::W, self.context, skb::VLAN_TCI)
     }
 
     /// Loads the packet's start again.

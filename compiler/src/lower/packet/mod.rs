@@ -12,6 +12,7 @@
 //! | [`hook`] | what the hooks differ in |
 //! | `clock` | what replay builds do instead of asking for the time |
 //! | `parse` | frame to key and fields |
+//! | `transport` | the transport's part of that |
 //! | `table` | look up, create, retire |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
 //! | `update` | slots, by atomic operations |
@@ -41,6 +42,7 @@ mod path;
 pub mod hook;
 mod clock;
 mod parse;
+mod transport;
 mod table;
 mod lists;
 mod condition;

@@ -2,10 +2,10 @@
 //! counter. Addresses, the key and the fields that the specification reads end up in the frame.
 
 use super::hook::{Buffer, Frame};
-use super::path::{Exit, Path};
+use super::path::Path;
 use crate::bpf::{AluOp, Cond, Label, Size};
-use crate::ir::flow::Counter;
 use crate::ir::flow::key::KeyPart;
+use crate::ir::flow::ranges::field_limit;
 use crate::ir::packet::{MAX_EXTENSIONS, MAX_FRAME, Reason};
 use crate::lower::builder::StackSlot;
 use crate::lower::code::VReg;
@@ -14,20 +14,20 @@ use crate::spec::typed::{Directions, Field};
 /// Ether types as a little-endian load sees them.
 const IPV4: i32 = 0x0008;
 const IPV6: i32 = 0xdd86;
+/// As [`Field::EthType`] has them.
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_IPV6: u16 = 0x86dd;
 const TAGS: [i32; 3] = [0x0081, 0xa888, 0x0091];
 
 /// Bits that hold the offset of a network header: at most 22.
 const NETWORK_BITS: u32 = 5;
 /// Bits that hold the offset of a transport header: at most 62 plus eight extensions of 2,056 bytes.
-const TRANSPORT_BITS: u32 = 15;
+pub(super) const TRANSPORT_BITS: u32 = 15;
 
 /// IPv6 extension headers: hop-by-hop, routing, fragment, authentication, destination options.
 const FRAGMENT: i32 = 44;
 const AUTHENTICATION: i32 = 51;
 const EXTENSIONS: [i32; 5] = [0, 43, FRAGMENT, AUTHENTICATION, 60];
-const TCP: i32 = 6;
-const UDP: i32 = 17;
-
 /// What following steps need in registers; the rest is in the frame.
 pub(super) struct Packet {
     /// 1 when the sender is end `b` of the key.
@@ -36,19 +36,21 @@ pub(super) struct Packet {
 
 /// Registers of the parser. Blocks that jump to a label leave their results here.
 pub(super) struct Parser {
-    data: VReg,
+    pub(super) data: VReg,
     end: VReg,
     /// Where to go when a header is not all there.
     pub(super) truncated: Label,
     /// What only socket buffers have.
     pub(super) buffer: Option<Buffer>,
     /// Offset of the network header, later of the transport header.
-    at: VReg,
-    proto: VReg,
-    l4_len: VReg,
+    pub(super) at: VReg,
+    pub(super) proto: VReg,
+    pub(super) l4_len: VReg,
+    /// Whether an IPv6 fragment header told of more, where the specification asks.
+    more: Option<VReg>,
     ipv4: Label,
     ipv6: Label,
-    transport: Label,
+    pub(super) transport: Label,
 }
 
 impl Path<'_> {
@@ -61,7 +63,7 @@ impl Path<'_> {
         self.ipv6(&parser);
         self.step("parse IPv4");
         self.ipv4(&parser);
-        self.step("parse TCP or UDP");
+        self.step("parse transport");
         let (src_port, dst_port) = self.transport(&parser);
         self.step("key of the flow");
         self.flow_key(&parser, src_port, dst_port)
@@ -81,6 +83,7 @@ impl Path<'_> {
             at: self.b.fresh(),
             proto: self.b.fresh(),
             l4_len: self.b.fresh(),
+            more: self.keeps(Field::IpMf).then(|| self.b.fresh()),
             ipv4: self.b.label(),
             ipv6: self.b.label(),
             transport: self.b.label(),
@@ -97,6 +100,7 @@ impl Path<'_> {
                 self.b.jump(Cond::Ne, buffer.tagged, 0, too_many);
             }
             self.present(&parser, data, header);
+            self.vlan(&parser, tags);
             let ether_type = self.b.load(Size::H, data, i16::try_from(header - 2).unwrap_or(i16::MAX));
             if let (0, Some(buffer)) = (tags, &parser.buffer) {
                 let not_ip = self.refused(Reason::NotIp);
@@ -119,41 +123,121 @@ impl Path<'_> {
         parser
     }
 
+    /// The fields of VLAN tags, of which so many have been found in the frame and are captured.
+    fn vlan(&mut self, parser: &Parser, tags: i32) {
+        let beside = parser.buffer.as_ref().map(|buffer| buffer.tagged);
+        if self.keeps(Field::VlanCount) {
+            let count = self.b.copy(self.unknown);
+            if let Some(beside) = beside {
+                self.b.add(count, beside);
+            }
+            self.b.add(count, tags);
+            self.blur(count, 2);
+            self.keep(Field::VlanCount, count);
+        }
+        if !self.keeps(Field::VlanId) && !self.keeps(Field::VlanPcp) {
+            return;
+        }
+        let control = match tags {
+            0 => self.nothing(Field::IpId),
+            _ => self.number(parser.data, 14),
+        };
+        if let Some(beside) = beside {
+            // The tag beside the packet is the outer one. Its control information means nothing without it.
+            let mask = self.b.copy(beside);
+            self.b.neg(mask);
+            let outer = self.tag_beside();
+            self.b.and(outer, mask);
+            self.b.xor(mask, -1);
+            self.b.and(control, mask);
+            self.b.or(control, outer);
+            self.b.and(control, 0xffff);
+        }
+        if self.keeps(Field::VlanPcp) {
+            let priority = self.b.compute(AluOp::Rsh, control, 13);
+            self.keep(Field::VlanPcp, priority);
+        }
+        self.b.and(control, 0x0fff);
+        self.keep(Field::VlanId, control);
+    }
+
+    /// A field that the packet does not have, which the verifier takes for any value of it.
+    pub(super) fn nothing(&mut self, field: Field) -> VReg {
+        let value = self.b.copy(self.unknown);
+        let limit = (field_limit(field) + 1).next_power_of_two() - 1;
+        self.b.and(value, i32::try_from(limit).unwrap_or(i32::MAX));
+        value
+    }
+
+    fn keep_nothing(&mut self, fields: &[Field]) {
+        for &field in fields {
+            if self.keeps(field) {
+                let nothing = self.nothing(field);
+                self.keep(field, nothing);
+            }
+        }
+    }
+
+    /// Some bits of a number, if the specification reads them.
+    fn keep_bits(&mut self, field: Field, number: VReg, from: i32, mask: i32) {
+        if self.keeps(field) {
+            let bits = self.b.copy(number);
+            if from > 0 {
+                self.b.rsh(bits, from);
+            }
+            self.b.and(bits, mask);
+            self.keep(field, bits);
+        }
+    }
+
+    /// `ip.tos` and its parts, in a number behind so many bits.
+    fn type_of_service(&mut self, number: VReg, from: i32) {
+        self.keep_bits(Field::IpTos, number, from, 0xff);
+        self.keep_bits(Field::IpDscp, number, from + 2, 0x3f);
+        self.keep_bits(Field::IpEcn, number, from, 3);
+    }
+
+    fn keeps_any(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|field| self.keeps(*field))
+    }
+
     /// Loads the packet's start again: what the verifier knows to be captured differs with the number of tags.
     fn reload(&mut self, parser: &Parser) {
         self.load_start(parser.data);
     }
 
     /// Checks that `bytes` from `header` on are captured.
-    fn present(&mut self, parser: &Parser, header: VReg, bytes: i32) {
+    pub(super) fn present(&mut self, parser: &Parser, header: VReg, bytes: i32) {
         let end = self.b.compute(AluOp::Add, header, bytes);
         self.b.jump(Cond::Gt, end, parser.end, parser.truncated);
     }
 
     /// Pointer to the header at `at`, of which so many bytes are captured.
-    fn header(&mut self, parser: &Parser, bytes: i32) -> VReg {
+    pub(super) fn header(&mut self, parser: &Parser, bytes: i32) -> VReg {
         let header = self.b.compute(AluOp::Add, parser.data, parser.at);
         self.present(parser, header, bytes);
         header
     }
 
     /// A 16-bit number of a header.
-    fn number(&mut self, header: VReg, offset: i16) -> VReg {
+    pub(super) fn number(&mut self, header: VReg, offset: i16) -> VReg {
         let value = self.b.load(Size::H, header, offset);
         self.b.to_big_endian(16, value);
         value
     }
 
     /// Version, checked.
-    fn version(&mut self, header: VReg, version: i32) {
+    fn version(&mut self, header: VReg, version: i32, ether_type: u16) {
         let bad = self.refused(Reason::BadIp);
         let first = self.b.load(Size::B, header, 0);
         self.b.rsh(first, 4);
         self.b.jump(Cond::Ne, first, version, bad);
-        if self.keeps(Field::IpVersion) {
-            let value = self.b.copy(self.unknown);
-            self.b.or(value, version);
-            self.keep(Field::IpVersion, value);
+        for (field, known) in [(Field::IpVersion, version), (Field::EthType, i32::from(ether_type))] {
+            if self.keeps(field) {
+                let value = self.b.copy(self.unknown);
+                self.b.or(value, known);
+                self.keep(field, value);
+            }
         }
     }
 
@@ -169,7 +253,7 @@ impl Path<'_> {
         self.b.bind(parser.ipv4);
         self.reload(parser);
         let ip = self.header(parser, 20);
-        self.version(ip, 4);
+        self.version(ip, 4, ETHER_IPV4);
         let header_len = self.b.load(Size::B, ip, 0);
         self.b.and(header_len, 0x0f);
         self.b.lsh(header_len, 2);
@@ -177,9 +261,21 @@ impl Path<'_> {
         let ip_len = self.number(ip, 2);
         self.b.jump(Cond::Lt, ip_len, header_len, bad);
         self.keep(Field::IpLen, ip_len);
+        self.keep(Field::IpHeaderLen, header_len);
         // The offset's 13 bits, as a little-endian load sees them.
         let fragment = self.b.load(Size::H, ip, 6);
         self.b.jump(Cond::Set, fragment, 0xff1f, later);
+        self.keep_bits(Field::IpDf, fragment, 6, 1);
+        self.keep_bits(Field::IpMf, fragment, 5, 1);
+        if self.keeps_any(&[Field::IpTos, Field::IpDscp, Field::IpEcn]) {
+            let tos = self.b.load(Size::B, ip, 1);
+            self.type_of_service(tos, 0);
+        }
+        if self.keeps(Field::IpId) {
+            let id = self.number(ip, 4);
+            self.keep(Field::IpId, id);
+        }
+        self.keep_nothing(&[Field::IpFlowLabel]);
         self.time_to_live(ip, 8);
         self.b.load_to(parser.proto, Size::B, ip, 9);
         // The mapped form: ten zero bytes, two of ones, the address.
@@ -205,7 +301,7 @@ impl Path<'_> {
         self.b.bind(parser.ipv6);
         self.reload(parser);
         let ip = self.header(parser, 40);
-        self.version(ip, 6);
+        self.version(ip, 6, ETHER_IPV6);
         let payload = self.number(ip, 4);
         if self.keeps(Field::IpLen) {
             let ip_len = self.b.compute(AluOp::Add, payload, 40);
@@ -213,6 +309,17 @@ impl Path<'_> {
         }
         self.b.load_to(parser.proto, Size::B, ip, 6);
         self.time_to_live(ip, 7);
+        if self.keeps_any(&[Field::IpTos, Field::IpDscp, Field::IpEcn, Field::IpFlowLabel]) {
+            let first = self.b.load(Size::W, ip, 0);
+            self.b.to_big_endian(32, first);
+            self.type_of_service(first, 20);
+            self.keep_bits(Field::IpFlowLabel, first, 0, 0x000f_ffff);
+        }
+        self.keep_nothing(&[Field::IpId, Field::IpDf]);
+        if let Some(more) = parser.more {
+            let none = self.nothing(Field::IpMf);
+            self.b.mov(more, none);
+        }
         for (slot, from) in [(self.frame.src, 8), (self.frame.dst, 24)] {
             for half in [0, 8] {
                 let word = self.b.load(Size::DW, ip, from + half);
@@ -233,6 +340,13 @@ impl Path<'_> {
         let extensions = self.b.compute(AluOp::Sub, parser.at, start);
         let bad = self.refused(Reason::BadIp);
         self.b.jump(Cond::Gt, extensions, payload, bad);
+        if let Some(more) = parser.more {
+            self.keep(Field::IpMf, more);
+        }
+        if self.keeps(Field::IpHeaderLen) {
+            let header_len = self.b.compute(AluOp::Add, extensions, 40);
+            self.keep(Field::IpHeaderLen, header_len);
+        }
         self.b.mov(parser.l4_len, payload);
         self.b.sub(parser.l4_len, extensions);
         self.b.goto(parser.transport);
@@ -257,6 +371,12 @@ impl Path<'_> {
         self.b.arsh(fragment, 63);
         self.b.and(offset, fragment);
         self.b.jump(Cond::Set, offset, 0xf8ff, later);
+        if let Some(more) = parser.more {
+            // The lowest bit of the second byte.
+            let bit = self.b.compute(AluOp::Rsh, offset, 8);
+            self.b.and(bit, 1);
+            self.b.or(more, bit);
+        }
         // Units of 8 bytes without the first; of 4 bytes without the first two for authentication.
         self.b.xor(kind, AUTHENTICATION);
         self.b.sub(kind, 1);
@@ -283,73 +403,6 @@ impl Path<'_> {
         self.b.rsh(rest, parser.proto);
         self.b.and(rest, 1);
         rest
-    }
-
-    /// Gives sender's and receiver's port.
-    fn transport(&mut self, parser: &Parser) -> (VReg, VReg) {
-        let (src_port, dst_port) = (self.b.fresh(), self.b.fresh());
-        let (udp, ports) = (self.b.label(), self.b.label());
-        let bad = self.refused(Reason::BadTransport);
-        let other = self.refused(Reason::OtherTransport);
-        let unselected = self.exit(Exit::Count(Counter::Unselected));
-        let header_len = self.b.fresh();
-        let flags = self.b.fresh();
-        let window = self.b.fresh();
-
-        self.b.bind(parser.transport);
-        self.blur(parser.at, TRANSPORT_BITS);
-        self.b.jump(Cond::Eq, parser.proto, UDP, udp);
-        self.b.jump(Cond::Ne, parser.proto, TCP, other);
-
-        self.b.jump(Cond::Lt, parser.l4_len, 20, bad);
-        let tcp = self.header(parser, 20);
-        self.b.load_to(header_len, Size::B, tcp, 12);
-        self.b.rsh(header_len, 4);
-        self.b.lsh(header_len, 2);
-        self.b.jump(Cond::Lt, header_len, 20, bad);
-        self.b.jump(Cond::Gt, header_len, parser.l4_len, bad);
-        self.b.load_to(flags, Size::B, tcp, 13);
-        self.b.load_to(window, Size::H, tcp, 14);
-        self.b.to_big_endian(16, window);
-        self.b.load_to(src_port, Size::H, tcp, 0);
-        self.b.load_to(dst_port, Size::H, tcp, 2);
-        if !self.program.tcp {
-            self.count(Counter::Packet(Reason::Parsed));
-            self.b.goto(unselected);
-        } else {
-            self.b.goto(ports);
-        }
-
-        self.b.bind(udp);
-        self.b.jump(Cond::Lt, parser.l4_len, 8, bad);
-        let header = self.header(parser, 8);
-        self.b.load_to(src_port, Size::H, header, 0);
-        self.b.load_to(dst_port, Size::H, header, 2);
-        for (register, value) in [(header_len, 8), (flags, 0), (window, 0)] {
-            self.b.mov(register, self.unknown);
-            self.b.and(register, 0xff);
-            self.b.or(register, value);
-        }
-        if !self.program.udp {
-            self.count(Counter::Packet(Reason::Parsed));
-            self.b.goto(unselected);
-        }
-
-        self.b.bind(ports);
-        self.b.to_big_endian(16, src_port);
-        self.b.to_big_endian(16, dst_port);
-        self.keep(Field::TcpFlags, flags);
-        self.keep(Field::TcpWindow, window);
-        self.keep(Field::L4HeaderLen, header_len);
-        self.keep(Field::L4Len, parser.l4_len);
-        if self.keeps(Field::L4PayloadLen) {
-            let payload = self.b.compute(AluOp::Sub, parser.l4_len, header_len);
-            self.keep(Field::L4PayloadLen, payload);
-        }
-        self.keep(Field::IpProto, parser.proto);
-        self.keep(Field::SrcPort, src_port);
-        self.keep(Field::DstPort, dst_port);
-        (src_port, dst_port)
     }
 
     /// The key of [`crate::ir::flow::record::Key`], in the frame.

@@ -9,13 +9,14 @@ use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
 use crate::ir::flow::decision::Variable;
+use crate::ir::flow::ranges::field_limit;
 use crate::ir::flow::record::KEY_SIZE;
-use crate::ir::flow::{Counter, FlowProgram, Group, Sample, ranges};
+use crate::ir::flow::{Counter, FlowProgram, Group, Sample};
 use crate::ir::packet::Reason;
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
-use crate::lower::scratch::{self, Scratch};
+use crate::lower::scratch::{self, Scratch, bytes_of};
 use crate::spec::typed::{FeatureSpec, Field, Hook};
 
 /// The entry program under construction.
@@ -74,14 +75,22 @@ pub(super) struct Frame {
     /// Sender and receiver, 16 bytes each.
     pub(super) src: StackSlot,
     pub(super) dst: StackSlot,
-    /// The fields that the specification reads, one 64-bit word each.
+    /// The fields that the specification reads.
     fields: Vec<(Field, Word)>,
+}
+
+/// Where a field is kept in the frame.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    slot: StackSlot,
+    offset: i16,
+    size: Size,
 }
 
 /// Where a field is.
 #[derive(Debug, Clone, Copy)]
 enum Word {
-    Frame(StackSlot),
+    Frame(Place),
     /// So many bytes into the scratch value.
     Scratch(VReg, i16),
 }
@@ -155,9 +164,9 @@ impl<'a> Path<'a> {
             zero: b.stack_slot(8),
             src: b.stack_slot(16),
             dst: b.stack_slot(16),
-            fields: used_fields(program)
+            fields: places(used_fields(program), &mut b)
                 .into_iter()
-                .map(|field| (field, Word::Frame(b.stack_slot(8))))
+                .map(|(field, place)| (field, Word::Frame(place)))
                 .collect(),
         };
         let unknown = b.fresh();
@@ -207,7 +216,7 @@ impl<'a> Path<'a> {
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
         let Some(word) = self.frame.word(field) else { return };
         let value = if distinct::counted(self.program, Sample::Field(field)) {
-            let bits = u64::BITS - ranges::field_limit(field).leading_zeros();
+            let bits = u64::BITS - field_limit(field).leading_zeros();
             let value = self.b.copy(value);
             self.blur(value, bits);
             value
@@ -215,7 +224,7 @@ impl<'a> Path<'a> {
             value
         };
         match word {
-            Word::Frame(slot) => self.b.stack_store(Size::DW, slot, 0, value),
+            Word::Frame(place) => self.b.stack_store(place.size, place.slot, place.offset, value),
             Word::Scratch(base, offset) => self.b.store(Size::DW, base, offset, value),
         }
     }
@@ -228,7 +237,7 @@ impl<'a> Path<'a> {
     /// The value of a kept field.
     pub(super) fn field(&mut self, field: Field) -> VReg {
         match self.frame.word(field) {
-            Some(Word::Frame(slot)) => self.b.stack_load(Size::DW, slot, 0),
+            Some(Word::Frame(place)) => self.b.stack_load(place.size, place.slot, place.offset),
             Some(Word::Scratch(base, offset)) => self.b.load(Size::DW, base, offset),
             // Not reached: `used_fields` names every field that a step asks for.
             None => self.b.constant(0),
@@ -314,9 +323,42 @@ impl<'a> Path<'a> {
 }
 
 impl Frame {
+    /// The fields that are kept.
+    pub(super) fn fields(&self) -> impl Iterator<Item = Field> {
+        self.fields.iter().map(|(field, _)| *field)
+    }
+
     fn word(&self, field: Field) -> Option<Word> {
         self.fields.iter().find(|(known, _)| *known == field).map(|(_, word)| *word)
     }
+}
+
+/// Fields up to this number have a word of their own: the verifier then remembers what it knows of them.
+const WORDS: usize = 12;
+
+/// Where fields are kept: in words, or, so that all of them fit the frame, in as many bytes as each needs.
+fn places(mut fields: Vec<Field>, b: &mut Builder) -> Vec<(Field, Place)> {
+    let word = |slot| Place { slot, offset: 0, size: Size::DW };
+    if fields.len() <= WORDS {
+        return fields.into_iter().map(|field| (field, word(b.stack_slot(8)))).collect();
+    }
+    let size = |field: &Field| match field_limit(*field) {
+        0..=0xff => Size::B,
+        0x100..=0xffff => Size::H,
+        _ => Size::W,
+    };
+    // Large ones first: each is then aligned to its size.
+    fields.sort_by_key(|field| std::cmp::Reverse(bytes_of(size(field))));
+    let bytes: u32 = fields.iter().map(|field| bytes_of(size(field))).sum();
+    let slot = b.stack_slot(u16::try_from(bytes).unwrap_or(u16::MAX));
+    let mut offset = 0;
+    let mut placed = Vec::new();
+    for field in fields {
+        let size = size(&field);
+        placed.push((field, Place { slot, offset, size }));
+        offset += i16::try_from(bytes_of(size)).unwrap_or(8);
+    }
+    placed
 }
 
 /// Pointer to the only value of a map; jumps to `missing` where there is none.
@@ -385,7 +427,7 @@ fn base_name(file: &str) -> String {
 /// Fields that samples and guards read, and the flags where the end of flows does.
 fn used_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = Vec::new();
-    if program.tcp {
+    if program.transports.tcp {
         fields.push(Field::TcpFlags);
     }
     for group in &program.groups {

@@ -147,6 +147,7 @@ impl Path<'_> {
                 self.b.and(flow.backward, 1);
             }
         }
+        self.keep(Field::Direction, flow.backward);
     }
 
     /// The lists' answer from the record's cache, or a new one that is cached; drops or counts what is
@@ -239,7 +240,7 @@ impl Path<'_> {
     fn closed(&mut self, flow: &Flow, entry: Label) {
         self.b.bind(entry);
         let stray = self.exit(Exit::Count(Counter::Stray));
-        if !self.program.tcp {
+        if !self.program.transports.tcp {
             self.b.goto(stray);
             return;
         }

@@ -36,13 +36,13 @@ impl Path<'_> {
     }
 
     fn judges_ends(&self) -> bool {
-        self.program.triggers.end && self.program.tcp && !matches!(self.program.end, End::Never)
+        self.program.triggers.end && self.program.transports.tcp && !matches!(self.program.end, End::Never)
     }
 
     /// Jumps to `ended` when the packet may end its flow.
     fn end(&mut self, ended: Label) {
         let End::On { fin, rst } = self.program.end else { return };
-        if !self.program.tcp {
+        if !self.program.transports.tcp {
             return;
         }
         let mut bits = 0;
@@ -59,7 +59,7 @@ impl Path<'_> {
     /// A packet with FIN or RST: marks the record; goes on where that did not close it.
     fn ended(&mut self, flow: &Flow, entry: Label, own: Label, no_end: Label) {
         let End::On { fin, rst } = self.program.end else { return };
-        if !self.program.tcp {
+        if !self.program.transports.tcp {
             return;
         }
         let line = self.program.span.clone();

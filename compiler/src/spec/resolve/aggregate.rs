@@ -4,7 +4,7 @@
 
 use super::FlowFacts;
 use super::condition;
-use super::fields::{FIELDS, PLANNED_FIELDS, address, field, flag};
+use super::fields::{FIELDS, address, field, flag, refused};
 use super::formula::Value;
 use super::parameter;
 use super::structure::{unknown, unsupported};
@@ -260,14 +260,9 @@ fn bare(path: &Path, reporter: &mut Reporter<'_>) {
 
 pub(super) fn unknown_field(path: &Path, reporter: &mut Reporter<'_>) {
     let text = path.text();
-    if PLANNED_FIELDS.contains(&text.as_str()) {
-        let names: Vec<&str> = FIELDS.iter().map(|facts| facts.name).collect();
-        unsupported(
-            path.span.clone(),
-            format!("the field `{text}` is not supported yet"),
-            format!("use one of {}", crate::spec::report::list(names)),
-            reporter,
-        );
+    if let Some((why, help)) = refused(&text) {
+        let message = format!("`{text}` is no field: it {why}");
+        reporter.error(&codes::UNKNOWN_FIELD, path.span.clone(), message, help).primary("no field");
         return;
     }
     let mut known: Vec<&str> = FIELDS.iter().map(|facts| facts.name).collect();

@@ -8,7 +8,7 @@ use crate::ir::flow::decision::{Diagram, Variable};
 use crate::ir::flow::ranges;
 use crate::ir::packet;
 use crate::spec::ast::{Expr, ExprKind, Name, Number, Path};
-use crate::spec::typed::Field;
+use crate::spec::typed::{Field, Transports};
 
 /// Why a comparison cannot be used.
 pub(super) enum Problem {
@@ -42,14 +42,14 @@ pub(super) fn diagram(
         }
     };
     let name = path.text();
+    if flag(&name).is_some() {
+        return Err(Problem::Other {
+            span: path.span.clone(),
+            message: format!("`{name}` is a condition, not a number"),
+            help: format!("write `{name}`, or `not {name}`"),
+        });
+    }
     let Some(facts) = field(&name) else {
-        if flag(&name).is_some() {
-            return Err(Problem::Other {
-                span: path.span.clone(),
-                message: format!("`{name}` is a condition, not a number"),
-                help: format!("write `{name}`, or `not {name}`"),
-            });
-        }
         if name == "gap" {
             return Err(Problem::Other {
                 span: path.span.clone(),
@@ -116,16 +116,36 @@ fn other(left: &Expr, right: &Expr, message: &str) -> Problem {
     }
 }
 
-/// `tcp` or `udp`.
-pub(super) fn protocol(tcp: bool, flow: Option<&FlowFacts>) -> Diagram {
-    let number = u64::from(if tcp { packet::TCP } else { packet::UDP });
-    compared(Field::IpProto, number, flow, |value| value == number)
+/// The packets whose field has this value.
+pub(super) fn is(field: Field, wanted: u64, flow: Option<&FlowFacts>) -> Diagram {
+    compared(field, wanted, flow, |value| value == wanted)
+}
+
+/// `tcp`, `udp`, `icmp` or `sctp`.
+pub(super) fn protocol(name: &str, flow: Option<&FlowFacts>) -> Diagram {
+    let numbers: &[u8] = match name {
+        "tcp" => &[packet::TCP],
+        "udp" => &[packet::UDP],
+        "icmp" => &[packet::ICMP, packet::ICMPV6],
+        _ => &[packet::SCTP],
+    };
+    let ends: Vec<u64> = possible(Field::IpProto, flow).into_iter().map(|(_, number)| number).collect();
+    Diagram::ask(Variable::Field(Field::IpProto), &ends, |value| {
+        numbers.iter().any(|number| u64::from(*number) == value)
+    })
 }
 
 /// The packets whose field fulfils a comparison with `value`.
 fn compared(field: Field, value: u64, flow: Option<&FlowFacts>, holds: impl Fn(u64) -> bool) -> Diagram {
+    // What has a question of its own is asked by that.
     if field == Field::TcpFlags {
         return flags(flow, holds);
+    }
+    if let Field::TcpFlag(bit) = field {
+        return flags(flow, |flags| holds(flags >> bit.min(7) & 1));
+    }
+    if field == Field::Direction && !flow.is_some_and(|flow| flow.directional) {
+        return Diagram::ask(Variable::Backward, &[0, 1], holds);
     }
     let mut ends: Vec<u64> = Vec::new();
     for (low, high) in possible(field, flow) {
@@ -148,26 +168,52 @@ fn flags(flow: Option<&FlowFacts>, holds: impl Fn(u64) -> bool) -> Diagram {
 
 /// Ranges of values that a field can have in this flow, in their order.
 fn possible(field: Field, flow: Option<&FlowFacts>) -> Vec<(u64, u64)> {
-    let one = |value: u8| (u64::from(value), u64::from(value));
+    let one = |value: u64| (value, value);
     match field {
+        Field::Direction if flow.is_some_and(|flow| flow.directional) => vec![one(0)],
+        Field::EthType => vec![one(0x0800), one(0x86dd)],
         Field::IpVersion => vec![one(4), one(6)],
         Field::IpProto => {
             // A flow block without a known protocol was reported.
-            let named = flow.filter(|flow| flow.tcp || flow.udp);
-            let (tcp, udp) = named.map_or((true, true), |flow| (flow.tcp, flow.udp));
-            let both = [(tcp, one(packet::TCP)), (udp, one(packet::UDP))];
-            both.into_iter().filter(|(there, _)| *there).map(|(_, value)| value).collect()
+            let named = flow.map(|flow| flow.transports).filter(|named| *named != Transports::default());
+            let named = named.unwrap_or(Transports::ALL);
+            let all = [
+                (named.icmp, packet::ICMP),
+                (named.tcp, packet::TCP),
+                (named.udp, packet::UDP),
+                (named.icmp, packet::ICMPV6),
+                (named.sctp, packet::SCTP),
+            ];
+            all.into_iter().filter(|(there, _)| *there).map(|(_, number)| one(u64::from(number))).collect()
         }
-        Field::FrameLen
+        Field::Direction
+        | Field::FrameLen
+        | Field::VlanCount
+        | Field::VlanId
+        | Field::VlanPcp
         | Field::IpLen
+        | Field::IpHeaderLen
         | Field::IpTtl
+        | Field::IpTos
+        | Field::IpDscp
+        | Field::IpEcn
+        | Field::IpId
+        | Field::IpDf
+        | Field::IpMf
+        | Field::IpFlowLabel
         | Field::L4Len
         | Field::L4HeaderLen
         | Field::L4PayloadLen
         | Field::SrcPort
         | Field::DstPort
         | Field::TcpFlags
-        | Field::TcpWindow => vec![(0, ranges::field_limit(field))],
+        | Field::TcpFlag(_)
+        | Field::TcpWindow
+        | Field::TcpUrgent
+        | Field::TcpOptionsLen
+        | Field::UdpLen
+        | Field::IcmpType
+        | Field::IcmpCode => vec![(0, ranges::field_limit(field))],
     }
 }
 

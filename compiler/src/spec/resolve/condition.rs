@@ -8,13 +8,12 @@ use super::FlowFacts;
 use super::aggregate::unknown_field;
 use super::comparison::{self, Problem};
 use super::fields::{FLAGS, field, flag};
-use super::structure::unsupported;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::decision::{Diagram, TooLarge};
 use crate::spec::ast::{Expr, ExprKind, Path};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{Direction, Filter};
+use crate::spec::typed::{Direction, Field, Filter};
 
 /// Most tests of the conditions of one aggregate.
 const MAX_TESTS: usize = 256;
@@ -159,15 +158,11 @@ impl Reading<'_, '_, '_> {
         match text.as_str() {
             "fwd" => self.direction(before, place, wanted),
             "bwd" => self.direction(before, place, !wanted),
-            "tcp" | "udp" => self.protocol(before, &text, place, wanted),
+            "tcp" | "udp" | "icmp" | "sctp" => self.protocol(before, &text, place, wanted),
+            // Later fragments belong to no flow.
             "ip.fragment" => {
-                unsupported(
-                    place.clone(),
-                    format!("the condition `{text}` is not supported yet"),
-                    PARTS,
-                    self.reporter,
-                );
-                Ok(before)
+                let first = comparison::is(Field::IpMf, u64::from(wanted), self.flow);
+                self.joined(before, &first, &Part::Other, place)
             }
             other => match flag(other) {
                 Some(bit) => self.flag(before, bit, other, place, wanted),
@@ -196,7 +191,7 @@ impl Reading<'_, '_, '_> {
         self.joined(before, &Diagram::direction(direction), &Part::Direction, place)
     }
 
-    /// `tcp` and `udp`: packets of this transport.
+    /// `tcp`, `udp`, `icmp`, `sctp`: packets of this transport.
     fn protocol(
         &mut self,
         before: Diagram,
@@ -204,7 +199,7 @@ impl Reading<'_, '_, '_> {
         place: &Span,
         wanted: bool,
     ) -> Result<Diagram, TooLarge> {
-        let diagram = comparison::protocol(name == "tcp", self.flow);
+        let diagram = comparison::protocol(name, self.flow);
         let diagram = if wanted { diagram } else { diagram.not() };
         if diagram.is_never() {
             let kind = if wanted { "no" } else { "only" };
@@ -285,7 +280,9 @@ fn unknown_condition(text: &str, path: &Path, reporter: &mut Reporter<'_>) {
             .primary("a number");
         return;
     }
-    let known = ["fwd", "bwd", "tcp", "udp"].into_iter().chain(FLAGS.iter().map(|(name, _)| *name));
+    let known = ["fwd", "bwd", "tcp", "udp", "icmp", "sctp", "ip.fragment"]
+        .into_iter()
+        .chain(FLAGS.iter().map(|(name, _)| *name));
     // A word without its prefix is the commonest slip.
     let prefixed = format!("tcp.{text}");
     let help = if flag(&prefixed).is_some() {

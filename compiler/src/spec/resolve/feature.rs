@@ -13,7 +13,7 @@ use crate::ir::flow::ranges;
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{self, Limit, Range};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::{Aggregate, Feature, Filter, Function, Operand, Unit};
+use crate::spec::typed::{Aggregate, Feature, Field, Filter, Function, Operand, Unit};
 
 /// Most features of a specification.
 const MAX_FEATURES: usize = 1024;
@@ -220,7 +220,7 @@ pub(super) fn unit(aggregate: &Aggregate) -> Unit {
 
 /// Raw values that can arise: those of the aggregate's type, bounded by the idle time where that is tighter.
 pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
-    let by_type = ranges::of(aggregate);
+    let by_type = by_type(aggregate, flow);
     let idle = flow.and_then(|flow| match aggregate.table {
         None => flow.idle,
         Some(table) => flow.tables.get(table.0 as usize).and_then(|table| table.idle),
@@ -247,6 +247,17 @@ pub(super) fn range(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval
         }
     };
     Interval { low: by_type.low, high: by_type.high.min(high) }
+}
+
+/// Without ICMP and SCTP no protocol's number is above that of UDP.
+fn by_type(aggregate: &Aggregate, flow: Option<&FlowFacts>) -> Interval {
+    let few = flow.is_some_and(|flow| !flow.transports.icmp && !flow.transports.sctp);
+    match aggregate.operand {
+        Some(Operand::Field(Field::IpProto)) if few => {
+            ranges::with_limit(aggregate, i64::from(crate::ir::packet::UDP))
+        }
+        Some(Operand::Field(_) | Operand::Gap(_) | Operand::Address(_)) | None => ranges::of(aggregate),
+    }
 }
 
 /// The range behind `in`, which lies inside of what can arise.

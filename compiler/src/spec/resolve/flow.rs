@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::FlowFacts;
 use super::number::{self, Misfit};
-use super::structure::{repeated, unknown, unsupported};
+use super::structure::{repeated, unknown};
 use super::units::duration;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::key::{KeyPart, KeyParts};
 use crate::spec::ast::{self, Causes, FlowClause, Name, Number, Path};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Directions, End, Flow, Nanos, Table};
+use crate::spec::typed::{Directions, End, Flow, Nanos, Table, Transports};
 
 /// Most records of a table: the kernel would allow more, but not before some gigabytes of memory are gone.
 const MAX_CAPACITY: i128 = 1 << 24;
@@ -28,7 +28,8 @@ pub(super) struct Resolved {
 
 /// Resolves the flow block.
 pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
-    let (tcp, udp) = protocols(&flow.protocols, reporter);
+    let transports = protocols(&flow.protocols, reporter);
+    let tcp = transports.tcp;
     let mut clauses = Clauses::default();
     for clause in &flow.clauses {
         clauses.take(clause, reporter);
@@ -43,7 +44,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
         None => Some(None),
         Some((time, _)) => duration(time, reporter).map(Some),
     };
-    // A flow of UDP alone has nothing to say about its end.
+    // A flow without TCP has nothing to say about its end.
     let end = match clauses.end {
         None => (!tcp).then_some(End::Never),
         Some((causes, _)) => end(causes, tcp, &flow.head, reporter),
@@ -62,8 +63,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
     }
     let facts = FlowFacts {
         name: flow.name.text.clone(),
-        tcp,
-        udp,
+        transports,
         key: key.map_or(KeyParts::FIVE_TUPLE, |(parts, _)| parts),
         directional: key.is_some_and(|(_, directions)| directions == Directions::One),
         idle: idle.flatten(),
@@ -73,8 +73,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
     let resolved = (|| {
         Some(Flow {
             name: flow.name.text.clone(),
-            tcp,
-            udp,
+            transports,
             key: key?.0,
             directions: key?.1,
             capacity: capacity?,
@@ -233,33 +232,40 @@ fn key_span(clauses: &Clauses<'_>, head: &Span) -> Span {
     clauses.key.as_ref().map_or_else(|| head.clone(), |(_, _, span)| (*span).clone())
 }
 
-fn protocols(names: &[Name], reporter: &mut Reporter<'_>) -> (bool, bool) {
-    let mut first: [Option<&Name>; 2] = [None, None];
-    let [tcp, udp] = &mut first;
+/// Transports by name.
+pub(super) fn protocols(names: &[Name], reporter: &mut Reporter<'_>) -> Transports {
+    let mut transports = Transports::default();
+    let mut known: Vec<&Name> = Vec::new();
     for name in names {
-        let slot = match name.text.as_str() {
-            "tcp" => &mut *tcp,
-            "udp" => &mut *udp,
-            other @ ("icmp" | "icmpv6" | "sctp") => {
-                unsupported(
-                    name.span.clone(),
-                    format!("flows of `{other}` are not supported yet"),
-                    "use `tcp` and `udp`; packets of other protocols pass unjudged",
-                    reporter,
-                );
+        let place = match name.text.as_str() {
+            "tcp" => &mut transports.tcp,
+            "udp" => &mut transports.udp,
+            "icmp" => &mut transports.icmp,
+            "sctp" => &mut transports.sctp,
+            "icmpv6" => {
+                reporter
+                    .error(
+                        &codes::PROTOCOL,
+                        name.span.clone(),
+                        "`icmpv6` is a part of `icmp`",
+                        "write `icmp`, which stands for ICMP and ICMPv6",
+                    )
+                    .primary("not known");
                 continue;
             }
             other => {
-                unknown(&codes::PROTOCOL, "protocol", other, name.span.clone(), &["tcp", "udp"], reporter);
+                let all = ["tcp", "udp", "icmp", "sctp"];
+                unknown(&codes::PROTOCOL, "protocol", other, name.span.clone(), &all, reporter);
                 continue;
             }
         };
-        match slot {
-            None => *slot = Some(name),
+        *place = true;
+        match known.iter().find(|first| first.text == name.text) {
+            None => known.push(name),
             Some(first) => repeated(&name.text, first.span.clone(), name.span.clone(), reporter),
         }
     }
-    (tcp.is_some(), udp.is_some())
+    transports
 }
 
 /// What names a record, and whether its two directions share one.

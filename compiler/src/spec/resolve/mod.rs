@@ -27,8 +27,7 @@ use super::typed::FeatureSpec;
 #[derive(Debug, Clone)]
 struct FlowFacts {
     name: String,
-    tcp: bool,
-    udp: bool,
+    transports: super::typed::Transports,
     /// What names a record.
     key: crate::ir::flow::key::KeyParts,
     /// Tables that `per` can name: those of other flow blocks, then one for each part of a key.
@@ -43,7 +42,7 @@ struct FlowFacts {
 impl FlowFacts {
     /// Whether no packet has flags.
     fn without_tcp(&self) -> bool {
-        !self.tcp && self.udp
+        !self.transports.tcp && self.transports != super::typed::Transports::default()
     }
 }
 
