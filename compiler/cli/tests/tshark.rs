@@ -303,8 +303,11 @@ struct Source<'p> {
     packets: Vec<&'p Packet>,
 }
 
+/// Features by name.
+type Named<T> = Vec<(&'static str, T)>;
+
 /// The features of `specs/scan.spec` that are exact, then the true numbers that sketches estimate.
-fn behaviour(packets: &[&Packet]) -> (Vec<(&'static str, u128)>, Vec<(&'static str, usize)>) {
+fn behaviour(packets: &[&Packet]) -> (Named<u128>, Named<usize>) {
     /// Half of the window of ten seconds.
     const PANE: u64 = 5_000_000_000;
     let newest = packets.last().unwrap().time / PANE;

@@ -1,7 +1,7 @@
 //! What a specification costs, before there is a model: layout, memory, and work per packet, feature by feature.
 //!
 //! Work is counted, not guessed: the packet path is lowered around a network that stands in for a model, and
-//! executed in the virtual machine on [sample traffic](sample); instructions and helper calls of the model are left
+//! executed in the virtual machine on sample traffic; instructions and helper calls of the model are left
 //! out. [Prices](prices) turn counts into nanoseconds. A feature costs what the packet path costs with it less what it
 //! costs without it, so what features share is nobody's: it is saved only when all of them go.
 

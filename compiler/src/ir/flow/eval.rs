@@ -132,7 +132,7 @@ pub fn std(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
     variance(n, sum, squares, population, 65_536).isqrt() as u64
 }
 
-/// `floor(256 * (n*squares - sum²) / d)` with the divisors of [`std`].
+/// `floor(256 * (n*squares - sum²) / d)` with the divisors of [`std()`].
 #[must_use]
 pub fn var(n: u64, sum: u64, squares: u128, population: bool) -> u64 {
     // Front ends let no feature have more than 62 bits; of a damaged record the low ones are kept.
