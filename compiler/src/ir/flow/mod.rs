@@ -77,6 +77,7 @@ mod identity;
 pub mod table;
 pub mod lists;
 pub mod guard;
+pub mod verdict;
 pub mod interpret;
 pub mod extract;
 
