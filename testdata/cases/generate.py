@@ -157,9 +157,9 @@ write("distinct-8-12-2", [6, 4, 2, 1, 8, 10, 0.6, 4], [6, 4, 1, 1, 12, 15, 0.3, 
 # hosts.spec: one record for each sender.
 write("hosts-6-10-2", [20, 9000, 20000, 2, 9e5, 120], [60, 30000, 25000, 6, 2e6, 200], [10, 2], "Softmax", 11, -0.2)
 # service.spec: one record for each port that is sent to.
-write("service-5-8-2", [30, 600, 3, 90, 200], [80, 900, 9, 60, 300], [8, 2], "Softmax", 12, 0.2)
+write("service-5-8-2", [30, 600, 3, 90, 200], [80, 900, 9, 60, 300], [8, 2], "Softmax", 17, 0.1)
 # pairs.spec: one record for each two hosts.
-write("pairs-5-8-1", [20, 15, 4000, 3000, 2e5], [50, 40, 12000, 9000, 9e5], [8, 1], "Sigmoid", 13, 0.3)
+write("pairs-5-8-1", [20, 15, 4000, 3000, 2e5], [50, 40, 12000, 9000, 9e5], [8, 1], "Sigmoid", 17, 0.1)
 # scan.spec: connections beside tables of senders, receivers and services, and windows.
 write(
     "scan-10-12-2",
@@ -183,12 +183,12 @@ write(
 # ticks.spec: durations and gaps.
 write(
     "ticks-10-12-2",
-    [500, 400000, 4e8, 0.5, 50, 90000, 40000, 0.2, 300000, 12],
-    [2000, 900000, 9e8, 2, 300, 300000, 200000, 1, 900000, 90],
+    [600, 550000, 5e8, 0.03, 200, 90000, 90000, 0.06, 500000, 100],
+    [750, 750000, 7e8, 0.2, 400, 240000, 300000, 0.3, 700000, 270],
     [12, 2],
     "Softmax",
-    13,
-    0.5,
+    12,
+    0.0,
 )
 # heads.spec: two classes by softmax, four by arg-max of much larger scores, one sigmoid.
 write_heads(
