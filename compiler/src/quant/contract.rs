@@ -178,15 +178,7 @@ pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
     if !errors.is_empty() {
         return Err(errors);
     }
-    let inputs = spec
-        .features
-        .iter()
-        .map(|feature| Input {
-            name: feature.name.clone(),
-            fraction_bits: feature.fraction_bits,
-            range: feature.range,
-        })
-        .collect();
+    let inputs = spec.inputs();
     let rules = spec
         .rules
         .iter()

@@ -9,7 +9,7 @@ use crate::diag::Span;
 use crate::ir::flow::decision::Diagram;
 use crate::ir::flow::formula::Formula;
 use crate::ir::flow::key::KeyParts;
-use crate::ir::{FractionBits, Interval};
+use crate::ir::{FractionBits, Input, Interval};
 use crate::spec::sources::Parameter;
 
 /// Nanoseconds.
@@ -52,6 +52,17 @@ pub struct Fragment {
 }
 
 impl FeatureSpec {
+    /// The raw features, as a model sees them.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Input> {
+        let input = |feature: &Feature| Input {
+            name: feature.name.clone(),
+            fraction_bits: feature.fraction_bits,
+            range: feature.range,
+        };
+        self.features.iter().map(input).collect()
+    }
+
     /// Name and text of the file that a position lies in, and the position in it.
     #[must_use]
     pub fn place(&self, at: usize) -> (&str, &str, usize) {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use nnbpf_compiler::diag::codes::rows::FEW_ROWS;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::explain;
-use nnbpf_compiler::ir::Input;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::rows::{self, Columns, Labels};
@@ -66,16 +65,7 @@ pub fn run(args: &RankArgs) -> Result<(), Refusal> {
         |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;
     let file = Loaded::read(&args.features)?;
-    let inputs: Vec<Input> = spec
-        .features
-        .iter()
-        .map(|feature| Input {
-            name: feature.name.clone(),
-            fraction_bits: feature.fraction_bits,
-            range: feature.range,
-        })
-        .collect();
-    let values = rows::parse(&file.name, &file.bytes, &inputs, Columns::ByName);
+    let values = rows::parse(&file.name, &file.bytes, &spec.inputs(), Columns::ByName);
     let labels = rows::labels(&file.name, &file.bytes, &args.labels);
     let (values, labels) = nnbpf_compiler::diag::both(values, labels).map_err(Refusal::from)?;
     enough(&file.name, &labels).map_err(Refusal::from)?;
