@@ -1,5 +1,6 @@
 //! Leads jumps beyond the reach of a 16-bit offset over islands: unconditional jumps placed on the way, which
-//! ordinary control flow steps over.
+//! ordinary control flow steps over. Where none arrives, behind another island for instance, there is no step:
+//! verifiers refuse instructions that nothing reaches.
 
 use super::assemble::{AssembleErrorKind, At, Layout};
 use super::{Insn, Label, Reg};
@@ -8,7 +9,7 @@ use super::{Insn, Label, Reg};
 /// do not push it out of reach again.
 const STRIDE: i64 = 30_000;
 
-/// Slots of one island: the step over it and the jump on.
+/// Slots of one island at most: the step over it and the jump on.
 const ISLAND_SLOTS: usize = 2;
 
 /// Inserts islands until every jump reaches its target. `line_of` is parallel to `code` and grows with it.
@@ -45,18 +46,16 @@ pub(super) fn extend(code: &[Insn<Reg>], line_of: &[u32]) -> Result<(Vec<Insn<Re
                 let place = from + distance.signum() * STRIDE;
                 let index = layout.slot_of.partition_point(|&slot| i64::from(slot) < place);
                 let line = line_of.get(index).copied().unwrap_or_default();
-                code.splice(
-                    index..index,
-                    [
-                        Insn::Goto { target: over },
-                        Insn::Label(island),
-                        Insn::Goto { target },
-                        Insn::Label(over),
-                    ],
-                );
-                line_of.splice(index..index, [line; 4]);
+                let mut island_code = vec![Insn::Label(island), Insn::Goto { target }];
+                if arrives(&code, index) {
+                    island_code.insert(0, Insn::Goto { target: over });
+                    island_code.push(Insn::Label(over));
+                }
+                let elements = island_code.len();
+                code.splice(index..index, island_code);
+                line_of.splice(index..index, vec![line; elements]);
                 // The jump itself moved when the island went in before it.
-                let moved = if index <= position { position + 4 } else { position };
+                let moved = if index <= position { position + elements } else { position };
                 retarget(&mut code, moved, island);
                 continue;
             }
@@ -68,6 +67,12 @@ pub(super) fn extend(code: &[Insn<Reg>], line_of: &[u32]) -> Result<(Vec<Insn<Re
         Some((position, label)) => Err((position, AssembleErrorKind::JumpTooFar(label))),
         None => Ok((code, line_of)),
     }
+}
+
+/// Whether the element before this position goes on to it.
+fn arrives(code: &[Insn<Reg>], index: usize) -> bool {
+    let before = index.checked_sub(1).and_then(|before| code.get(before));
+    !matches!(before, Some(Insn::Goto { .. } | Insn::Exit))
 }
 
 fn retarget(code: &mut [Insn<Reg>], position: usize, label: Label) {

@@ -270,6 +270,40 @@ fn islands_carry_far_jumps() {
     assert_eq!(follow(InstructionIndex(1)), (InstructionIndex(last), Shape::Exit));
 }
 
+#[test]
+fn neighbouring_islands_are_reached() {
+    // Forty jumps out of reach, each to a place of its own: their islands stand side by side.
+    let places = 40;
+    let mut code: Vec<_> = (0..places).map(|at| jeq(R1, at as i32, Label(at))).collect();
+    code.extend((0..70_000).map(|_| add(R0, 1)));
+    code.push(exit());
+    for at in 0..places {
+        code.extend([label(Label(at)), mov(R0, at as i32), exit()]);
+    }
+    let assembled = assemble(&function(code)).unwrap();
+    let insn = |at: InstructionIndex| decode(&assembled.bytes, at).unwrap();
+    for at in 0..places {
+        let mut end = insn(InstructionIndex(at)).target(InstructionIndex(at)).unwrap().unwrap();
+        while let Some(target) = insn(end).target(end) {
+            end = target.unwrap();
+        }
+        assert_eq!(insn(end).operands.imm, i64::from(at), "jump {at}");
+    }
+    let mut reached = vec![false; assembled.slots()];
+    let mut open = vec![InstructionIndex(0)];
+    while let Some(at) = open.pop() {
+        if std::mem::replace(&mut reached[at.0 as usize], true) {
+            continue;
+        }
+        let insn = insn(at);
+        open.extend(insn.target(at).map(Option::unwrap));
+        if !matches!(insn.shape, Shape::Exit | Shape::Goto) {
+            open.push(InstructionIndex(at.0 + 1));
+        }
+    }
+    assert_eq!(reached.iter().position(|reached| !reached), None);
+}
+
 /// Rows that LLVM 14 cannot print: it lacks the modulus, bit-test jumps and stores of constants, and has a
 /// text of its own for the pseudo instructions.
 fn unknown_to_old_llvm(row: &Row) -> bool {
