@@ -5,10 +5,12 @@ use nnbpf_compiler::diag::codes::object as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::elf::read::Inventory;
 use nnbpf_compiler::ir::flow::Counter;
+use nnbpf_compiler::ir::flow::record::{KEY_SIZE, Layout as Record};
 use nnbpf_compiler::lower::network::Weights;
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_compiler::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN, filter, fuse, seen};
-use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, COUNTERS, EVENTS};
+use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, COUNTERS, EVENTS, FLOWS};
+use nnbpf_compiler::lower::packet::sweep::SWEEP;
 use nnbpf_compiler::metadata::{Metadata, hex};
 use nnbpf_compiler::params::layout::Layout;
 
@@ -18,6 +20,9 @@ use crate::hot_update::{ACTIVE, PARAMS};
 const ACTIVE_BYTES: u64 = 8;
 /// Bytes of `.data.nn_config`: mode, a reserved word, epoch.
 const CONFIG_BYTES: u64 = 16;
+
+/// Bytes at the head of a record, up to its flags.
+const HEADER: u32 = Record::FLAGS + 4;
 
 /// Maps that the loader reads or writes: name, kind, and sizes of key and value, where they are fixed.
 const MAPS: [(&str, MapKind, u32, u32); 5] = [
@@ -113,6 +118,20 @@ impl Wrong<'_> {
             inventory.programs.iter().any(|program| program.name == ENTRY),
             format!("the program `{ENTRY}` is missing"),
         );
+        let section = |name: &str| {
+            inventory.programs.iter().find(|program| program.name == name).map(|program| &program.section)
+        };
+        if let Some(sweep) = section(SWEEP) {
+            self.unless(
+                Some(sweep) == section(ENTRY),
+                format!("the programs `{SWEEP}` and `{ENTRY}` are of different kinds"),
+            );
+            let flows = inventory.maps.iter().find(|map| map.name == FLOWS);
+            let keyed = flows.is_some_and(|map| {
+                map.kind == Some(MapKind::LruHash) && map.key_size == KEY_SIZE && map.value_size >= HEADER
+            });
+            self.unless(keyed, format!("the map `{FLOWS}` is missing, or of another kind or size"));
+        }
         for (name, kind, key, value) in MAPS {
             match inventory.maps.iter().find(|map| map.name == name) {
                 None => self.unless(false, format!("the map `{name}` is missing")),

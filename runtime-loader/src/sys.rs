@@ -24,6 +24,7 @@ enum Command {
     ObjGet = 7,
     ProgTestRun = 10,
     ObjGetInfo = 15,
+    MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
@@ -38,6 +39,20 @@ struct ElementAttr {
     key: u64,
     /// The next key for `MapGetNextKey`.
     value: u64,
+    flags: u64,
+}
+
+/// Where a batch begins and ends, and where its keys and values lie.
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    element_flags: u64,
     flags: u64,
 }
 
@@ -237,6 +252,38 @@ pub(crate) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
 pub(crate) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
     let next = next.as_mut_ptr() as u64;
     element(Command::MapGetNextKey, map, key.unwrap_or(&[]), next, 0)
+}
+
+/// Where a walk through a hash map in batches stands: a bucket.
+#[derive(Clone, Copy)]
+pub(crate) struct Bucket(u32);
+
+/// Copies the entries of whole buckets, at most `count`, from `from` or the first bucket on; both buffers have room
+/// for so many. Gives the number that were copied, and where the rest begins, if there is any. `ENOSPC`: the
+/// bucket has more (`__htab_map_lookup_and_delete_batch` in `kernel/bpf/hashtab.c`).
+pub(crate) fn lookup_batch(
+    map: BorrowedFd<'_>,
+    from: Option<Bucket>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(u32, Option<Bucket>)> {
+    let begin = from.map_or(0, |bucket| bucket.0);
+    let mut next = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: if from.is_some() { &raw const begin as u64 } else { 0 },
+        out_batch: &raw mut next as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: raw(map),
+        ..BatchAttr::default()
+    };
+    match call(Command::MapLookupBatch, &mut attr) {
+        Ok(_) => Ok((attr.count, Some(Bucket(next)))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, None)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {

@@ -161,6 +161,9 @@ pub struct ReplayArgs {
     /// Act on verdicts as the loader's enforce mode does; without it, verdicts are only recorded.
     #[arg(long)]
     pub enforce: bool,
+    /// Sweep idle flows every so many seconds, as `nnbpf sweep --follow` does, until none is left.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sweep: Option<u32>,
     /// Where the verdicts go.
     #[arg(short, long, value_name = "CSV")]
     pub output: PathBuf,

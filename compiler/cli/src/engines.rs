@@ -1,20 +1,24 @@
 //! What can execute the packet path: the interpreter, the virtual machine, the kernel. All three give the
 //! same answers, bit for bit.
 
+use std::collections::BTreeMap;
+
 use nnbpf_compiler::bpf::module::{Module, Type};
 use nnbpf_compiler::compile;
-use nnbpf_compiler::ir::flow::interpret::{self as flow, FlowInterpreter, Judgement, Mode, Verdict};
+use nnbpf_compiler::ir::flow::interpret::{self as flow, FlowInterpreter, Judgement, Mode, Swept, Verdict};
 use nnbpf_compiler::ir::flow::lists::HostLists;
+use nnbpf_compiler::ir::flow::record::Key;
 use nnbpf_compiler::ir::flow::{FlowProgram, Trigger};
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::lower::packet::ENTRY;
 use nnbpf_compiler::lower::packet::hook::answers;
-use nnbpf_compiler::lower::packet::maps::{CLOCK, CONFIG, MODE_ENFORCE};
+use nnbpf_compiler::lower::packet::maps::{CLOCK, CONFIG, FLOWS, MODE_ENFORCE};
 use nnbpf_compiler::lower::packet::shared::acts;
+use nnbpf_compiler::lower::packet::sweep::{KEY_AT, SWEEP};
 use nnbpf_compiler::lower::{internal, scratch};
 use nnbpf_compiler::spec::typed::Hook;
 use nnbpf_compiler::vm::Vm;
-use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, test_run};
+use nnbpf_runtime_loader::{Kernel, Loaded, MapError, RunInput, Update, pin_to_cpu, test_run};
 
 use crate::Refusal;
 
@@ -25,6 +29,10 @@ const CPU: usize = 0;
 pub trait Engine {
     /// One packet at its capture time.
     fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal>;
+    /// Keys and records of all flows, by key.
+    fn records(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Refusal>;
+    /// Sweeps the record of a key; gives the verdict where it was judged.
+    fn sweep(&mut self, key: &[u8], now_ns: u64) -> Result<Option<Judged>, Refusal>;
 }
 
 /// What became of a packet.
@@ -63,8 +71,16 @@ impl Judged {
     }
 }
 
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        let acts = verdict.acts.bits();
+        Self { trigger: verdict.trigger, outputs: verdict.judgement.outputs, acts }
+    }
+}
+
 /// The reference interpreters.
 pub struct Interpreted<'p> {
+    program: &'p FlowProgram,
     flow: FlowInterpreter<'p>,
     network: &'p Network,
 }
@@ -72,27 +88,42 @@ pub struct Interpreted<'p> {
 impl<'p> Interpreted<'p> {
     #[must_use]
     pub fn new(program: &'p FlowProgram, network: &'p Network, mode: Mode) -> Self {
-        Self { flow: FlowInterpreter::with(program, mode, HostLists::default()), network }
+        Self { program, flow: FlowInterpreter::with(program, mode, HostLists::default()), network }
+    }
+}
+
+fn judge(network: &Network) -> impl FnMut(&[i64]) -> Judgement {
+    |features| {
+        let verdict = interpret::run(network, features);
+        Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
     }
 }
 
 impl Engine for Interpreted<'_> {
     fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
-        let network = self.network;
-        let mut judge = |features: &[i64]| {
-            let verdict = interpret::run(network, features);
-            Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
-        };
-        let result = self.flow.packet(data, ts_ns, &mut judge);
+        let result = self.flow.packet(data, ts_ns, &mut judge(self.network));
         let fate = match result.fate {
             flow::Fate::Pass => Fate::Pass,
             flow::Fate::Blocked | flow::Fate::Dropped => Fate::Drop,
         };
-        let judged = |verdict: Verdict| {
-            let bits = verdict.acts.bits();
-            Judged { trigger: verdict.trigger, outputs: verdict.judgement.outputs, acts: bits }
-        };
-        Ok(PacketResult { fate, retired: result.retired.map(judged), own: result.own.map(judged) })
+        Ok(PacketResult {
+            fate,
+            retired: result.retired.map(Judged::from),
+            own: result.own.map(Judged::from),
+        })
+    }
+
+    fn records(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Refusal> {
+        let records = self.flow.table().by_creation().into_iter();
+        Ok(records.map(|(key, record)| (key.to_bytes().to_vec(), record.to_bytes(self.program))).collect())
+    }
+
+    fn sweep(&mut self, key: &[u8], now_ns: u64) -> Result<Option<Judged>, Refusal> {
+        let key = Key::from_bytes(key).ok_or_else(|| broken("a key of another size"))?;
+        match self.flow.sweep(key, now_ns, &mut judge(self.network)) {
+            Swept::Judged(verdict) => Ok(Some(verdict.into())),
+            Swept::Removed | Swept::Kept => Ok(None),
+        }
     }
 }
 
@@ -165,6 +196,13 @@ fn mode_bytes(mode: Mode) -> [u8; 16] {
     config
 }
 
+/// What `nn_sweep` takes for a packet.
+fn sweep_packet(key: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; KEY_AT];
+    packet.extend(key);
+    packet
+}
+
 fn broken(what: &'static str) -> Refusal {
     internal(&std::io::Error::other(what)).into()
 }
@@ -184,22 +222,41 @@ impl Virtual {
         }
         Ok(Self { vm, places })
     }
-}
 
-impl Engine for Virtual {
-    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
+    /// Sets the clock and forgets the last verdicts.
+    fn prepare(&mut self, now_ns: u64) {
         if let Some(clock) = self.vm.data_mut(CLOCK) {
-            clock.copy_from_slice(&ts_ns.to_le_bytes());
+            clock.copy_from_slice(&now_ns.to_le_bytes());
         }
         if let Some(value) = self.vm.map(scratch::MAP).as_mut().and_then(|map| map.at_mut(0)) {
             value.fill(0);
         }
+    }
+}
+
+impl Engine for Virtual {
+    fn packet(&mut self, data: &[u8], ts_ns: u64) -> Result<PacketResult, Refusal> {
+        self.prepare(ts_ns);
         let mut frame = data.to_vec();
         let run = self.vm.run(ENTRY, &mut frame, ts_ns).map_err(|error| Refusal::from(internal(&error)))?;
         let mut map = self.vm.map(scratch::MAP);
         let value = map.as_mut().and_then(|map| map.at(0)).unwrap_or_default();
         // As the kernel, which reports the low half.
         Ok(self.places.result(run.ret as u32, value))
+    }
+
+    fn records(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Refusal> {
+        let map = self.vm.map(FLOWS).ok_or_else(|| broken("the module has no flows"))?;
+        Ok(map.entries().into_iter().collect())
+    }
+
+    fn sweep(&mut self, key: &[u8], now_ns: u64) -> Result<Option<Judged>, Refusal> {
+        self.prepare(now_ns);
+        let run = self.vm.run(SWEEP, &mut sweep_packet(key), now_ns);
+        let run = run.map_err(|error| Refusal::from(internal(&error)))?;
+        let mut map = self.vm.map(scratch::MAP);
+        let value = map.as_mut().and_then(|map| map.at(0)).unwrap_or_default();
+        Ok(self.places.result(run.ret as u32, value).retired)
     }
 }
 
@@ -216,12 +273,25 @@ impl Running {
         let places = Places::of(module, hook).ok_or_else(|| broken("the module has no verdicts"))?;
         let object = compile::object(module)?;
         let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the replayed object"))?;
-        let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+        let refused = |error: MapError| Refusal::from(error.diagnostic());
         loaded.map(CONFIG).map_err(refused)?.write_value(&mode_bytes(mode)).map_err(refused)?;
         pin_to_cpu(CPU).map_err(|_| broken("the process cannot stay on one processor"))?;
         let cpus = nnbpf_runtime_loader::possible_cpus().map_err(refused)?;
         let cleared = vec![vec![0; places.bytes]; cpus];
         Ok(Self { loaded, places, cleared })
+    }
+
+    /// Runs a program at a time; gives what it says and leaves in the scratch value.
+    fn run(&self, program: &str, data: &[u8], now_ns: u64) -> Result<PacketResult, Refusal> {
+        let refused = |error: MapError| Refusal::from(error.diagnostic());
+        let zero = 0u32.to_le_bytes();
+        self.loaded.map(CLOCK).map_err(refused)?.write_value(&now_ns.to_le_bytes()).map_err(refused)?;
+        let map = self.loaded.map(scratch::MAP).map_err(refused)?;
+        map.update_per_cpu(&zero, &self.cleared, Update::Any).map_err(refused)?;
+        let input = RunInput { data, repeat: 1, output: false };
+        let run = self.loaded.run(program, input).map_err(|error| Refusal::from(error.diagnostic()))?;
+        let values = map.lookup_per_cpu(&zero).map_err(refused)?.unwrap_or_default();
+        Ok(self.places.result(run.ret, values.get(CPU).map_or(&[], Vec::as_slice)))
     }
 }
 
@@ -232,14 +302,22 @@ impl Engine for Running {
             // Hardly an interface delivers such a frame and no test run takes it; the parser refuses it anyway.
             return Ok(nothing);
         }
-        let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
-        let zero = 0u32.to_le_bytes();
-        self.loaded.map(CLOCK).map_err(refused)?.write_value(&ts_ns.to_le_bytes()).map_err(refused)?;
-        let map = self.loaded.map(scratch::MAP).map_err(refused)?;
-        map.update_per_cpu(&zero, &self.cleared, Update::Any).map_err(refused)?;
-        let input = RunInput { data, repeat: 1, output: false };
-        let run = self.loaded.run(ENTRY, input).map_err(|error| Refusal::from(error.diagnostic()))?;
-        let values = map.lookup_per_cpu(&zero).map_err(refused)?.unwrap_or_default();
-        Ok(self.places.result(run.ret, values.get(CPU).map_or(&[], Vec::as_slice)))
+        self.run(ENTRY, data, ts_ns)
+    }
+
+    fn records(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Refusal> {
+        let refused = |error: MapError| Refusal::from(error.diagnostic());
+        let mut records = BTreeMap::new();
+        let map = self.loaded.map(FLOWS).map_err(refused)?;
+        map.entries(|key, record| {
+            records.insert(key.to_vec(), record.to_vec());
+            Ok::<_, MapError>(())
+        })
+        .map_err(refused)?;
+        Ok(records)
+    }
+
+    fn sweep(&mut self, key: &[u8], now_ns: u64) -> Result<Option<Judged>, Refusal> {
+        Ok(self.run(SWEEP, &sweep_packet(key), now_ns)?.retired)
     }
 }

@@ -129,6 +129,7 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
     };
     if let Some(path) = path {
         module.programs.push(path.entry);
+        module.programs.extend(path.sweep);
         module.functions.extend(path.functions);
         module.maps.extend(path.maps);
         module.data.extend(path.data);

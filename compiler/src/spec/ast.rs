@@ -105,7 +105,7 @@ pub struct Flow {
 pub enum FlowClause {
     Key { fields: Vec<Path>, directions: Option<Name>, span: Span },
     Capacity { records: Number, evict: Option<Name>, span: Span },
-    Idle { time: Option<Quantity>, span: Span },
+    Idle { time: Option<Quantity>, sweep: bool, span: Span },
     Active { time: Quantity, span: Span },
     End { causes: Causes, span: Span },
     Broken,

@@ -55,6 +55,20 @@ fn a_whole_specification_means_what_it_says() {
 }
 
 #[test]
+fn sweeps_are_asked_for() {
+    assert!(!compiled(SIX).flow.sweep);
+    let swept = SIX.replace("idle 120 s;", "idle 120 s sweep;");
+    let flow = compiled(&swept).flow;
+    assert_eq!((flow.sweep, flow.idle), (true, Some(Nanos(120_000_000_000))));
+    assert!(format::format("test.spec", &swept).unwrap().contains("120 s sweep;"));
+    // A time has a unit, and without a time nothing is swept.
+    for (wrong, code) in [("idle 120 sweep;", "E0214"), ("idle never sweep;", "E0201")] {
+        let refused = compile("test.spec", &SIX.replace("idle 120 s;", wrong)).unwrap_err();
+        assert_eq!(refused.iter().map(|one| one.code.id).collect::<Vec<_>>(), [code], "{wrong}");
+    }
+}
+
+#[test]
 fn every_hook_has_its_words() {
     for hook in [Hook::Xdp, Hook::TcIngress, Hook::TcEgress] {
         let spec = compiled(&SIX.replace("attach xdp;", &format!("attach {};", hook.name())));

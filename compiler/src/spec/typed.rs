@@ -113,6 +113,8 @@ pub struct Flow {
     pub idle: Option<Nanos>,
     /// A packet later than this after the flow's first one does the same.
     pub active: Option<Nanos>,
+    /// The object has a program that judges and removes records whose idle time has passed without a packet.
+    pub sweep: bool,
     pub end: End,
     pub span: Span,
 }

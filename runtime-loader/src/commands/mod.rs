@@ -17,6 +17,7 @@ mod shadow;
 mod record;
 mod rollback;
 mod status;
+mod sweep;
 mod target;
 mod time;
 mod unblock;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Unblock(unblock::Unblock),
     Hosts(hosts::Hosts),
     Corrections(corrections::Corrections),
+    Sweep(sweep::Sweep),
     Unload(unload::Unload),
 }
 
@@ -76,6 +78,7 @@ impl Command {
             Self::Unblock(command) => command.run(),
             Self::Hosts(command) => command.run(),
             Self::Corrections(command) => command.run(),
+            Self::Sweep(command) => command.run(),
             Self::Unload(command) => command.run(),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
+use nnbpf_compiler::lower::packet::sweep::SWEEP;
 
 use super::AttachMode;
 use crate::maps::MapError;
@@ -47,6 +48,10 @@ pub enum InstallationError {
     NothingBefore { generation: u32 },
     #[error("the new object is for {offered}, the installed one for {installed}")]
     OtherHook { installed: &'static str, offered: &'static str },
+    #[error("the object of {} has no program `{}`", directory.display(), SWEEP)]
+    NoSweep { directory: PathBuf },
+    #[error("on Linux {release} packets can come between the steps of a sweep")]
+    OldKernel { release: String },
     #[error("the clock is not readable: {0}")]
     Clock(io::Error),
     #[error(transparent)]
@@ -149,6 +154,19 @@ impl InstallationError {
                 &codes::OTHER_HOOK,
                 Origin::Kernel { object: "nn_entry".to_owned() },
                 "run `nnbpf unload`, then `nnbpf load`".to_owned(),
+            ),
+            Self::NoSweep { directory } => (
+                &codes::NO_SWEEP,
+                object(directory.display().to_string()),
+                "write `sweep` behind the idle time, as in `idle 60 s sweep;`, compile, and put the object in place with \
+                 `nnbpf update NEW.o`"
+                    .to_owned(),
+            ),
+            Self::OldKernel { release } => (
+                &codes::MISSING_FEATURE,
+                object(format!("Linux {release}")),
+                "sweep on Linux 6.3 or later; everything else works, and idle flows are judged at their next packet"
+                    .to_owned(),
             ),
             Self::Clock(_) => (&codes::MAP_ACCESS, object("clock".to_owned()), "try again".to_owned()),
             Self::Map(error) => return error.diagnostic(),

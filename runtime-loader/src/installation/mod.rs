@@ -22,6 +22,7 @@ mod replace;
 mod rollback;
 mod state;
 mod status;
+mod sweep;
 
 pub use attach::{AttachMode, AttachOutcome, Attachment, interface_exists, on};
 pub use code::{ObjectHash, object_hash};
@@ -37,6 +38,7 @@ pub use replace::Replaced;
 pub use rollback::RolledBack;
 pub use shadow::Shadow;
 pub use status::{ProgramStatus, Status};
+pub use sweep::Swept;
 
 use std::fs::File;
 

@@ -1,9 +1,10 @@
 //! Objects that were changed after they were compiled, with an intact checksum, are refused before the kernel
 //! sees them.
 
-use nnbpf_compiler::bpf::module::{Module, Type};
+use nnbpf_compiler::bpf::module::{Function, MapKind, Module, Type};
 use nnbpf_compiler::compile;
-use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG};
+use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, FLOWS};
+use nnbpf_compiler::lower::packet::sweep::SWEEP;
 use serde_json::Value;
 
 use crate::built;
@@ -31,12 +32,18 @@ fn map(module: &mut Module, name: &str, value: Type) {
     module.maps.iter_mut().find(|map| map.name == name).unwrap().value = Some(value);
 }
 
+/// A program by the name of the sweep's.
+fn sweep(module: &mut Module, section: &str) {
+    let (name, section) = (SWEEP.to_owned(), section.to_owned());
+    module.programs.push(Function { name, section, ..module.programs[0].clone() });
+}
+
 #[test]
 fn metadata_that_does_not_hold_e0709() {
     // The unchanged object gets as far as the interface.
     assert!(refused(|_| {}).contains("E0809"));
     type Change = fn(&mut Module);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 10] = [
         ("a slot is said to have", |module| metadata(module, |value| value["slot_bytes"] = 8.into())),
         ("the hash of the layout", |module| {
             metadata(module, |value| value["layout_hash"] = "00".repeat(32).into());
@@ -52,6 +59,11 @@ fn metadata_that_does_not_hold_e0709() {
             let config = module.data.iter_mut().find(|data| data.section == CONFIG).unwrap();
             config.ty = Type::Array(Box::new(Type::Unsigned(8)), 3);
             config.bytes = vec![0; 24];
+        }),
+        ("`nn_sweep` and `nn_entry` are of different kinds", |module| sweep(module, "classifier")),
+        ("`nn_flows` is missing, or of another kind", |module| {
+            sweep(module, "xdp");
+            module.maps.iter_mut().find(|map| map.name == FLOWS).unwrap().kind = MapKind::Hash;
         }),
     ];
     for (said, change) in changes {

@@ -20,6 +20,7 @@ mod rights;
 mod update;
 mod constants;
 mod shadow;
+mod sweep;
 mod by_hand;
 mod tc_hooks;
 mod tc_installed;

@@ -165,6 +165,46 @@ fn captures_are_replayed_alike() {
     assert_eq!(judged, verdicts(&monitored, 8));
 }
 
+/// Sweeps every second: silent flows are judged where no packet comes, by every engine alike.
+#[test]
+fn captures_are_swept_alike() {
+    let test = "captures_are_swept_alike";
+    let folder = Folder::new();
+    beginning(&folder, 6_000);
+    folder.copy("testdata/ids/ids.onnx", "ids.onnx");
+    folder.copy("testdata/ids/calibration.csv", "calibration.csv");
+    folder.copy("specs/ids.spec", "plain.spec");
+    let plain = folder.text("plain.spec");
+    let idle = plain.lines().find(|line| line.trim_start().starts_with("idle ")).unwrap();
+    folder.write("ids.spec", plain.replace(idle, "    idle 2 s sweep;").as_bytes());
+    let replay = "replay ids.onnx ids.spec capture.pcap --calibrate calibration.csv";
+    let unswept = same(&folder, test, replay);
+    let idle_verdicts = |text: &str| text.lines().filter(|line| line.contains(",idle,")).count();
+    for mode in ["", " --enforce"] {
+        let swept = same(&folder, test, &format!("{replay}{mode} --sweep 1"));
+        let by_sweep: Vec<Vec<&str>> = swept
+            .lines()
+            .filter(|line| line.starts_with(','))
+            .map(|line| line.split(',').collect())
+            .collect();
+        // Rows are in the order of time, sweeps a whole number of seconds behind the first packet.
+        let times: Vec<u64> =
+            swept.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
+        assert!(times.is_sorted());
+        assert!(!by_sweep.is_empty());
+        for row in &by_sweep {
+            let time: u64 = row[1].parse().unwrap();
+            assert_eq!((time - times[0]) % 1_000_000_000, 0, "{row:?}");
+            assert_eq!(row[7], "idle");
+        }
+        // Nothing was left to be judged by a packet but what was idle for less than a second more.
+        assert!(idle_verdicts(&swept) > by_sweep.len(), "late packets judge too");
+        if mode.is_empty() {
+            assert!(idle_verdicts(&swept) > idle_verdicts(&unswept));
+        }
+    }
+}
+
 #[test]
 fn measurements_are_printed() {
     if nnbpf_runtime_loader::permission::check().is_err() || !is_root() {

@@ -95,6 +95,8 @@ fn rows() {
 fn captures() {
     let replay = "replay model.onnx cic6.spec capture.pcap --engine ir -o out.csv";
     refused("capture-missing", replay, |_| {});
+    let swept = "replay model.onnx cic6.spec capture.pcap --sweep 1 --engine ir -o out.csv";
+    refused("replay-sweep", swept, |folder| folder.copy("testdata/ids/capture.pcap", "capture.pcap"));
     refused("capture-spec", "replay model.onnx cic6.spec cic6.spec --engine ir -o out.csv", |_| {});
     refused("capture-empty", "extract cic6.spec capture.pcap -o out.csv", |folder| {
         folder.write("capture.pcap", b"");

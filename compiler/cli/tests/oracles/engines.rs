@@ -10,7 +10,7 @@ use nnbpf_compiler::bpf::module::{Module, Type};
 use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::flow::guard::{EventFilter, Fuse};
-use nnbpf_compiler::ir::flow::interpret::{Fate, FlowInterpreter, Judgement, Mode, Verdict};
+use nnbpf_compiler::ir::flow::interpret::{self as flow, Fate, FlowInterpreter, Judgement, Mode, Verdict};
 use nnbpf_compiler::ir::flow::lists::HostLists;
 use nnbpf_compiler::ir::flow::{Counter, FlowProgram};
 use nnbpf_compiler::ir::{Network, interpret};
@@ -21,6 +21,7 @@ use nnbpf_compiler::lower::packet::maps::{
     BLOCKED, CLOCK, CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS, FLOWS, SAMPLES, SIDE_FLOWS, event_type,
 };
 use nnbpf_compiler::lower::packet::shared::acts;
+use nnbpf_compiler::lower::packet::sweep::SWEEP;
 use nnbpf_compiler::lower::scratch;
 use nnbpf_compiler::spec::typed::{Action, Hook};
 use nnbpf_compiler::vm::{Skb, Vm};
@@ -56,6 +57,13 @@ pub(crate) struct Judged {
     outputs: Vec<i64>,
 }
 
+/// What a sweep did to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Swept {
+    pub(crate) removed: bool,
+    pub(crate) judged: Option<Judged>,
+}
+
 /// What remains after packets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct State {
@@ -80,6 +88,8 @@ pub(crate) struct State {
 /// Something that executes the packet path.
 pub(crate) trait Engine {
     fn packet(&mut self, frame: &[u8], now: u64) -> Answer;
+    /// Sweeps the record of a key.
+    fn sweep(&mut self, key: &[u8], now: u64) -> Swept;
     fn state(&mut self) -> State;
     /// Sets the event filter and the fuse.
     fn guard(&mut self, filter: &EventFilter, fuse: &Fuse);
@@ -149,6 +159,16 @@ fn act_bits(verdict: &Verdict) -> i32 {
         + i32::from(wanted.block_receiver_until.is_some()) * acts::BLOCK_RECEIVER
 }
 
+fn judged(verdict: Verdict) -> Judged {
+    Judged {
+        trigger: verdict.trigger as u32,
+        acts: act_bits(&verdict),
+        label: verdict.judgement.label,
+        rules: verdict.judgement.rules,
+        outputs: verdict.judgement.outputs,
+    }
+}
+
 fn event(verdict: &Verdict, now: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     // The generation of compiled-in parameters is 1.
@@ -209,18 +229,31 @@ impl Engine for Interpreted<'_> {
         if whole && self.flow.fuse().blown.is_some() {
             self.events.push(fuse_event(self.flow.fuse()));
         }
-        let judged = |verdict: Verdict| Judged {
-            trigger: verdict.trigger as u32,
-            acts: act_bits(&verdict),
-            label: verdict.judgement.label,
-            rules: verdict.judgement.rules,
-            outputs: verdict.judgement.outputs,
-        };
         Answer {
             dropped: result.fate != Fate::Pass,
             mark: result.mark.unwrap_or(0),
             retired: result.retired.map(judged),
             own: result.own.map(judged),
+        }
+    }
+
+    fn sweep(&mut self, key: &[u8], now: u64) -> Swept {
+        let network = self.network;
+        let mut judge = |features: &[i64]| {
+            let verdict = interpret::run(network, features);
+            Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
+        };
+        let known = self.flow.table().by_creation().into_iter().map(|(key, _)| key);
+        let key = known.into_iter().find(|known| known.to_bytes() == key).unwrap();
+        match self.flow.sweep(key, now, &mut judge) {
+            flow::Swept::Kept => Swept { removed: false, judged: None },
+            flow::Swept::Removed => Swept { removed: true, judged: None },
+            flow::Swept::Judged(verdict) => {
+                if verdict.reported {
+                    self.events.push(event(&verdict, now));
+                }
+                Swept { removed: true, judged: Some(judged(verdict)) }
+            }
         }
     }
 
@@ -307,6 +340,21 @@ impl Places {
 
     fn answer(&self, ret: u32, mark: u32, scratch: &[u8]) -> Answer {
         assert!([self.drop, self.pass].contains(&ret), "return value {ret}");
+        let [retired, own] = self.verdicts(scratch);
+        Answer { dropped: ret == self.drop, mark, retired, own }
+    }
+
+    /// What `nn_sweep` said by its documentation.
+    fn swept(&self, ret: u32, scratch: &[u8]) -> Swept {
+        let [judged, own] = self.verdicts(scratch);
+        assert_eq!(own, None);
+        let wanted = if judged.is_some() { [257, 257] } else { [256, self.pass] };
+        assert!(wanted.contains(&ret), "return value {ret}");
+        Swept { removed: ret != self.pass, judged }
+    }
+
+    /// The verdicts on an old record and on a packet's own.
+    fn verdicts(&self, scratch: &[u8]) -> [Option<Judged>; 2] {
         let word = |at: usize| u32::from_le_bytes(*scratch[at..].first_chunk().unwrap());
         let verdict = |verdict: usize, model: usize, outputs: usize| {
             let output = |index| i64::from_le_bytes(*scratch[outputs + index * 8..].first_chunk().unwrap());
@@ -318,12 +366,10 @@ impl Places {
                 outputs: (0..self.count).map(output).collect(),
             })
         };
-        Answer {
-            dropped: ret == self.drop,
-            mark,
-            retired: verdict(self.retired, self.retired_model, self.retired_model + 8),
-            own: verdict(self.own, self.label, self.outputs),
-        }
+        [
+            verdict(self.retired, self.retired_model, self.retired_model + 8),
+            verdict(self.own, self.label, self.outputs),
+        ]
     }
 }
 
@@ -335,6 +381,11 @@ fn sides(module: &Module) -> Vec<String> {
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+}
+
+/// A key behind 14 bytes.
+fn sweep_packet(key: &[u8]) -> Vec<u8> {
+    [&[0; 14], key].concat()
 }
 
 fn config(mode: Mode) -> [u8; 16] {
@@ -391,6 +442,14 @@ impl Engine for Virtual {
         self.places.answer(run.ret as u32, run.mark, map.at(0).unwrap())
     }
 
+    fn sweep(&mut self, key: &[u8], now: u64) -> Swept {
+        self.vm.data_mut(CLOCK).unwrap().copy_from_slice(&now.to_le_bytes());
+        self.vm.map(scratch::MAP).unwrap().at_mut(0).unwrap().fill(0);
+        let run = self.vm.run(SWEEP, &mut sweep_packet(key), 0).unwrap();
+        let mut map = self.vm.map(scratch::MAP).unwrap();
+        self.places.swept(run.ret as u32, map.at(0).unwrap())
+    }
+
     fn state(&mut self) -> State {
         let mut entries = |name: &str| self.vm.map(name).unwrap().entries();
         let flows = entries(FLOWS).into_iter().collect();
@@ -445,6 +504,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Instructions that the verifier walked for a program.
+    pub(crate) fn verified(&self, program: &str) -> Option<u32> {
+        self.loaded.verified_instructions(program).unwrap()
+    }
+
     pub(crate) fn new(module: &Module, plan: &Plan, mode: Mode) -> Self {
         let loaded = Kernel::load(&elf::write(module).unwrap()).unwrap();
         let places = Places::of(module, plan);
@@ -504,6 +568,17 @@ impl Engine for Running {
         let run = self.loaded.run(ENTRY, RunInput { data: frame, repeat: 1, output: self.marks }).unwrap();
         let values = scratch.lookup_per_cpu(&zero).unwrap().unwrap();
         self.places.answer(run.ret, run.mark.unwrap_or(0), &values[self.cpu])
+    }
+
+    fn sweep(&mut self, key: &[u8], now: u64) -> Swept {
+        let zero = 0u32.to_le_bytes();
+        self.loaded.map(CLOCK).unwrap().write_value(&now.to_le_bytes()).unwrap();
+        let scratch = self.loaded.map(scratch::MAP).unwrap();
+        scratch.update_per_cpu(&zero, &self.cleared, Update::Any).unwrap();
+        let data = &sweep_packet(key);
+        let run = self.loaded.run(SWEEP, RunInput { data, repeat: 1, output: false }).unwrap();
+        let values = scratch.lookup_per_cpu(&zero).unwrap().unwrap();
+        self.places.swept(run.ret, &values[self.cpu])
     }
 
     fn state(&mut self) -> State {

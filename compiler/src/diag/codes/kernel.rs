@@ -217,6 +217,15 @@ pub static NO_SHADOW: Code = Code {
         An update, a rollback and a promotion end a shadow too.",
 };
 
+/// A sweep that the object has no program for.
+pub static NO_SWEEP: Code = Code {
+    id: "E0834",
+    title: "object without a sweep",
+    explanation: "Flows that send no further packet are judged by the program `nn_sweep`, which is part of an \
+        object where the specification asks for it: `idle 60 s sweep;` in the flow block. Without it a flow gets \
+        its idle verdict at its next packet.",
+};
+
 /// A setting that cannot be made sense of.
 pub static SETTING: Code = Code {
     id: "E0840",
@@ -260,6 +269,7 @@ pub static TABLE: &[&Code] = &[
     &SHADOW_UNSUPPORTED,
     &SHADOW_RUNS,
     &NO_SHADOW,
+    &NO_SWEEP,
     &SETTING,
     &RECORDS,
 ];

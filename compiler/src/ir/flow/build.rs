@@ -65,6 +65,7 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
         capacity: spec.flow.capacity,
         idle: spec.flow.idle,
         active: spec.flow.active,
+        sweep: spec.flow.sweep,
         end: spec.flow.end,
         triggers: spec.triggers,
         sample_limit,

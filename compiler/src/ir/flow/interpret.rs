@@ -3,6 +3,10 @@
 //! The network's verdict comes from the caller through [`Judge`], because its actions (blocking) change what
 //! happens to later packets.
 
+mod sweep;
+
+pub use sweep::Swept;
+
 use super::decision::Variable;
 use std::borrow::Cow;
 
@@ -15,7 +19,7 @@ use super::side::Place;
 use super::table::{FlowId, ListAnswer, Record, Table, low};
 pub use super::verdict::{Acts, Fate, Judge, Judgement, Mode, NoJudge, PacketResult, Verdict};
 use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, distinct, ranges};
-use crate::ir::packet::{self, Parsed, Reason, tcp_flags};
+use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
 use crate::spec::typed::{Action, Address, Direction, Directions, End, Filter, Nanos, TimeUnit, Triggers};
 
 /// The packet path's state.
@@ -186,7 +190,7 @@ impl<'p> FlowInterpreter<'p> {
             && self.program.triggers.end
             && old.flags & flag::CLOSED == 0
         {
-            result.retired = Some(self.judge(Trigger::Idle, packet, key, &old, now, judge));
+            result.retired = Some(self.judge(Trigger::Idle, (packet.src, packet.dst), key, &old, now, judge));
         }
         if known.as_ref().is_some_and(|record| record.flags & flag::CLOSED != 0) {
             if packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN {
@@ -211,7 +215,7 @@ impl<'p> FlowInterpreter<'p> {
             due(self.program, &mut record, ordinal, now)
         };
         if let Some(trigger) = trigger {
-            let verdict = self.judge(trigger, packet, key, &record, now, judge);
+            let verdict = self.judge(trigger, (packet.src, packet.dst), key, &record, now, judge);
             if self.mode == Mode::Enforce {
                 result.mark = verdict.acts.mark;
             }
@@ -280,11 +284,11 @@ impl<'p> FlowInterpreter<'p> {
     }
 
     /// Computes the features of a record, asks the judge, and acts (step 10) as far as the packet's own fate
-    /// is not concerned.
+    /// is not concerned. `ends` are the hosts one of which may be allowed.
     fn judge(
         &mut self,
         trigger: Trigger,
-        packet: &Parsed,
+        ends: (Host, Host),
         key: Key,
         record: &Record,
         now: u64,
@@ -294,7 +298,7 @@ impl<'p> FlowInterpreter<'p> {
         verdict.judgement = judge.judge(&verdict.features);
         self.count(Counter::Verdicts);
         let acts = self.acts(verdict.judgement.rules, now);
-        verdict.acts = match (self.lists.exempt(packet.src, packet.dst), trigger) {
+        verdict.acts = match (self.lists.exempt(ends.0, ends.1), trigger) {
             (true, _) => Acts { report: acts.report, ..Acts::default() },
             // The packet at hand belongs to the new record.
             (false, Trigger::Idle) => Acts { drop: false, mark: None, ..acts },

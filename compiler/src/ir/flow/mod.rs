@@ -19,6 +19,7 @@
 //!    goes on.
 //! 4. **Idle.** `now > last + idle`, or `now > first + active`, retires the record: when it is not closed and `end` is a trigger, it is
 //!    judged with [`Trigger::Idle`]; a new record takes its place. A clock that went backwards never expires.
+//!    A sweep ([`interpret::Swept`]) does the same without a packet and puts no record in its place.
 //! 5. **Closed.** A packet of a closed record restarts it when it has SYN without ACK (nothing is judged: that
 //!    happened when it closed); any other is *stray*: counted, passed, and changes nothing, not even the last
 //!    time.
@@ -141,6 +142,8 @@ pub struct FlowProgram {
     pub idle: Option<Nanos>,
     /// A packet later than this after the first one retires the record as well.
     pub active: Option<Nanos>,
+    /// Idle records are swept, where there is an idle time.
+    pub sweep: bool,
     pub end: End,
     pub triggers: Triggers,
     /// [`SAMPLE_LIMIT`] or [`SAMPLE_LIMIT_NANOS`].

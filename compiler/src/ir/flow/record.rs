@@ -108,6 +108,21 @@ impl Key {
         bytes
     }
 
+    /// The key of these bytes; `None` for another number of them.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (a, rest) = <&[u8; KEY_SIZE as usize]>::try_from(bytes).ok()?.split_first_chunk()?;
+        let (b, rest) = rest.split_first_chunk()?;
+        let &[a0, a1, b0, b1, proto, ..] = rest else { return None };
+        Some(Self {
+            a: Host(*a),
+            b: Host(*b),
+            a_port: u16::from_le_bytes([a0, a1]),
+            b_port: u16::from_le_bytes([b0, b1]),
+            proto,
+        })
+    }
+
     /// What a further table's key says of packets from the first of these ends to the second.
     #[must_use]
     pub fn narrowed(parts: KeyParts, (src, dst): ((Host, u16), (Host, u16)), proto: u8) -> Self {

@@ -105,6 +105,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
             capacity: 65_536,
             idle: None,
             active: None,
+            sweep: false,
             end: End::Never,
             span: 0..0,
         },

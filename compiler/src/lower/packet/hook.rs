@@ -109,6 +109,18 @@ impl Path<'_> {
         }
     }
 
+    /// Start and end of what is linear; also makes the register that the verifier does not know.
+    pub(super) fn linear(&mut self) -> (VReg, VReg) {
+        let (start, stop) = match self.hook {
+            Hook::Xdp => (xdp::DATA, xdp::DATA_END),
+            Hook::TcIngress | Hook::TcEgress => (skb::DATA, skb::DATA_END),
+        };
+        let data = self.b.load(Size::W, self.context, start);
+        let end = self.b.load(Size::W, self.context, stop);
+        self.captured(data, end);
+        (data, end)
+    }
+
     fn xdp_frame(&mut self) -> Frame {
         let whole = self.options.fragments.then(|| self.b.call(Helper::XdpGetBuffLen, &[self.context]));
         let data = self.b.load(Size::W, self.context, xdp::DATA);

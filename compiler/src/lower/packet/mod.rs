@@ -25,6 +25,7 @@
 //! | `distinct` | bitmaps of different values |
 //! | `trigger` | when a verdict is due |
 //! | `verdict` | the end of flows, the model, counters |
+//! | [`sweep`] | the idle verdict on flows that send no further packet |
 //! | `fuse` | when too many packets are dropped |
 //! | `report` | events, and which of them are sent |
 //! | `act` | what fired rules ask for |
@@ -57,6 +58,7 @@ mod rate;
 mod distinct;
 mod trigger;
 mod verdict;
+pub mod sweep;
 mod fuse;
 mod report;
 mod act;
@@ -98,6 +100,8 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketPath {
     pub entry: Function,
+    /// Where the specification asks for sweeps.
+    pub sweep: Option<Function>,
     pub functions: Vec<Function>,
     pub maps: Vec<Map>,
     pub data: Vec<Data>,
@@ -140,11 +144,18 @@ pub fn lower(
         (true, false) => FrameLimit::ReachesTailCall,
         (true, true) => FrameLimit::Share(FrameLimit::ReachesTailCall.bytes() - shadow::FRAME),
     };
-    let mut path = Path::new(program, spec, scratch, &shared, outputs, options);
-    let packet = path.parse();
-    path.follow(&packet);
-    path.exits();
-    let mut entry = path.finish(limit)?;
+    let path = |name| Path::new(name, program, spec, scratch, &shared, outputs, options);
+    let mut packets = path(ENTRY);
+    let packet = packets.parse();
+    packets.follow(&packet);
+    packets.exits();
+    let mut entry = packets.finish(limit)?;
+    let mut sweep = None;
+    if program.sweep && program.idle.is_some() {
+        let mut records = path(sweep::SWEEP);
+        records.sweep();
+        sweep = Some(records.finish(limit)?);
+    }
     let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?, fuse::function()?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(report::function(outputs, program, scratch, &shared)?);
@@ -175,7 +186,13 @@ pub fn lower(
         functions.push(root::division()?);
     }
     if options.clock == Clock::Replay {
-        std::iter::once(&mut entry).chain(&mut functions).for_each(clock::from_memory);
+        std::iter::once(&mut entry).chain(&mut sweep).chain(&mut functions).for_each(clock::from_memory);
     }
-    Ok(PacketPath { entry, functions, maps: maps::maps(program), data: maps::data(program, options.clock) })
+    Ok(PacketPath {
+        entry,
+        sweep,
+        functions,
+        maps: maps::maps(program),
+        data: maps::data(program, options.clock),
+    })
 }

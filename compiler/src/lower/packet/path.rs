@@ -4,7 +4,7 @@ use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
 use super::seldom::Pending;
 use super::shared::Shared;
-use super::{ENTRY, Options, distinct, fuse, guard};
+use super::{Options, distinct, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
@@ -19,7 +19,7 @@ use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, Scratch, bytes_of};
 use crate::spec::typed::{FeatureSpec, Field, Hook};
 
-/// The entry program under construction.
+/// A program of the packet path under construction.
 pub(super) struct Path<'a> {
     pub(super) b: Builder,
     pub(super) program: &'a FlowProgram,
@@ -149,6 +149,7 @@ impl<'a> Path<'a> {
     }
 
     pub(super) fn new(
+        name: &str,
         program: &'a FlowProgram,
         spec: &'a FeatureSpec,
         scratch: &'a Scratch,
@@ -157,7 +158,7 @@ impl<'a> Path<'a> {
         options: Options,
     ) -> Self {
         let section = hook::section(spec.hook, options.fragments);
-        let mut b = Builder::new(ENTRY, section, &[Parameter::Context]);
+        let mut b = Builder::new(name, section, &[Parameter::Context]);
         let context = b.parameter(0);
         let frame = Frame {
             key: b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),

@@ -31,7 +31,7 @@ const LISTS: i16 = Layout::FORWARD_LISTS as i16;
 const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
 
 pub(super) const CLOSED: i32 = flag::CLOSED as i32;
-const RETIRED: i32 = flag::RETIRED as i32;
+pub(super) const RETIRED: i32 = flag::RETIRED as i32;
 
 /// Registers that the steps share.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub(super) struct Flow {
     /// The record with the times of the filters' previous packets.
     pub(super) whole: VReg,
     /// Its flags when it was found.
-    flags: VReg,
+    pub(super) flags: VReg,
     /// 1 when the packet goes backwards.
     pub(super) backward: VReg,
     /// What the lists said, and at which epoch.
@@ -128,7 +128,7 @@ impl Path<'_> {
     }
 
     /// Looks the record up.
-    fn find(&mut self, flow: &Flow, missing: Label) {
+    pub(super) fn find(&mut self, flow: &Flow, missing: Label) {
         let table = self.b.map(FLOWS);
         let key = self.key();
         let record = self.b.call(Helper::MapLookup, &[table, key]);
@@ -137,7 +137,7 @@ impl Path<'_> {
     }
 
     /// Direction from the record's flags.
-    fn direction(&mut self, flow: &Flow) {
+    pub(super) fn direction(&mut self, flow: &Flow) {
         match self.program.directions {
             Directions::One => self.b.mov(flow.backward, 0),
             Directions::Both => {
@@ -210,7 +210,7 @@ impl Path<'_> {
     }
 
     /// Leaves for `expired` when the flow was idle or active for too long.
-    fn idle(&mut self, flow: &Flow, expired: Label) {
+    pub(super) fn idle(&mut self, flow: &Flow, expired: Label) {
         if let Some(idle) = self.program.idle {
             self.later(flow, LAST, idle, expired);
         }
@@ -272,7 +272,7 @@ impl Path<'_> {
     }
 
     /// Marks the record as being replaced; gives its flags before.
-    fn retire(&mut self, flow: &Flow) -> VReg {
+    pub(super) fn retire(&mut self, flow: &Flow) -> VReg {
         let bits = self.b.constant(i64::from(RETIRED));
         self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bits);
         bits

@@ -3,7 +3,7 @@
 
 use super::act;
 use super::path::{Exit, Path, Shadow, copy_words};
-use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS};
+use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS, RETIRED};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::{Counter, Trigger};
@@ -94,8 +94,8 @@ impl Path<'_> {
         let bit = self.b.constant(i64::from(CLOSED));
         self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bit);
         if self.judges_ends() {
-            // Whoever closed it judges it.
-            self.b.jump(Cond::Set, bit, CLOSED, no_end);
+            // Whoever closed it judges it; one that another processor retires is judged there.
+            self.b.jump(Cond::Set, bit, CLOSED | RETIRED, no_end);
             let trigger = self.b.constant(Trigger::End as i64);
             self.b.mov(flow.trigger, trigger);
             self.b.goto(own);

@@ -89,6 +89,27 @@ fn paths_meet_where_nothing_depends_on_their_difference() {
     assert!(predicted >= length + 40, "{predicted} of {length}");
 }
 
+/// Which bits a number may have decides what is walked behind a test of another one.
+#[test]
+fn a_bit_times_a_constant_has_the_bits_of_the_constant() {
+    let mut b = builder();
+    let (never, end) = (b.label(), b.label());
+    let x = b.call(Helper::KtimeGetNs, &[]);
+    b.and(x, 1);
+    b.mul(x, 5);
+    b.and(x, 2);
+    b.jump(Cond::Ne, x, 0, never);
+    b.goto(end);
+    b.bind(never);
+    for _ in 0..30 {
+        b.call(Helper::KtimeGetNs, &[]);
+    }
+    b.bind(end);
+    b.ret(0);
+    let (predicted, length) = counts(b);
+    assert!(predicted <= length - 30, "{predicted} of {length}");
+}
+
 #[test]
 fn a_pointer_that_was_compared_with_null_is_not_null_again() {
     let mut b = builder();

@@ -152,7 +152,14 @@ impl Number {
             AluOp::Mov => other,
             AluOp::Add => checked(self.min.checked_add(other.min), self.max.checked_add(other.max)),
             AluOp::Sub => checked(self.min.checked_sub(other.max), self.max.checked_sub(other.min)),
-            AluOp::Mul => checked(self.min.checked_mul(other.min), self.max.checked_mul(other.max)),
+            AluOp::Mul => {
+                let product = checked(self.min.checked_mul(other.min), self.max.checked_mul(other.max));
+                // Of one bit and a constant: nothing, or the constant in the bit's place.
+                match (self.bits.is_power_of_two(), other.value().and_then(|by| self.bits.checked_mul(by))) {
+                    (true, Some(bits)) => Self { bits: product.bits & bits, ..product },
+                    _ => product,
+                }
+            }
             AluOp::And => {
                 let bits = self.bits & other.bits;
                 Self { bits, ..Self::between(0, self.max.min(other.max).min(bits)) }

@@ -47,10 +47,12 @@ fn capacity<'p>() -> Parsed<'p, FlowClause> {
 }
 
 fn idle<'p>() -> Parsed<'p, FlowClause> {
-    let time = choice((word("never").to(None), quantity().map(Some)));
+    let swept = quantity().then(word("sweep").or_not());
+    let time =
+        choice((word("never").to((None, false)), swept.map(|(time, sweep)| (Some(time), sweep.is_some()))));
     word("idle")
         .ignore_then(time)
-        .map_with(|time, extra| FlowClause::Idle { time, span: range(extra.span()) })
+        .map_with(|(time, sweep), extra| FlowClause::Idle { time, sweep, span: range(extra.span()) })
         .boxed()
 }
 

@@ -79,6 +79,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
             capacity: capacity?,
             idle: idle?,
             active: active?,
+            sweep: clauses.idle.is_some_and(|(_, sweep, _)| sweep),
             end: end?,
             span: flow.head.clone(),
         })
@@ -125,6 +126,14 @@ pub(super) fn table(
             "remove the line, or write `end never;`",
         );
     }
+    if let Some((_, true, span)) = clauses.idle {
+        reporter.error(
+            &codes::TABLE_OF_FEATURE,
+            span.clone(),
+            "only the flow that is classified is judged, so nothing else is swept",
+            "remove `sweep`",
+        );
+    }
     let key = clauses.key.and_then(|(fields, directions, span)| {
         if let Some(name) = directions.filter(|name| name.text == "bidirectional") {
             reporter.error(
@@ -158,8 +167,8 @@ pub(super) fn table(
 #[expect(clippy::option_option, reason = "no idle time and none that is sound are different answers")]
 fn idle(clauses: &Clauses<'_>, reporter: &mut Reporter<'_>) -> Option<Option<Nanos>> {
     match clauses.idle? {
-        (None, _) => Some(None),
-        (Some(time), _) => duration(time, reporter).map(Some),
+        (None, ..) => Some(None),
+        (Some(time), ..) => duration(time, reporter).map(Some),
     }
 }
 
@@ -168,7 +177,8 @@ fn idle(clauses: &Clauses<'_>, reporter: &mut Reporter<'_>) -> Option<Option<Nan
 struct Clauses<'a> {
     key: Option<(&'a [Path], Option<&'a Name>, &'a Span)>,
     capacity: Option<(&'a Number, Option<&'a Name>, &'a Span)>,
-    idle: Option<(Option<&'a ast::Quantity>, &'a Span)>,
+    /// With whether a sweep removes idle records.
+    idle: Option<(Option<&'a ast::Quantity>, bool, &'a Span)>,
     active: Option<(&'a ast::Quantity, &'a Span)>,
     end: Option<(&'a Causes, &'a Span)>,
     /// Whether a clause could not be read, which may be the one that seems to be missing.
@@ -186,9 +196,9 @@ impl<'a> Clauses<'a> {
                 None => self.capacity = Some((records, evict.as_ref(), span)),
                 Some((_, _, first)) => repeated("capacity", (*first).clone(), span.clone(), reporter),
             },
-            FlowClause::Idle { time, span } => match &self.idle {
-                None => self.idle = Some((time.as_ref(), span)),
-                Some((_, first)) => repeated("idle", (*first).clone(), span.clone(), reporter),
+            FlowClause::Idle { time, sweep, span } => match &self.idle {
+                None => self.idle = Some((time.as_ref(), *sweep, span)),
+                Some((_, _, first)) => repeated("idle", (*first).clone(), span.clone(), reporter),
             },
             FlowClause::Active { time, span } => match &self.active {
                 None => self.active = Some((time, span)),
