@@ -92,6 +92,20 @@ fn plan(name: &str, model: &Path) -> Plan {
         .unwrap_or_else(|refused| panic!("{name}: {}", render::all(&refused, &[])))
 }
 
+/// A committed model with a specification of the test's own.
+pub(crate) fn plan_of(model: &str, spec: &str) -> Plan {
+    let bytes = std::fs::read(root().join("testdata/cases").join(model).join("model.onnx")).unwrap();
+    let sources = Sources {
+        model: Named { name: "model.onnx", bytes: &bytes },
+        spec: Some(Named { name: "own.spec", bytes: spec.as_bytes() }),
+        calibration: None,
+        surroundings: Surroundings::default(),
+        resolver: &NoFiles,
+    };
+    compile::plan(&sources, &Options::default())
+        .unwrap_or_else(|refused| panic!("{model}: {}", render::all(&refused, &[])))
+}
+
 /// What objects are built for here.
 pub(crate) fn target(split: Split, clock: Clock) -> Target {
     let network = network::Options { split, ..network::Options::default() };

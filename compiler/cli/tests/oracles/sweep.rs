@@ -24,7 +24,7 @@ use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, pin_to_cpu};
 use super::captures::{Seen, compare};
 use super::common::{captures, case, skip, target};
 use super::engines::{Engine, Interpreted, LINEAR, Running, Virtual};
-use super::two_cpus::frame;
+use super::two_cpus::{Meeting, alone, both, frame, linger};
 
 /// Shorter than any of the cases has it, so that captures have idle flows.
 const IDLE: u64 = 200_000_000;
@@ -180,11 +180,7 @@ struct Judging {
 impl Judging {
     /// `None` where the test is skipped.
     fn new(test: &str) -> Option<Self> {
-        if skip(test) {
-            return None;
-        }
-        if std::thread::available_parallelism().unwrap().get() < 2 {
-            eprintln!("SKIP {test}: one processor only");
+        if alone(test) {
             return None;
         }
         let mut plan = plan("triggers-4-8-2");
@@ -264,51 +260,11 @@ fn two_processors_sweep_every_flow_once() {
     assert_eq!((removed as u64, judging.counter(Counter::Verdicts)), (wanted, wanted));
 }
 
-/// Where two processors meet, so that they go on within less than a microsecond.
-#[derive(Default)]
-struct Meeting {
-    arrived: [AtomicU64; 2],
-}
-
-impl Meeting {
-    fn wait(&self, cpu: usize) {
-        let mine = self.arrived[cpu].fetch_add(1, Ordering::AcqRel) + 1;
-        let mut turns = 0_u32;
-        while self.arrived[1 - cpu].load(Ordering::Acquire) < mine {
-            turns += 1;
-            // The other one may have no processor.
-            if turns.is_multiple_of(4_096) {
-                std::thread::yield_now();
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-/// Does two things at once, each on a processor of its own.
-fn both(first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            pin_to_cpu(0).unwrap();
-            first();
-        });
-        scope.spawn(|| {
-            pin_to_cpu(1).unwrap();
-            second();
-        });
-    });
-}
-
-/// Some nanoseconds, others each time, so that the two come in every order.
-fn linger(number: u64, cycle: u64) {
-    (0..number % cycle * 4).for_each(|_| std::hint::spin_loop());
-}
-
 /// A late packet and a sweep of its flow: one of them judges the old record, and there is a new one, unless the
 /// packet met the sweep at the record and gave up.
 #[test]
 fn a_sweep_and_a_late_packet_judge_a_flow_once() {
-    const ROUNDS: u64 = 10;
+    const ROUNDS: u64 = 4;
     let Some(judging) = Judging::new("a_sweep_and_a_late_packet_judge_a_flow_once") else {
         return;
     };
@@ -330,16 +286,17 @@ fn a_sweep_and_a_late_packet_judge_a_flow_once() {
         judging.clock(now + IDLE + 1);
         let meeting = Meeting::default();
         both(
+            &meeting,
             || {
                 for (flow, key) in (0..).zip(&keys) {
-                    meeting.wait(0);
+                    meeting.start(0);
                     linger(flow, 61);
                     by_sweep.fetch_add(judging.sweep(key).into(), Ordering::Relaxed);
                 }
             },
             || {
                 for port in 0..FLOW_COUNT {
-                    meeting.wait(1);
+                    meeting.start(1);
                     linger(port.into(), 67);
                     judging.run(ENTRY, &packet(port, ACK));
                 }

@@ -222,7 +222,8 @@ pub static WINDOW: Code = Code {
     id: "E0231",
     title: "unusable window",
     explanation: "`over TIME` takes an aggregate over the last packets by time. \
-        It goes with functions that two parts of a time can be joined by: not with the first or last value.",
+        It goes with functions that two parts of a time can be joined by: not with the first or last value, a \
+        weighted mean or a duration.",
 };
 
 pub static LABELS: Code = Code {

@@ -3,7 +3,7 @@
 //! State is shared: two features that need the same running value over the same packets use one slot.
 
 use super::record;
-use super::side::{Place, SideTable, TableId, Window, WindowId};
+use super::side::{self, Place, SideTable, TableId, Window, WindowId};
 use super::{
     Expr, FeatureExpr, FlowProgram, GAP_LIMIT, Group, Rule, SAMPLE_LIMIT, SAMPLE_LIMIT_NANOS, Sample, Slot,
     SlotId, SlotKind, Update, UpdateOp, Width, ranges,
@@ -267,6 +267,7 @@ impl<'s> Builder<'s> {
                     | Sample::Time
                     | Sample::Address(_) => self.slot(&part("sum"), UpdateOp::Add, sample),
                 },
+                pane: aggregate.window.map(side::pane_nanos),
             },
         }
     }

@@ -11,14 +11,20 @@ use crate::spec::typed::{TimeUnit, Weight};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content(pub u128);
 
-/// The raw value of a feature over the slots of one record, whose first packet came at `first_ns`.
+/// The raw value of a feature over the slots of one record, whose first packet came at `first_ns`, in a verdict at
+/// `now`.
 #[must_use]
-pub fn value(program: &FlowProgram, slots: &[Content], first_ns: u64, formula: &Formula<Expr>) -> i64 {
-    formula.value(&|leaf| expr(program, slots, first_ns, *leaf))
+pub fn value(
+    program: &FlowProgram,
+    slots: &[Content],
+    (first_ns, now): (u64, u64),
+    formula: &Formula<Expr>,
+) -> i64 {
+    formula.value(&|leaf| expr(program, slots, (first_ns, now), *leaf))
 }
 
 /// The raw value of one leaf.
-fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> i64 {
+fn expr(program: &FlowProgram, slots: &[Content], (first_ns, now): (u64, u64), expr: Expr) -> i64 {
     let load = |id: SlotId| {
         let content = slots.get(id.0 as usize).copied().unwrap_or(Content(0));
         load(program.slot(id), content, program.sample_limit)
@@ -45,8 +51,11 @@ fn expr(program: &FlowProgram, slots: &[Content], first_ns: u64, expr: Expr) -> 
             let words = (0..bitmap.words()).map(|word| narrow(load(SlotId(first.0 + word))));
             distinct::estimate(words.map(u64::count_ones).sum(), bitmap)
         }
-        Expr::Rate { sum } => {
-            let duration = duration(first_ns, narrow(load(SlotId::LAST_TIME)), TimeUnit::Nanos);
+        Expr::Rate { sum, pane } => {
+            let duration = match pane {
+                None => duration(first_ns, narrow(load(SlotId::LAST_TIME)), TimeUnit::Nanos),
+                Some(pane) => covered(now, pane),
+            };
             rate(narrow(load(sum)), duration)
         }
     };
@@ -65,6 +74,14 @@ pub fn duration(first_ns: u64, last_ns: u64, unit: TimeUnit) -> u64 {
     // Times are below 2^63, so the top bit tells.
     let passed = if passed >> 63 == 1 { 0 } else { passed };
     (passed / nanos).min(ranges::DURATION_LIMIT.cast_unsigned())
+}
+
+/// The time from the beginning of the pane before that of `now` to `now`, which a window of two panes is about; at
+/// most the limit of durations.
+#[must_use]
+pub fn covered(now: u64, pane: u64) -> u64 {
+    let within = now.checked_rem(pane).unwrap_or(0);
+    pane.saturating_add(within).min(ranges::DURATION_LIMIT.cast_unsigned())
 }
 
 /// `min(floor(256 * sum * 10^9 / nanos), limit)`, 0 for no time.

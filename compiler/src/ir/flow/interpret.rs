@@ -401,7 +401,7 @@ fn verdict(
         features: program
             .features
             .iter()
-            .map(|f| eval::value(program, &seen, record.first_ns, &f.value))
+            .map(|f| eval::value(program, &seen, (record.first_ns, now), &f.value))
             .collect(),
         judgement: Judgement::default(),
         acts: Acts::default(),

@@ -306,8 +306,9 @@ pub enum Expr {
     Ewma(SlotId),
     /// [`distinct::estimate`] of the bits set in the bitmap that starts at the slot.
     Distinct { first: SlotId, bitmap: Bitmap },
-    /// `min(floor(256 * sum * 10^9 / duration), limit)` with the duration in nanoseconds, 0 where that is 0.
-    Rate { sum: SlotId },
+    /// `min(floor(256 * sum * 10^9 / duration), limit)` with the duration in nanoseconds, 0 where that is 0: the
+    /// flow's, or, over a window with panes of so many nanoseconds, what of it has passed, see [`eval::covered`].
+    Rate { sum: SlotId, pane: Option<u64> },
 }
 
 impl Expr {
@@ -322,7 +323,8 @@ impl Expr {
             | Self::Var { sum, squares, count, population: _ } => vec![sum, squares, count],
             Self::Ewma(slot) => vec![slot],
             Self::Distinct { first, bitmap } => (first.0..first.0 + bitmap.words()).map(SlotId).collect(),
-            Self::Rate { sum } => vec![sum, SlotId::LAST_TIME],
+            Self::Rate { sum, pane: None } => vec![sum, SlotId::LAST_TIME],
+            Self::Rate { sum, pane: Some(_) } => vec![sum],
             Self::Span { first, last, unit: _ } => vec![first, last],
         }
     }

@@ -100,7 +100,7 @@ impl Window {
     /// Nanoseconds of a pane.
     #[must_use]
     pub fn pane_nanos(&self) -> u64 {
-        (self.length.0 / 2).max(1)
+        pane_nanos(self.length)
     }
 
     /// The place of its slots.
@@ -108,6 +108,12 @@ impl Window {
     pub const fn place(&self, id: WindowId) -> Place {
         Place { table: self.table, window: Some(id) }
     }
+}
+
+/// Nanoseconds of a pane of a window of this length.
+#[must_use]
+pub fn pane_nanos(length: Nanos) -> u64 {
+    (length.0 / 2).max(1)
 }
 
 impl Slot {

@@ -313,3 +313,34 @@ fn filters_of_a_table_know_the_flows_directions() {
     // Host 2 opens a connection of its own: it has sent two answers.
     assert_eq!(send((2, 5), (3, 80)), [2]);
 }
+
+/// Over the time from the beginning of the pane before to the verdict: between half of the window and all of it.
+#[test]
+fn rates_over_windows_are_per_second_of_what_has_passed() {
+    let rate = (Function::Rate, None);
+    let program = build(&spec(vec![
+        feature("packets", rate, None, Some(4 * SECOND)),
+        feature("bytes", (Function::Rate, PAYLOAD), Some(0), Some(4 * SECOND)),
+        // Above the limit of durations, half of which is a pane's.
+        feature("ever", (Function::Rate, PAYLOAD), None, Some(1 << 55)),
+    ]))
+    .unwrap();
+    let per_second =
+        |sum: u64, nanos: u64| (u128::from(sum) * 256 * u128::from(SECOND) / u128::from(nanos)) as i64;
+    let begin = 100 * SECOND;
+    let limit = (1 << 53) - 1;
+    let got = run(
+        &program,
+        &[(begin, 10), (begin + SECOND, 20), (begin + 2 * SECOND, 40), (begin + 5 * SECOND, 80)],
+    );
+    let wanted = [
+        // Half of the window before the pane that has just begun.
+        [per_second(1, 2 * SECOND), per_second(10, 2 * SECOND), per_second(10, limit)],
+        [per_second(2, 3 * SECOND), per_second(30, 3 * SECOND), per_second(30, limit)],
+        [per_second(3, 2 * SECOND), per_second(70, 2 * SECOND), per_second(70, limit)],
+        // The first pane has gone.
+        [per_second(2, 3 * SECOND), per_second(120, 3 * SECOND), per_second(150, limit)],
+    ];
+    assert_eq!(got, wanted);
+    assert_eq!(wanted[0][0], 128);
+}

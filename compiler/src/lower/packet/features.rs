@@ -1,7 +1,7 @@
 //! Slots to raw features, as [`crate::ir::flow::eval`] says.
 
 use super::path::Path;
-use super::table::{FIRST, LAST};
+use super::table::{FIRST, Flow, LAST};
 use super::{distinct, rate, root};
 use crate::bpf::{AluOp, Operand, Size};
 use crate::ir::Interval;
@@ -51,9 +51,10 @@ pub(super) fn leaves(program: &FlowProgram) -> impl Iterator<Item = Expr> {
 
 impl Path<'_> {
     /// Writes all raw features of a record to the scratch value.
-    pub(super) fn features(&mut self, record: VReg, scratch: VReg) {
-        let program = self.program;
+    pub(super) fn features(&mut self, flow: &Flow, scratch: VReg) {
+        let (program, record) = (self.program, flow.record);
         self.images = Some(scratch);
+        self.judged_at = Some(flow.now);
         for (index, feature) in program.features.iter().enumerate() {
             self.origin(&feature.span);
             let value = self.formula(record, &feature.value);
@@ -89,9 +90,14 @@ impl Path<'_> {
                 let log = self.b.constant(i64::from(bitmap.0));
                 self.b.call_function(distinct::FUNCTION, &[set, log])
             }
-            Expr::Rate { sum } => {
+            Expr::Rate { sum, pane } => {
                 let sum = self.slot_value(record, sum);
-                let duration = self.duration((record, FIRST), (record, LAST), true, TimeUnit::Nanos);
+                let duration = match (pane, self.judged_at) {
+                    (Some(pane), Some(now)) => self.covered(now, pane),
+                    (Some(_), None) | (None, _) => {
+                        self.duration((record, FIRST), (record, LAST), true, TimeUnit::Nanos)
+                    }
+                };
                 self.b.call_function(rate::FUNCTION, &[sum, duration])
             }
         }
@@ -192,6 +198,17 @@ impl Path<'_> {
             self.b.div(passed, nanos);
         }
         self.clip(passed, Interval { low: 0, high: ranges::DURATION_LIMIT })
+    }
+
+    /// What of a window with panes of so many nanoseconds has passed, as [`crate::ir::flow::eval::covered`] says.
+    fn covered(&mut self, now: VReg, pane: u64) -> VReg {
+        let nanos = self.b.constant(pane.cast_signed());
+        let passed = self.b.compute(AluOp::Mod, now, nanos);
+        self.b.add(passed, nanos);
+        if pane > ranges::DURATION_LIMIT.cast_unsigned() / 2 {
+            self.at_most(passed, ranges::DURATION_LIMIT.cast_unsigned());
+        }
+        passed
     }
 
     /// `floor(256 * sum / n)`. Without samples both divisions give 0, and so does the sum of no samples.

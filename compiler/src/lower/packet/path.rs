@@ -43,6 +43,8 @@ pub(super) struct Path<'a> {
     exits: Vec<(Exit, Label)>,
     /// The scratch value, while windows and further tables lie there as a verdict sees them.
     pub(super) images: Option<VReg>,
+    /// The time of a verdict, while it reads windows.
+    pub(super) judged_at: Option<VReg>,
     /// The scratch value in functions whose packet is there; none where it is in the frame.
     pub(super) packet: Option<VReg>,
 }
@@ -131,6 +133,7 @@ impl<'a> Path<'a> {
             shadows: Vec::new(),
             exits: Vec::new(),
             images: None,
+            judged_at: None,
             packet: None,
         };
         let value = path.scratch_value();
@@ -188,6 +191,7 @@ impl<'a> Path<'a> {
             shadows: Vec::new(),
             exits: Vec::new(),
             images: None,
+            judged_at: None,
             packet: None,
         }
     }

@@ -127,7 +127,7 @@ impl Path<'_> {
         }
         self.b.store(Size::W, scratch, at.acts, 0);
         self.see(flow, scratch);
-        self.features(flow.record, scratch);
+        self.features(flow, scratch);
         self.step("judge");
         self.infer();
         self.count(Counter::Verdicts);

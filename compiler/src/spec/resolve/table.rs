@@ -133,24 +133,23 @@ impl<'a> Reach<'a> {
         name: &Name,
         reporter: &mut Reporter<'_>,
     ) -> Option<(Option<TableRef>, Option<Nanos>)> {
-        let unsound = self.over.as_ref().filter(|_| !joins(function));
-        if let Some((time, _)) = unsound {
+        if let (Some((time, _)), Some(help)) = (&self.over, instead(function)) {
             reporter
                 .error(
                     &codes::WINDOW,
                     time.span.clone(),
                     format!("`{}` has no meaning over a time that moves on", name.text),
-                    "use `count`, `sum`, `min`, `max`, `mean` or `std`, or remove `over`",
+                    help,
                 )
                 .primary("a window of time");
             return None;
         }
-        if let (Function::Rate, Some((path, _))) = (function, &self.per) {
+        if let (Function::Rate, Some((path, _)), None) = (function, &self.per, &self.over) {
             reporter.error(
                 &codes::TABLE_OF_FEATURE,
                 path.span.clone(),
                 "a rate is over the time of the flow, not of a table beside it",
-                "write `count() per … over TIME`, which is a rate for a TIME that is always the same",
+                "write `over TIME` behind it: the rate is then over that time, for example `over 10 s`",
             );
             return None;
         }
@@ -180,15 +179,15 @@ impl<'a> Reach<'a> {
                 &codes::WINDOW,
                 time.span.clone(),
                 format!("{what} has no meaning over a time that moves on"),
-                "remove `over`",
+                "remove `over`, or write `sum(gap) over TIME`: the time between the packets of a window",
             );
         }
         self.per.is_some() || self.over.is_some()
     }
 }
 
-/// Whether the values of two panes can be joined.
-const fn joins(function: Function) -> bool {
+/// What to write where the values of two panes have no meaning together; none where they can be joined.
+const fn instead(function: Function) -> Option<&'static str> {
     match function {
         Function::Count
         | Function::Sum
@@ -199,8 +198,15 @@ const fn joins(function: Function) -> bool {
         | Function::StdPop
         | Function::Var
         | Function::VarPop
-        | Function::Distinct(_) => true,
-        Function::First | Function::Last | Function::Ewma(_) | Function::Rate | Function::Duration => false,
+        | Function::Distinct(_)
+        | Function::Rate => None,
+        // Which packet is the first of a window depends on where its border lies.
+        Function::First => Some("use `min` or `max`, or remove `over`"),
+        Function::Last => Some("remove `over`: the last packet of a window is the last packet"),
+        Function::Ewma(_) => {
+            Some("remove `over`: the weight says how fast a weighted mean forgets; or use `mean`")
+        }
+        Function::Duration => Some("remove `over`, or use `sum(gap)`"),
     }
 }
 
