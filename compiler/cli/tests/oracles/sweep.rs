@@ -337,9 +337,12 @@ fn a_packet_that_closes_a_retired_record_judges_nothing() {
     let plain = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
     let mut raced = plain.clone();
     let entry = raced.programs.iter_mut().find(|program| program.name == ENTRY).unwrap();
-    let constant = |insn: &Insn<Reg>| match insn {
-        Insn::Alu { op: AluOp::Mov, dst, src: Operand::Imm(CLOSED), .. } => Some(*dst),
-        _ => None,
+    let constant = |insn: &Insn<Reg>| {
+        if let Insn::Alu { op: AluOp::Mov, dst, src: Operand::Imm(CLOSED), .. } = insn {
+            Some(*dst)
+        } else {
+            None
+        }
     };
     let places: Vec<(usize, Reg, Reg)> = entry
         .code

@@ -5,7 +5,7 @@
 //! round, so that sums, squares, minima and maxima are at stake.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use nnbpf_compiler::compile;
 use nnbpf_compiler::elf;
@@ -229,9 +229,12 @@ fn weighted_means_and_bitmaps_are_those_of_some_order() {
     reference.packet(&first, NOW, &mut NoJudge);
     let key = reference.table().by_creation()[0].0;
     let meeting = Meeting::default();
+    // How much later the second processor begins, or the first where it is negative: follows who came first.
+    let later = AtomicI64::new(0);
     let run = |cpu: usize, round: u16| {
         meeting.start(cpu);
-        linger(round.into(), [3, 5][cpu]);
+        let later = later.load(Ordering::Acquire) * if cpu == 0 { -1 } else { 1 };
+        (0..later).for_each(|_| std::hint::spin_loop());
         loaded.run(ENTRY, RunInput { data: &frames(round)[cpu], repeat: EACH, output: false }).unwrap();
         meeting.wait(cpu);
     };
@@ -255,6 +258,7 @@ fn weighted_means_and_bitmaps_are_those_of_some_order() {
                     panic!("round {round}: no order gives {got:?}")
                 };
                 mixed += usize::from(order.windows(2).filter(|pair| pair[0] != pair[1]).count() > 1);
+                later.fetch_add(if order[0] { 1 } else { -1 }, Ordering::AcqRel);
                 reference = after;
             }
         },
@@ -281,8 +285,9 @@ fn no_sample_of_a_weighted_mean_is_lost() {
     loaded.map(CLOCK).unwrap().write_value(&NOW.to_le_bytes()).unwrap();
     let flows = loaded.map(FLOWS).unwrap();
     // To and fro, so that the mean never arrives.
-    let frames =
-        |round: u16| [false, true].map(|backward| frame(backward, if round % 2 == 0 { 20 } else { 1_400 }));
+    let frames = |round: u16| {
+        [false, true].map(|backward| frame(backward, if round.is_multiple_of(2) { 20 } else { 1_400 }))
+    };
     let mut reference = FlowInterpreter::new(&program);
     let meeting = Meeting::default();
     let run = |cpu: usize, round: u16| {
