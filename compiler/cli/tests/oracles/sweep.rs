@@ -25,6 +25,7 @@ use super::captures::{Seen, compare};
 use super::common::{captures, case, skip, target};
 use super::engines::{Engine, Interpreted, LINEAR, Running, Virtual};
 use super::two_cpus::{Meeting, alone, both, frame, linger};
+use super::verifier::{LIMIT, linked};
 
 /// Shorter than any of the cases has it, so that captures have idle flows.
 const IDLE: u64 = 200_000_000;
@@ -132,6 +133,11 @@ fn sweeps_agree_in_the_midst_of_captures() {
             let predicted = walk::processed(&module).into_iter().find(|(name, _)| name == SWEEP).unwrap().1;
             println!("{test}: {name} {split:?}: the verifier walks {walked}, predicted {predicted}");
             assert!(predicted.abs_diff(walked.into()) * 10 <= u64::from(walked), "{name}");
+            let emitted = linked(&module, SWEEP);
+            assert!(
+                f64::from(walked) <= LIMIT * emitted as f64,
+                "{name}: {emitted} emitted, {walked} walked"
+            );
         }
         let (mut seen, mut swept) = (Seen::default(), Swept::default());
         for file in &files {

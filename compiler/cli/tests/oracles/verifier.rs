@@ -15,13 +15,33 @@ use nnbpf_runtime_loader::{Kernel, Loaded};
 use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
 
 /// How often the verifier may walk an instruction, on average.
-const LIMIT: f64 = 1.3;
+pub(crate) const LIMIT: f64 = 1.3;
 
 /// Instructions of a function as the kernel counts them: a 64-bit constant is one instruction in two slots.
 fn emitted(function: &Function) -> u64 {
     assemble(function).unwrap();
     let is_code = |insn: &&_| !matches!(insn, nnbpf_compiler::bpf::Insn::Label(_));
     function.code.iter().filter(is_code).count() as u64
+}
+
+/// Instructions of a program and of the functions that it reaches.
+pub(crate) fn linked(module: &Module, program: &str) -> u64 {
+    let mut reached = vec![module.programs.iter().find(|one| one.name == program).unwrap()];
+    let mut next = 0;
+    while let Some(function) = reached.get(next) {
+        let called = function.code.iter().filter_map(|insn| {
+            let nnbpf_compiler::bpf::Insn::CallFunction { function } = insn else { return None };
+            module.functions.iter().find(|one| one.name == *function)
+        });
+        let new: Vec<&Function> = called.collect();
+        for function in new {
+            if !reached.iter().any(|one| one.name == function.name) {
+                reached.push(function);
+            }
+        }
+        next += 1;
+    }
+    reached.into_iter().map(emitted).sum()
 }
 
 fn walked(loaded: &Loaded, program: &str) -> Option<u64> {
