@@ -84,7 +84,7 @@ pub struct CompileArgs {
 }
 
 /// What a specification is compiled with.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SpecArgs {
     /// Replace the value of `param NAME = …;` in the specification; may be repeated.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]

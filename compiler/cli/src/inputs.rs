@@ -11,6 +11,7 @@ use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::quant::{MaxFlips, NetworkPlan, Options};
+use nnbpf_compiler::spec::substance::substance;
 
 use crate::args::{AccuracyArgs, SpecArgs, Split};
 use crate::uses::Uses;
@@ -90,7 +91,8 @@ impl<'a> Files<'a> {
                 None
             }
         };
-        let (loaded, spec) = (read(model), spec.map(&mut read));
+        let (loaded, main) = (read(model), spec);
+        let spec = spec.map(&mut read);
         let calibration = accuracy.calibrate.as_deref().map(&mut read);
         match loaded {
             Some(loaded) if diagnostics.is_empty() => Ok(Self {
@@ -98,7 +100,7 @@ impl<'a> Files<'a> {
                 spec: spec.flatten(),
                 calibration: calibration.flatten(),
                 resolver: Beside::of(model),
-                uses: Uses::of(surroundings),
+                uses: Uses::of(surroundings, main.unwrap_or(model)),
             }),
             Some(_) | None => Err(diagnostics.into()),
         }
@@ -124,6 +126,15 @@ impl<'a> Files<'a> {
         };
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
         compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
+    }
+
+    /// What the specification says apart from parameters; nothing without one.
+    pub fn substance(&self) -> Result<Vec<String>, Refusal> {
+        match &self.spec {
+            Some(spec) => substance(spec.named(), &self.uses.surroundings())
+                .map_err(|diagnostics| self.refusal(diagnostics)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Files that the model or the specification referred to, once they were read.

@@ -16,6 +16,8 @@ use crate::files;
 /// Reads files for a specification, and remembers them.
 pub struct Uses<'a> {
     args: &'a SpecArgs,
+    /// The specification itself.
+    file: PathBuf,
     read: RefCell<Vec<Used>>,
 }
 
@@ -29,9 +31,10 @@ struct Used {
 }
 
 impl<'a> Uses<'a> {
+    /// For the specification in `file`.
     #[must_use]
-    pub fn of(args: &'a SpecArgs) -> Self {
-        Self { args, read: RefCell::default() }
+    pub fn of(args: &'a SpecArgs, file: &Path) -> Self {
+        Self { args, file: file.to_path_buf(), read: RefCell::default() }
     }
 
     /// For the library.
@@ -60,22 +63,28 @@ impl Fragments for Uses<'_> {
     fn read(&self, user: &str, path: &str) -> Result<Found, String> {
         let beside = Path::new(user).parent().map(Path::to_path_buf).unwrap_or_default();
         let folders = std::iter::once(&beside).chain(&self.args.include);
-        let path = folders
-            .map(|folder| folder.join(path))
-            .find(|path| path.is_file())
-            .ok_or("there is no such file beside this one or in a folder that `-I` names")?;
+        let places: Vec<PathBuf> = folders.map(|folder| folder.join(path)).collect();
+        let Some(path) = places.iter().find(|path| path.is_file()) else {
+            return Err(match places.iter().find(|path| path.exists()) {
+                Some(path) => format!("{} is no regular file", path.display()),
+                None => "there is no such file beside this one or in a folder that `-I` names".to_owned(),
+            });
+        };
         let place = path.canonicalize().map_err(|error| error.to_string())?;
+        if self.file.canonicalize().is_ok_and(|file| file == place) {
+            return Ok(Found { name: files::name(&self.file), bytes: Vec::new() });
+        }
         let mut read = self.read.borrow_mut();
         if let Some(known) = read.iter().find(|used| used.place == place) {
             return Ok(Found { name: files::name(&known.path), bytes: known.bytes.clone() });
         }
         let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(|error| error.to_string())?;
+        let file = File::open(path).map_err(|error| error.to_string())?;
         // One more than is accepted, so that the library says what is wrong with it.
         let limit = MAX_SOURCE_BYTES as u64 + 1;
         file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        let found = Found { name: files::name(&path), bytes: bytes.clone() };
-        read.push(Used { place, path, bytes });
+        let found = Found { name: files::name(path), bytes: bytes.clone() };
+        read.push(Used { place, path: path.clone(), bytes });
         Ok(found)
     }
 }

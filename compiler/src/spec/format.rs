@@ -7,6 +7,7 @@
 use logos::Logos as _;
 
 use super::lexer::{self, Token};
+use super::parameters::Parameters;
 use super::{parser, report::Reporter};
 use crate::diag::Outcome;
 
@@ -25,11 +26,17 @@ const NOT_CALLED: [&str; 11] = ["and", "or", "not", "where", "when", "in", "clip
 pub fn format(file: &str, source: &str) -> Outcome<String> {
     let mut reporter = Reporter::new(file);
     let tokens = lexer::lex(source, 0, &mut reporter);
-    if let Some(tokens) = &tokens {
-        let _meaning_is_not_asked = parser::parse(source, source.len(), tokens, &mut reporter);
+    let sound = tokens.is_some();
+    if let Some(tokens) = tokens {
+        let files = [tokens];
+        // What is wrong with parameters is no matter of layout.
+        let own = Parameters::read(&files, &[], &mut Reporter::new(file));
+        let [tokens] = files;
+        let tokens = own.replaced(tokens, &mut reporter);
+        parser::parses(source, &tokens, &mut reporter);
     }
     let diagnostics = reporter.into_diagnostics();
-    if tokens.is_none() || !diagnostics.is_empty() {
+    if !sound || !diagnostics.is_empty() {
         return Err(diagnostics);
     }
     Ok(layout(lines(&pieces(source))))

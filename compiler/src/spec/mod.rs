@@ -11,6 +11,7 @@ mod names;
 mod resolve;
 mod report;
 pub mod format;
+pub mod substance;
 pub mod typed;
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,11 @@ use crate::diag::codes::spec as codes;
 /// Most parts that names stand for, in the whole specification.
 const MAX_PARTS: usize = 1 << 16;
 
-/// Words that mean something by themselves in an expression.
-const TAKEN: [&str; 12] =
-    ["fwd", "bwd", "tcp", "udp", "icmp", "gap", "time", "payload", "p", "end", "never", "packet"];
+/// Words that mean something by themselves in an expression, or join its parts.
+const TAKEN: [&str; 28] = [
+    "fwd", "bwd", "tcp", "udp", "icmp", "sctp", "gap", "time", "payload", "p", "end", "never", "packet", "and",
+    "or", "not", "where", "when", "in", "clip", "over", "per", "as", "at", "on", "for", "every", "after",
+];
 
 /// What a name stands for.
 struct Known {

@@ -14,7 +14,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Refusal> {
         match Loaded::read(path) {
             Err(error) => refused.diagnostics.push(*error),
             Ok(source) => {
-                let uses = Uses::of(&args.surroundings);
+                let uses = Uses::of(&args.surroundings, path);
                 let spec = spec::from_bytes_in(source.named(), &uses.surroundings());
                 let program = spec.and_then(|spec| flow::build(&spec));
                 if let Err(diagnostics) = program {

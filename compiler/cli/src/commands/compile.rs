@@ -13,6 +13,7 @@ use nnbpf_compiler::metadata;
 use serde_json::json;
 
 use crate::args::{ClockArg, CompileArgs, Weights};
+use super::like::Like;
 use crate::inputs::{Files, target};
 use crate::{Refusal, files};
 
@@ -22,11 +23,14 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         return Err(missing().into());
     };
     let kernel = KernelVersion::parse(&args.kernel)?;
-    let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
     if let Some(object) = &args.like {
-        super::like::run(&inputs, &args.accuracy, object, output)?;
+        let like = Like::read(object)?;
+        let surroundings = like.surroundings(&args.surroundings);
+        let inputs = Files::read(model, Some(spec), &surroundings, &args.accuracy)?;
+        like.write(&inputs, &args.accuracy, output)?;
         return depfile(args, &inputs, output, &[model, spec, object]);
     }
+    let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     let clock = match args.clock {
         ClockArg::Kernel => Clock::Kernel,

@@ -17,7 +17,7 @@ use crate::uses::Uses;
 pub fn run(args: &ExplainArgs) -> Result<(), Refusal> {
     let kernel = KernelVersion::parse(&args.kernel)?;
     let source = Loaded::read(&args.spec)?;
-    let uses = Uses::of(&args.surroundings);
+    let uses = Uses::of(&args.surroundings, &args.spec);
     let refused =
         |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;

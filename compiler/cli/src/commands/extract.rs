@@ -11,7 +11,7 @@ use crate::{Refusal, files};
 
 pub fn run(args: &ExtractArgs) -> Result<(), Refusal> {
     let source = Loaded::read(&args.spec)?;
-    let uses = Uses::of(&args.surroundings);
+    let uses = Uses::of(&args.surroundings, &args.spec);
     let refused =
         |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;

@@ -60,7 +60,7 @@ struct Together {
 pub fn run(args: &RankArgs) -> Result<(), Refusal> {
     let target = target(KernelVersion::parse(&args.kernel)?, Split::Auto, Clock::Kernel);
     let source = Loaded::read(&args.spec)?;
-    let uses = Uses::of(&args.surroundings);
+    let uses = Uses::of(&args.surroundings, &args.spec);
     let refused =
         |diagnostics| uses.with_sources(Refusal::from(diagnostics).with_source(&source.name, &source.bytes));
     let spec = spec::from_bytes_in(source.named(), &uses.surroundings()).map_err(refused)?;

@@ -69,3 +69,41 @@ fn mistakes_are_shown_in_the_file_that_has_them() {
     assert!(outcome.stderr.contains("E0252") && outcome.stderr.contains("-I DIR"), "{}", outcome.stderr);
     assert_eq!(folder.run("check pieces.spec --param quiet").code, 2);
 }
+
+#[test]
+fn a_file_that_uses_itself_is_found_under_every_name() {
+    let folder = in_pieces();
+    folder.write("own.spec", b"use \"lib/../own.spec\";\nspec a v1;\n");
+    for name in ["own.spec", "./own.spec", "lib/../own.spec"] {
+        let refused = folder.run(&format!("check {name}")).stderr;
+        assert!(refused.contains("E0252") && refused.contains("uses itself"), "{refused}");
+        assert!(!refused.contains("E0204"), "{refused}");
+    }
+    folder.write("folder.spec", b"use \"lib\";\n");
+    let refused = folder.run("check folder.spec").stderr;
+    assert!(refused.contains("E0252") && refused.contains("no regular file"), "{refused}");
+}
+
+/// A retrained model is compiled for what the object was compiled from.
+#[test]
+fn parameters_are_made_for_the_specification_of_the_object() {
+    let folder = in_pieces();
+    folder.succeeds("model.onnx pieces.spec -o pieces.o -I lib --param quiet=9s --param sure=0.8");
+    let like = |arguments: &str| format!("model.onnx {arguments} --like pieces.o -o new.params -I lib");
+    // Values of the object stand for those that are not given.
+    folder.succeeds(&like("pieces.spec"));
+    let own = folder.read("new.params");
+    folder.succeeds(&like("pieces.spec --param quiet=9s --param sure=0.8"));
+    assert_eq!(own, folder.read("new.params"));
+    // Probabilities are parameters.
+    folder.succeeds(&like("pieces.spec --param sure=0.9"));
+    assert_ne!(own, folder.read("new.params"));
+    let changed = folder.text("pieces.spec").replace("max(", "min(");
+    folder.write("changed.spec", changed.as_bytes());
+    std::fs::remove_file(folder.path("new.params")).unwrap();
+    for arguments in ["pieces.spec --param quiet=10s", "changed.spec"] {
+        let refused = folder.run(&like(arguments));
+        assert!(refused.code == 1 && refused.stderr.contains("E0707"), "{}", refused.stderr);
+        assert!(!folder.path("new.params").exists());
+    }
+}

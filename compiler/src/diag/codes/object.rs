@@ -67,8 +67,9 @@ pub static OTHER_PLAN: Code = Code {
     id: "E0707",
     title: "object with another plan",
     explanation: "Parameters fit an object only when model shape, specification and the plan's widths are the \
-                  same. `--like` takes the widths from the object; the features, their order, the rules and \
-                  the layers must be those that the object was compiled from.",
+                  same. `--like` takes the widths from the object, and the values of `--param` that are not given \
+                  again; the features, their order, the rules and the layers must be those that the object was \
+                  compiled from. Only the probabilities of rules may differ.",
 };
 
 /// The object's parameters are constants.

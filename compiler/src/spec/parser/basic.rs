@@ -52,6 +52,9 @@ pub(super) fn path<'p>(what: &'static str, reserved: &'static [&'static str]) ->
         .boxed()
 }
 
+/// What messages call a number.
+pub(super) const NUMBER: &str = "a number";
+
 /// A number without sign.
 pub(super) fn number<'p>() -> Parsed<'p, Number> {
     select! { Token::Number(text) => text }
@@ -60,7 +63,7 @@ pub(super) fn number<'p>() -> Parsed<'p, Number> {
             negative: false,
             span: range(extra.span()),
         })
-        .labelled("a number")
+        .labelled(NUMBER)
         .boxed()
 }
 

@@ -11,6 +11,7 @@ mod flow;
 mod items;
 mod rule;
 
+use chumsky::error::RichPattern;
 use chumsky::input::{Input as _, MappedInput};
 use chumsky::prelude::*;
 
@@ -41,4 +42,37 @@ pub(super) fn parse(
     let (file, failures) = items::file().parse(input).into_output_errors();
     errors::report(source, tokens, &failures, reporter);
     file.unwrap_or_default()
+}
+
+/// How often [`parses`] reads on with numbers in the place of words: more often than a statement has parameters.
+const ROUNDS: usize = 64;
+
+/// Whether the tokens are statements, whatever the words that stand where numbers are wanted: they may be
+/// parameters of other files. What is wrong otherwise is reported.
+pub(super) fn parses(source: &str, tokens: &[Spanned<'_>], reporter: &mut Reporter<'_>) {
+    let end = source.len();
+    let mut tried = tokens.to_vec();
+    for _ in 0..ROUNDS {
+        let input = tried.split_token_span(SimpleSpan::from(end..end));
+        let failures = items::file().parse(input).into_errors();
+        if failures.is_empty() {
+            return;
+        }
+        let words: Vec<SimpleSpan> = failures.iter().filter(|at| wants_number(at)).map(|at| *at.span()).collect();
+        if words.is_empty() {
+            break;
+        }
+        for (token, span) in &mut tried {
+            if words.contains(span) {
+                *token = Token::Number("1");
+            }
+        }
+    }
+    let _statements = parse(source, end, tokens, reporter);
+}
+
+/// Whether a word stands where a number could.
+fn wants_number(failure: &Failure<'_>) -> bool {
+    matches!(failure.found(), Some(Token::Word(_)))
+        && failure.expected().any(|pattern| matches!(pattern, RichPattern::Label(label) if *label == basic::NUMBER))
 }

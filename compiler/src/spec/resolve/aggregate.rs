@@ -306,7 +306,16 @@ fn function(name: &Name, reporter: &mut Reporter<'_>) -> Option<Function> {
     if let Some((_, function)) = FUNCTIONS.iter().find(|(known, _)| *known == text) {
         return Some(*function);
     }
-    if let Some((_, help)) = PLANNED_FUNCTIONS.iter().find(|(known, _)| *known == text) {
+    if matches!(text, "abs" | "log2") {
+        reporter
+            .error(
+                &codes::UNKNOWN_FUNCTION,
+                name.span.clone(),
+                format!("`{text}` takes a value, not packets: no unit, condition, table or window stands behind it"),
+                format!("put what stands behind it inside: `{text}(count() where fwd)`"),
+            )
+            .primary("no aggregate");
+    } else if let Some((_, help)) = PLANNED_FUNCTIONS.iter().find(|(known, _)| *known == text) {
         unsupported(
             name.span.clone(),
             format!("the function `{text}` is not supported yet"),
