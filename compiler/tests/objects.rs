@@ -146,6 +146,9 @@ fn a_layer_that_no_map_value_can_hold_e0411() {
     let help = refused.as_ref().unwrap_err()[0].help.clone();
     assert!(["features", "rules", "layers"].iter().all(|part| help.contains(part)), "{help}");
     assert_eq!(code(refused), "E0411");
+    // The objects of `eval` and `bench` are refused in the same words.
+    let error = evaluation::module(&plan.network, target(Clock::Kernel).network, 1).unwrap_err();
+    assert_eq!(code(Err::<(), _>(vec![lower::refusal(plan.spec.as_ref(), &error)])), "E0411");
 }
 
 /// The kernel follows 33 tail calls per packet, which may bring two verdicts; a shadow doubles them.

@@ -14,7 +14,8 @@ const REFUSED: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();
-    match arguments.command.run() {
+    let result = arguments.command.run();
+    match result.and_then(|()| output::lost().map_or(Ok(()), |diagnostic| Err(vec![diagnostic]))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(diagnostics) => {
             for diagnostic in &diagnostics {

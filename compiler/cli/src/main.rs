@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => commands::check::run(&args),
         Some(Command::Fmt(args)) => commands::fmt::run(&args),
     };
+    let result = result.and_then(|()| output::lost().map_or(Ok(()), |diagnostic| Err(diagnostic.into())));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {

@@ -17,7 +17,7 @@ pub mod evaluation;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use shipped::shipped;
+pub use shipped::{refusal, shipped};
 
 use std::fmt;
 

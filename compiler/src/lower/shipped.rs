@@ -20,7 +20,7 @@ use crate::spec::typed::FeatureSpec;
 /// `E0411` when the plan passes a fixed limit of the kernel. Without a specification the module holds the
 /// model only.
 pub fn shipped(plan: &Plan, target: &Target) -> Outcome<Module> {
-    build(plan, target).map_err(|error| vec![refusal(plan, &error)])
+    build(plan, target).map_err(|error| vec![refusal(plan.spec.as_ref(), &error)])
 }
 
 fn build(plan: &Plan, target: &Target) -> Result<Module, LowerError> {
@@ -146,9 +146,10 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
     module
 }
 
-fn refusal(plan: &Plan, error: &LowerError) -> Diagnostic {
-    let file = plan.spec.as_ref().map_or("the model", |spec| spec.file.as_str());
-    refusal_in(file, error)
+/// The diagnostic for a plan that cannot be lowered: `E0411` where it passes a limit, whatever it was lowered for.
+#[must_use]
+pub fn refusal(spec: Option<&FeatureSpec>, error: &LowerError) -> Diagnostic {
+    refusal_in(spec.map_or("the model", |spec| spec.file.as_str()), error)
 }
 
 /// What is told of a module that cannot be; `file` is whose size it depends on.

@@ -2,7 +2,8 @@
 
 use nnbpf_compiler::diag::Outcome;
 use nnbpf_compiler::ir::flow::guard::{Fuse as State, WHOLE};
-use nnbpf_runtime_loader::installation::Installation;
+use nnbpf_runtime_loader::Loaded;
+use nnbpf_runtime_loader::installation::{Installation, prepare_fuse};
 
 use super::record::{percent, share};
 use super::refused;
@@ -39,6 +40,12 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// Sets the fuse of an object that is not attached yet, where the user asked for one.
+    pub(crate) fn prepare(&self, loaded: &Loaded) -> Outcome<()> {
+        let Some(limit) = self.max_drop_rate else { return Ok(()) };
+        prepare_fuse(loaded, limit, self.window.unwrap_or(WINDOW)).map_err(refused)
+    }
+
     /// Sets the fuse where the user asked for one.
     pub(crate) fn apply(&self, installation: &Installation) -> Outcome<()> {
         let Some(limit) = self.max_drop_rate else { return Ok(()) };

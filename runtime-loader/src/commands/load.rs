@@ -55,6 +55,7 @@ impl Load {
             return self.fuse.apply(&installation);
         }
         let loaded = Kernel::load(&opened.bytes).map_err(|error| error.diagnostics(&file))?;
+        self.fuse.prepare(&loaded)?;
         let request = Request { interfaces: &self.iface, attach: self.mode.into(), mode };
         let (installation, attachments) = match install(&loaded, &opened, request, pins.clone()) {
             // Another load was faster.
@@ -69,7 +70,6 @@ impl Load {
             }
             installed => installed.map_err(refused)?,
         };
-        self.fuse.apply(&installation)?;
         let directory = installation.pins().path().display();
         let does = if self.enforce { "enforcing" } else { "monitoring" };
         for attachment in &attachments {

@@ -10,6 +10,7 @@ use nnbpf_compiler::lower::packet::maps::COUNTERS;
 
 use super::config::Mode;
 use super::{Installation, InstallationError};
+use crate::load::Loaded;
 use crate::maps::{Map, MapError, Update};
 use crate::sys;
 use crate::test_run::PinnedProgram;
@@ -161,6 +162,15 @@ impl Installation {
         self.set_mode(Mode::Enforce)?;
         Ok(true)
     }
+}
+
+/// Sets the fuse of an object that is loaded and not attached yet, as [`Installation::set_fuse`]: so that it counts
+/// from the first packet on.
+///
+/// # Errors
+/// The object has no such section, or it is not writable.
+pub fn prepare_fuse(loaded: &Loaded, limit: u32, window: u32) -> Result<(), InstallationError> {
+    Ok(loaded.map(FUSE)?.write_value(&fuse_bytes(&Fuse { limit, window, ..Fuse::default() }))?)
 }
 
 /// A counter of one processor.

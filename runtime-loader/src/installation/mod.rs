@@ -28,7 +28,7 @@ pub use attach::{AttachMode, AttachOutcome, Attachment, interface_exists, on};
 pub use code::{ObjectHash, object_hash};
 pub use config::{Config, Mode};
 pub use error::InstallationError;
-pub use guard::{EventCounters, EventCounts};
+pub use guard::{EventCounters, EventCounts, prepare_fuse};
 pub use history::{Change, Generation, KEPT};
 pub use install::{Request, install};
 pub use model::compile_like;

@@ -1,5 +1,6 @@
 //! Ways to attach to an interface, the best one first: native XDP or generic, tcx or a clsact filter.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -60,9 +61,11 @@ pub(super) fn make_filter(entry: &Path, place: &Place) -> io::Result<()> {
     }
 }
 
-/// A handle that hardly any other filter has: the process that chooses it is one of its kind.
+/// A handle that hardly any other filter has: half of it is random.
 pub(super) fn handle() -> u32 {
-    HANDLE | (std::process::id() & 0xffff)
+    // The standard library seeds its hashes from the system.
+    let random = RandomState::new().build_hasher().finish();
+    HANDLE | u32::try_from(random & 0xffff).unwrap_or(0)
 }
 
 /// What holds the place of XDP on an interface.

@@ -14,7 +14,7 @@ use nnbpf_compiler::lower::packet::hook::{answers, section};
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::scratch::{MAP, Scratch};
-use nnbpf_compiler::lower::{evaluation, internal};
+use nnbpf_compiler::lower::{evaluation, internal, refusal};
 use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
@@ -174,10 +174,10 @@ fn empty_module(hook: Hook) -> Module {
 fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
     let network = plan.network.get();
     let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
-    let module =
-        evaluation::module(&plan.network, options, 1).map_err(|error| Refusal::from(internal(&error)))?;
+    let passes_a_limit = |error| Refusal::from(refusal(plan.spec.as_ref(), &error));
+    let module = evaluation::module(&plan.network, options, 1).map_err(passes_a_limit)?;
     let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;
-    let layout = Scratch::new(network).map_err(|error| Refusal::from(internal(&error)))?;
+    let layout = Scratch::new(network).map_err(passes_a_limit)?;
     let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
     let map = subject.loaded.map(MAP).map_err(refused)?;
     let mut value = vec![0; layout.bytes() as usize];

@@ -8,7 +8,7 @@ use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
-use nnbpf_compiler::lower::{evaluation, internal};
+use nnbpf_compiler::lower::{evaluation, internal, refusal};
 use nnbpf_compiler::rows::{self, Columns, Rows};
 use nnbpf_compiler::vm::{UpdateMode, Vm};
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
@@ -107,7 +107,8 @@ fn float(plan: &Plan, rows: &Rows) -> String {
 fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
     let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
     let network: &Checked<Network> = &plan.network;
-    evaluation::module(network, options, CHUNK as u32).map_err(|error| internal(&error).into())
+    evaluation::module(network, options, CHUNK as u32)
+        .map_err(|error| refusal(plan.spec.as_ref(), &error).into())
 }
 
 fn row_bytes(row: &[i64]) -> Vec<u8> {

@@ -160,3 +160,19 @@ fn a_full_disk_leaves_nothing_behind() {
     );
     assert_eq!(outcome.stdout, b"out.o\nold\n");
 }
+
+#[test]
+fn a_full_standard_output_is_a_failure_and_a_reader_that_left_is_none() {
+    let run = |sink: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nnbpfc"));
+        let output = command.args(["--explain", "E0411"]).stdout(sink).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (status, errors) = run(full.into());
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(errors.starts_with("error[E0902]: the output cannot be written"), "{errors}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(0), String::new()));
+}
