@@ -11,7 +11,7 @@ use super::{
 use crate::diag::{Outcome, Span};
 use crate::ir::Interval;
 use crate::spec::typed::{
-    Aggregate, Feature, FeatureSpec, Filter, Function, Nanos, Operand, TableRef, TimeUnit,
+    Action, Aggregate, Feature, FeatureSpec, Filter, Function, Nanos, Operand, TableRef, TimeUnit,
 };
 
 /// Names of the record's header, which slots must not take.
@@ -21,9 +21,9 @@ const HEADER_NAMES: [&str; 9] = [
     "first_ns",
     "flags",
     "reserved",
-    "forward_epoch",
+    "forward_answer",
     "forward_blocked_until",
-    "backward_epoch",
+    "backward_answer",
     "backward_blocked_until",
 ];
 
@@ -38,12 +38,12 @@ const NAME_LIMIT: usize = 96;
 /// the table.
 pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
     let mut builder = Builder::new(spec);
-    let features = spec.features.iter().map(|feature| builder.feature(feature)).collect();
+    let features: Vec<FeatureExpr> = spec.features.iter().map(|feature| builder.feature(feature)).collect();
     if spec.triggers.every_time.is_some() {
         builder.judged(&spec.flow.span);
     }
     let Builder { mut slots, groups, tables, mut windows, .. } = builder;
-    let record = record::lay_out(&mut slots, &mut windows, spec.flow.key, spec.flow.directions);
+    let record = record::lay_out(&mut slots, &mut windows, header(spec, &features, &groups));
     let tables = (0..)
         .map(TableId)
         .zip(tables)
@@ -84,6 +84,23 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
     })
 }
 
+/// What something depends on; events tell when their flow began.
+fn header(spec: &FeatureSpec, features: &[FeatureExpr], groups: &[Group]) -> record::Header {
+    // Whatever looks at the last time looks at how long the flow lasts.
+    let lasts = features
+        .iter()
+        .flat_map(|feature| feature.value.leaves())
+        .any(|leaf| leaf.slots().contains(&SlotId::LAST_TIME));
+    let gaps = groups.iter().any(|group| group.clock == Some(SlotId::LAST_TIME));
+    let reports = spec.rules.iter().flat_map(|rule| &rule.actions).any(|action| *action == Action::Report);
+    record::Header {
+        lists: spec.flow.key.pairs(),
+        directions: spec.flow.directions,
+        last: spec.flow.idle.is_some() || lasts || gaps,
+        first: lasts || reports || spec.flow.active.is_some() || spec.triggers.after_time.is_some(),
+    }
+}
+
 /// Whether an update grows by nanoseconds, which bounds the number of samples.
 fn adds_nanos(update: &Update) -> bool {
     update.sample == Sample::Gap(TimeUnit::Nanos) && matches!(update.op, UpdateOp::Add | UpdateOp::AddSquare)
@@ -113,7 +130,8 @@ impl<'s> Builder<'s> {
         let mut builder =
             Self { spec, slots: Vec::new(), groups: Vec::new(), tables: Vec::new(), windows: Vec::new() };
         builder.header("packets", SlotKind::Packets, Place::FLOW, record::Layout::PACKETS, &spec.flow.span);
-        builder.header("last_ns", SlotKind::Time, Place::FLOW, record::Layout::LAST, &spec.flow.span);
+        // Placed with the others of the header.
+        builder.header("last_ns", SlotKind::Time, Place::FLOW, record::ABSENT, &spec.flow.span);
         builder
     }
 

@@ -1,7 +1,8 @@
 //! Whether one flow program can go on with the records of another.
 //!
 //! Two programs that agree on everything here find the same record for a packet and mean the same by each of its
-//! bytes. Names, features, triggers, rules and the idle time may differ: they say what is made of a record.
+//! bytes. Names, features, triggers, rules and the idle time may differ as long as records keep the same times: they
+//! say what is made of a record.
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +12,7 @@ use super::{FlowProgram, SlotId, record};
 use crate::spec::typed::Filter;
 
 impl FlowProgram {
-    /// SHA-256 of what records are and of how packets change them.
+    /// SHA-256 of what records are and of how packets change them. Which times are kept is part of it.
     #[must_use]
     pub fn identity(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

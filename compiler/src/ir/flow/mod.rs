@@ -60,7 +60,7 @@
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
 //! | `flags` | fetch-and-or; the bit that was clear before decides who judges, so exactly one does |
 //! | time of the last verdict at intervals | load; when it is due, one compare-and-exchange; who succeeds judges |
-//! | list cache | plain stores, `blocked_until` before `epoch` |
+//! | answer of the lists | plain stores, `blocked_until` before the word with the epoch |
 //! | creation | insert if absent, then look up again |
 //! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
 
@@ -124,7 +124,8 @@ pub struct SlotId(pub u32);
 impl SlotId {
     /// `packets` of the record's header: a 64-bit count of all packets.
     pub const PACKETS: Self = Self(0);
-    /// `last_ns` of the header: the time of the flow's last packet.
+    /// `last_ns` of the header: the time of the flow's last packet. Records without it keep it in the interpreter
+    /// only, for the columns of extracted rows.
     pub const LAST_TIME: Self = Self(1);
 }
 
@@ -498,6 +499,20 @@ impl FlowProgram {
     #[must_use]
     pub fn slot(&self, id: SlotId) -> &Slot {
         self.slots.get(id.0 as usize).expect("identifiers of a flow program name its slots")
+    }
+
+    /// Whether something depends on the time of every packet. Otherwise the clock is read only for packets that
+    /// are judged, that open a record which keeps its first time, or whose sender is on the block list.
+    #[must_use]
+    pub fn times_packets(&self) -> bool {
+        let Triggers { end: _, every: _, every_time, after: _, after_time } = self.triggers;
+        self.record.last.is_some()
+            || self.groups.iter().any(|group| group.clock.is_some())
+            || !(self.windows.is_empty() && self.tables.is_empty())
+            || every_time.is_some()
+            || after_time.is_some()
+            || self.active.is_some()
+            || self.groups.iter().flat_map(|group| &group.updates).any(|update| update.sample == Sample::Time)
     }
 
     /// Most verdicts that one packet can lead to: on the record that it retires, and on its own.

@@ -4,7 +4,7 @@
 
 use super::key::{KeyPart, KeyParts};
 use super::side::{Place, TableId, Window, WindowId};
-use super::{Slot, SlotKind, Width};
+use super::{Slot, SlotId, SlotKind, Width};
 use crate::ir::packet::{Host, Parsed};
 use crate::spec::typed::{Direction, Directions};
 
@@ -33,6 +33,9 @@ pub mod flag {
 
 /// Offset of a slot that has none yet.
 pub(super) const UNPLACED: u32 = u32::MAX;
+
+/// Offset of a slot that records do not keep, because nothing depends on it.
+pub const ABSENT: u32 = u32::MAX - 1;
 
 /// Bytes of a key.
 pub const KEY_SIZE: u32 = 40;
@@ -160,44 +163,68 @@ impl Key {
     }
 }
 
+/// What a record remembers of the lists' answer for one direction: the epoch at which they were asked, above a bit
+/// that says whether the sender is on the block list. Only then `blocked_until` is not 0.
+pub mod answer {
+    /// The block list has the sender; `blocked_until` says until when.
+    pub const LISTED: u64 = 1;
+
+    /// The word of an answer.
+    #[must_use]
+    pub const fn word(epoch: u64, blocked_until: u64) -> u64 {
+        epoch << 1 | if blocked_until == 0 { 0 } else { LISTED }
+    }
+}
+
 /// Offsets in a record. The header comes first:
 ///
-/// | offset | name | bytes | initially |
-/// |---|---|---|---|
-/// | 0 | `packets` | 8 | 0 |
-/// | 8 | `last_ns` | 8 | `NONE_64` |
-/// | 16 | `first_ns` | 8 | the first packet's time |
-/// | 24 | `flags` | 4 | `FORWARD_IS_B` or 0 |
-/// | 28 | zeros | 4 | 0 |
-/// | 32 | `forward_epoch` | 8 | the epoch that was asked for the first packet |
-/// | 40 | `forward_blocked_until` | 8 | the answer |
-/// | 48 | `backward_epoch` | 8 | `NONE_64` |
-/// | 56 | `backward_blocked_until` | 8 | 0 |
+/// | name | bytes | initially |
+/// |---|---|---|
+/// | `packets` | 8 | 0 |
+/// | `forward_answer` | 8 | what the lists said of the first packet ([`answer`]) |
+/// | `forward_blocked_until` | 8 | the same |
+/// | `backward_answer` | 8 | that they were asked before they last changed |
+/// | `backward_blocked_until` | 8 | 0 |
+/// | `flags` | 4 | `FORWARD_IS_B` or 0 |
+/// | `last_ns` | 8 | `NONE_64` |
+/// | `first_ns` | 8 | the first packet's time |
 ///
 /// The backward pair is absent with [`Directions::One`], both are where a key does not name both hosts: the
-/// lists' answer is one on two hosts. Slots follow, 64-bit and 128-bit ones first.
+/// lists' answer is one on two hosts. Times are there only where something depends on them. Slots follow, 64-bit
+/// and 128-bit ones first; a 32-bit one fills the place behind `flags`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of a record, a multiple of 8.
     pub size: u32,
-    /// End of the header, where the first slot of a feature starts.
-    pub header: u32,
+    /// What the lists said about forward packets, and about backward ones.
     pub forward_lists: Option<u32>,
     pub backward_lists: Option<u32>,
+    pub flags: u32,
+    /// Where something depends on when the last packet came.
+    pub last: Option<u32>,
+    /// Where something depends on when the first packet came.
+    pub first: Option<u32>,
 }
 
 impl Layout {
     pub const PACKETS: u32 = 0;
-    pub const LAST: u32 = 8;
-    pub const FIRST: u32 = 16;
-    pub const FLAGS: u32 = 24;
-    pub const RESERVED: u32 = 28;
-    /// The forward list cache: `epoch`, then `blocked_until`. The backward one has the same shape.
-    pub const FORWARD_LISTS: u32 = 32;
-    /// From the start of a list cache.
+    /// What the lists said about forward packets: the answer, then `blocked_until`. For backward ones the same
+    /// follows.
+    pub const FORWARD_LISTS: u32 = 8;
+    /// From the start of what the lists said.
     pub const LISTS_BLOCKED_UNTIL: u32 = 8;
-    /// Bytes of a list cache.
+    /// Bytes of what the lists said.
     pub const LISTS_SIZE: u32 = 16;
+}
+
+/// What a record has besides slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// What the lists said.
+    pub(super) lists: bool,
+    pub(super) directions: Directions,
+    pub(super) last: bool,
+    pub(super) first: bool,
 }
 
 impl Width {
@@ -241,20 +268,32 @@ impl Slot {
 }
 
 /// Places the slots of the flow's own records.
-pub(super) fn lay_out(
-    slots: &mut [Slot],
-    windows: &mut [Window],
-    key: KeyParts,
-    directions: Directions,
-) -> Layout {
-    let forward_lists = key.pairs().then_some(Layout::FORWARD_LISTS);
-    let backward_lists = match directions {
+pub(super) fn lay_out(slots: &mut [Slot], windows: &mut [Window], header: Header) -> Layout {
+    let forward_lists = header.lists.then_some(Layout::FORWARD_LISTS);
+    let backward_lists = match header.directions {
         Directions::Both => forward_lists.map(|forward| forward + Layout::LISTS_SIZE),
         Directions::One => None,
     };
-    let last = backward_lists.or(forward_lists);
-    let header = last.map_or(Layout::FORWARD_LISTS, |lists| lists + Layout::LISTS_SIZE);
-    Layout { size: arrange(slots, windows, None, header), header, forward_lists, backward_lists }
+    let last_lists = backward_lists.or(forward_lists);
+    let flags = last_lists.map_or(Layout::FORWARD_LISTS, |lists| lists + Layout::LISTS_SIZE);
+    let mut at = flags + 8;
+    let mut time = |kept: bool| {
+        let offset = kept.then_some(at);
+        at += if kept { 8 } else { 0 };
+        offset
+    };
+    let (last, first) = (time(header.last), time(header.first));
+    if let (Some(slot), Some(last)) = (slots.get_mut(SlotId::LAST_TIME.0 as usize), last) {
+        slot.offset = last;
+    }
+    // The place behind the flags.
+    let narrow =
+        |slot: &&mut Slot| slot.place == Place::FLOW && slot.offset == UNPLACED && slot.width == Width::W32;
+    if let Some(slot) = slots.iter_mut().find(narrow) {
+        slot.offset = flags + 4;
+    }
+    let size = arrange(slots, windows, None, at);
+    Layout { size, forward_lists, backward_lists, flags, last, first }
 }
 
 /// Places the slots of one table's records behind their header: those of the whole life widest first, in order

@@ -28,7 +28,7 @@
 //! moment may read it half emptied.
 
 use super::key::KeyParts;
-use super::{FlowProgram, Slot, SlotId, SlotKind};
+use super::{FlowProgram, Slot, SlotId, SlotKind, record};
 use crate::diag::Span;
 use crate::spec::typed::Nanos;
 
@@ -161,10 +161,10 @@ impl FlowProgram {
         numbered.filter(move |(_, window)| window.table == table)
     }
 
-    /// The slots of one table's records, header and panes included.
+    /// The slots of one table's records, header and panes included, without those that records do not keep.
     pub fn slots_of(&self, table: Option<TableId>) -> impl Iterator<Item = (SlotId, &Slot)> {
         let numbered = (0..).map(SlotId).zip(&self.slots);
-        numbered.filter(move |(_, slot)| slot.place.table == table)
+        numbered.filter(move |(_, slot)| slot.place.table == table && slot.offset != record::ABSENT)
     }
 
     /// The tables with their identifiers.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::eval::Content;
-use super::record::{Key, Layout, NONE_64, flag};
+use super::record::{Key, Layout, answer, flag};
 use super::side::{SideTable, TableId};
 use super::{FlowProgram, Slot, SlotId, SlotKind};
 use crate::spec::typed::Direction;
@@ -53,7 +53,7 @@ impl Record {
             first_ns: now,
             flags: if sender_is_b { flag::FORWARD_IS_B } else { 0 },
             forward,
-            backward: ListAnswer { epoch: NONE_64, blocked_until: 0 },
+            backward: ListAnswer { epoch: forward.epoch.wrapping_sub(1), blocked_until: 0 },
             before: if program.windows.is_empty() { Vec::new() } else { slots.clone() },
             slots,
         }
@@ -118,13 +118,15 @@ impl Record {
                 *to = *from;
             }
         };
-        put(Layout::FIRST, &self.first_ns.to_le_bytes());
-        put(Layout::FLAGS, &self.flags.to_le_bytes());
-        let caches = [(layout.forward_lists, self.forward), (layout.backward_lists, self.backward)];
-        for (offset, answer) in caches {
+        if let Some(first) = layout.first {
+            put(first, &self.first_ns.to_le_bytes());
+        }
+        put(layout.flags, &self.flags.to_le_bytes());
+        let lists = [(layout.forward_lists, self.forward), (layout.backward_lists, self.backward)];
+        for (offset, lists) in lists {
             let Some(offset) = offset else { continue };
-            put(offset, &answer.epoch.to_le_bytes());
-            put(offset + Layout::LISTS_BLOCKED_UNTIL, &answer.blocked_until.to_le_bytes());
+            put(offset, &answer::word(lists.epoch, lists.blocked_until).to_le_bytes());
+            put(offset + Layout::LISTS_BLOCKED_UNTIL, &lists.blocked_until.to_le_bytes());
         }
         self.put_slots(program, None, &mut put);
         bytes

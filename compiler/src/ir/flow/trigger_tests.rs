@@ -134,7 +134,7 @@ fn the_old_record_is_judged_beside_the_triggers_of_the_new_one() {
 }
 
 #[test]
-fn only_intervals_of_time_take_room_in_the_record() {
+fn only_triggers_of_time_take_room_in_the_record() {
     let size = |triggers| {
         let count = testing::feature("packets_seen", Function::Count, None, Filter::default());
         let mut spec = testing::spec(vec![count]);
@@ -142,7 +142,8 @@ fn only_intervals_of_time_take_room_in_the_record() {
         build(&spec).unwrap().record.size
     };
     let plain = size(Triggers { end: true, ..Triggers::default() });
-    let after = Triggers { after: Some(9), after_time: Some(Nanos(1)), ..Triggers::default() };
-    assert_eq!(size(after), plain);
+    assert_eq!(size(Triggers { every: Some(9), after: Some(9), ..Triggers::default() }), plain);
+    // The time of the first packet; that of the last verdict.
+    assert_eq!(size(Triggers { after_time: Some(Nanos(1)), ..Triggers::default() }), plain + 8);
     assert_eq!(size(Triggers { every_time: Some(Nanos(1)), ..Triggers::default() }), plain + 8);
 }

@@ -317,7 +317,7 @@ impl Act<'_> {
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, monitor);
         self.count(Counter::Dropped);
         let now = self.b.load(Size::DW, self.scratch, self.shared.now);
-        fuse::dropped(&mut self.b, self.context, now);
+        fuse::dropped(&mut self.b, self.context, Some(now));
         self.b.ret(self.answers.drop);
         self.b.bind(monitor);
         self.count(Counter::WouldDrop);

@@ -1,7 +1,7 @@
 //! Slots to raw features, as [`crate::ir::flow::eval`] says.
 
 use super::path::Path;
-use super::table::{FIRST, Flow, LAST};
+use super::table::Flow;
 use super::{distinct, rate, root};
 use crate::bpf::{AluOp, Operand, Size};
 use crate::ir::Interval;
@@ -54,7 +54,7 @@ impl Path<'_> {
     pub(super) fn features(&mut self, flow: &Flow, scratch: VReg) {
         let (program, record) = (self.program, flow.record);
         self.images = Some(scratch);
-        self.judged_at = Some(flow.now);
+        self.judged_at = flow.now;
         for (index, feature) in program.features.iter().enumerate() {
             self.origin(&feature.span);
             let value = self.formula(record, &feature.value);
@@ -67,7 +67,10 @@ impl Path<'_> {
         match leaf {
             Expr::Load(slot) => self.slot_value(record, slot),
             Expr::Mean { sum, count } => self.mean(record, sum, count),
-            Expr::Duration { unit } => self.duration((record, FIRST), (record, LAST), true, unit),
+            Expr::Duration { unit } => {
+                let (first, last) = self.times(record);
+                self.duration(first, last, true, unit)
+            }
             Expr::Span { first, last, unit } => {
                 let program = self.program;
                 let first = self.seen(record, program.slot(first));
@@ -95,12 +98,21 @@ impl Path<'_> {
                 let duration = match (pane, self.judged_at) {
                     (Some(pane), Some(now)) => self.covered(now, pane),
                     (Some(_), None) | (None, _) => {
-                        self.duration((record, FIRST), (record, LAST), true, TimeUnit::Nanos)
+                        let (first, last) = self.times(record);
+                        self.duration(first, last, true, TimeUnit::Nanos)
                     }
                 };
                 self.b.call_function(rate::FUNCTION, &[sum, duration])
             }
         }
+    }
+
+    /// Where the times of the flow's first and last packet are, which records keep where a feature needs them.
+    fn times(&self, record: VReg) -> ((VReg, i16), (VReg, i16)) {
+        let at = |time: Option<u32>| {
+            (record, time.and_then(|offset| i16::try_from(offset).ok()).unwrap_or(i16::MAX))
+        };
+        (at(self.program.record.first), at(self.program.record.last))
     }
 
     /// Where a slot is that a verdict reads: in the record, or in the scratch value for windows and further tables.

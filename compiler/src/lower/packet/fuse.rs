@@ -7,7 +7,7 @@ use super::guard::{FUSE, FUSE_SEEN, fuse, fuse_event, seen};
 use super::maps::{CONFIG, CONFIG_MODE, COUNTERS};
 use super::path::{count, send_event, single_value};
 use crate::bpf::module::{Function, Parameter};
-use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
+use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
 use crate::ir::flow::Counter;
 use crate::ir::flow::guard::WHOLE;
 use crate::ir::packet::Reason;
@@ -18,10 +18,14 @@ use crate::lower::code::{FrameLimit, VReg};
 /// `nn_dropped(ctx, now)`: a packet was dropped and counted. Gives 0.
 pub(super) const FUNCTION: &str = "nn_dropped";
 
-/// Calls [`FUNCTION`] while a limit is set.
-pub(super) fn dropped(b: &mut Builder, context: VReg, now: VReg) {
+/// Calls [`FUNCTION`] while a limit is set. Without the packet's time the clock is read.
+pub(super) fn dropped(b: &mut Builder, context: VReg, now: Option<VReg>) {
     let unset = b.label();
     unless_set(b, unset);
+    let now = match now {
+        Some(now) => now,
+        None => b.call(Helper::KtimeGetNs, &[]),
+    };
     b.call_function(FUNCTION, &[context, now]);
     b.bind(unset);
 }

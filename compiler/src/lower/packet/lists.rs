@@ -1,19 +1,33 @@
-//! The lists of blocked and allowed hosts: asked seldom, so in a function of its own.
+//! The lists of blocked and allowed hosts: what a record knows of them, and the function that asks them, which is
+//! seldom. Step 3 of [`crate::ir::flow`].
 
 use super::fuse;
-use super::maps::{ALLOWED, BLOCKED};
-use super::path::{Path, address, copy_words, single_value};
+use super::maps::{ALLOWED, BLOCKED, MODE_ENFORCE};
+use super::path::{Exit, Path, address, copy_words, single_value};
 use super::shared::Shared;
+use super::table::{BLOCKED_UNTIL, Flow, LISTED, LISTS};
 use crate::bpf::module::{Function, Parameter};
-use crate::bpf::{Cond, Helper, Size};
+use crate::bpf::{AluOp, Cond, Helper, Label, Size};
+use crate::ir::flow::Counter;
+use crate::ir::flow::record::Layout;
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch;
+use crate::spec::typed::Directions;
 
 /// `nn_lists(ctx)`: asks the lists about the sender and receiver in the scratch value. Gives the time until
 /// which the sender is blocked, 0 when it is not; says in scratch whether one of the two is allowed.
 pub(super) const FUNCTION: &str = "nn_lists";
+
+/// What a record has of the lists' answer for the packet's direction.
+#[derive(Clone, Copy)]
+pub(super) struct Lists {
+    /// The record, moved to the direction's place.
+    cache: VReg,
+    /// The answer that stood there.
+    word: VReg,
+}
 
 impl Path<'_> {
     /// Until when the packet's sender is blocked.
@@ -32,6 +46,94 @@ impl Path<'_> {
                 self.b.store(Size::DW, scratch, to + half, word);
             }
         }
+    }
+
+    /// Leaves for `differs` unless the record knows that the packet's sender is not on the block list.
+    pub(super) fn answered(&mut self, flow: &Flow, differs: Label) -> Lists {
+        let cache = self.lists_of(flow);
+        self.clear_answer(flow.answer);
+        let word = self.b.load(Size::DW, cache, LISTS);
+        self.b.jump(Cond::Ne, word, flow.answer, differs);
+        Lists { cache, word }
+    }
+
+    /// The record, moved to the place of the packet's direction.
+    pub(super) fn lists_of(&mut self, flow: &Flow) -> VReg {
+        let cache = self.b.copy(flow.record);
+        match self.program.directions {
+            Directions::One => {}
+            Directions::Both => {
+                let shift = Layout::LISTS_SIZE.trailing_zeros().cast_signed();
+                let offset = self.b.compute(AluOp::Lsh, flow.backward, shift);
+                self.b.add(cache, offset);
+            }
+        }
+        cache
+    }
+
+    /// The answer that nobody is on the block list, at the epoch of now.
+    pub(super) fn clear_answer(&mut self, answer: VReg) {
+        let epoch = self.epoch();
+        self.b.mov(answer, epoch);
+        self.b.lsh(answer, 1);
+    }
+
+    /// Adds to a clear answer that somebody is blocked until some time, unless that is 0.
+    pub(super) fn listed(&mut self, answer: VReg, until: VReg) {
+        let listed = self.b.copy(until);
+        self.b.neg(listed);
+        self.b.or(listed, until);
+        self.b.rsh(listed, 63);
+        self.b.or(answer, listed);
+    }
+
+    /// The lists' answer where the record has none, or one that the sender is blocked; drops or counts what is.
+    pub(super) fn ask_again(&mut self, flow: &Flow, lists: Lists, entry: Label, asked: Label) {
+        let (known, test) = (self.b.label(), self.b.label());
+        let Lists { cache, word } = lists;
+        self.b.bind(entry);
+        self.b.xor(word, flow.answer);
+        self.b.jump(Cond::Eq, word, LISTED, known);
+        let until = self.ask_lists();
+        self.b.store(Size::DW, cache, BLOCKED_UNTIL, until);
+        self.b.mov(flow.until, until);
+        self.listed(flow.answer, flow.until);
+        self.b.store(Size::DW, cache, LISTS, flow.answer);
+        self.b.goto(test);
+        self.b.bind(known);
+        self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
+        self.b.bind(test);
+        self.blocked(flow, asked);
+        self.b.goto(asked);
+    }
+
+    /// The lists' answer where a record's key does not name both hosts, so that none can be kept in it: mostly
+    /// settled by one look at the block list. Drops or counts what is blocked.
+    pub(super) fn ask_always(&mut self, flow: &Flow) {
+        let on = self.b.label();
+        let blocked = self.b.map(BLOCKED);
+        let source = self.b.stack_address(self.frame.src);
+        let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
+        self.b.jump(Cond::Eq, listed, 0, on);
+        let until = self.ask_lists();
+        self.b.mov(flow.until, until);
+        self.blocked(flow, on);
+        self.b.bind(on);
+    }
+
+    /// Drops or counts a packet whose sender is on the block list; goes to `on` for others.
+    pub(super) fn blocked(&mut self, flow: &Flow, on: Label) {
+        self.b.jump(Cond::Eq, flow.until, 0, on);
+        let now = self.now(flow);
+        self.b.jump(Cond::Le, flow.until, now, on);
+        let monitor = self.b.label();
+        let drop = self.exit(Exit::Drop { now: flow.now });
+        let mode = self.mode();
+        self.b.jump(Cond::Ne, mode, MODE_ENFORCE, monitor);
+        self.count(Counter::Blocked);
+        self.b.goto(drop);
+        self.b.bind(monitor);
+        self.count(Counter::WouldBlock);
     }
 }
 

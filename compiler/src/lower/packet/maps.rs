@@ -74,21 +74,26 @@ fn key() -> Type {
 }
 
 fn record(program: &FlowProgram) -> Type {
+    let layout = program.record;
     let mut members = vec![
         member("packets", Layout::PACKETS, Type::Unsigned(8)),
-        member("last_ns", Layout::LAST, Type::Unsigned(8)),
-        member("first_ns", Layout::FIRST, Type::Unsigned(8)),
-        member("flags", Layout::FLAGS, Type::Unsigned(4)),
-        member("reserved", Layout::RESERVED, Type::Unsigned(4)),
+        member("flags", layout.flags, Type::Unsigned(4)),
     ];
-    let caches = [("forward", program.record.forward_lists), ("backward", program.record.backward_lists)];
-    for (direction, offset) in caches {
-        let Some(offset) = offset else { continue };
-        let until = offset + Layout::LISTS_BLOCKED_UNTIL;
-        members.push(member(&format!("{direction}_epoch"), offset, Type::Unsigned(8)));
+    for (direction, lists) in [("forward", layout.forward_lists), ("backward", layout.backward_lists)] {
+        let Some(lists) = lists else { continue };
+        let until = lists + Layout::LISTS_BLOCKED_UNTIL;
+        members.push(member(&format!("{direction}_answer"), lists, Type::Unsigned(8)));
         members.push(member(&format!("{direction}_blocked_until"), until, Type::Unsigned(8)));
     }
-    members.extend(slots(program, Place::FLOW, program.record.header));
+    let times = [("last_ns", layout.last), ("first_ns", layout.first)];
+    members.extend(times.iter().filter_map(|(name, at)| Some(member(name, (*at)?, Type::Unsigned(8)))));
+    let header = layout.flags + 4;
+    let own = slots(program, Place::FLOW, header);
+    members.extend(own.into_iter().filter(|member| Some(member.offset) != layout.last));
+    if members.iter().all(|member| member.offset != header) {
+        members.push(member("reserved", header, Type::Unsigned(4)));
+    }
+    members.sort_by_key(|member| member.offset);
     members.extend(panes(program, None));
     structure("nn_flow_record", program.record.size, members)
 }

@@ -156,7 +156,7 @@ pub fn lower(
         records.sweep();
         sweep = Some(records.finish(limit)?);
     }
-    let mut functions = vec![lists::function(&shared)?, table::waiting(&shared)?, fuse::function()?];
+    let mut functions = vec![lists::function(&shared)?, table::waiting(program, &shared)?, fuse::function()?];
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(report::function(outputs, program, scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);

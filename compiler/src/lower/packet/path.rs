@@ -56,8 +56,8 @@ pub(super) enum Exit {
     Count(Counter),
     /// Passes.
     Pass,
-    /// Drops a packet of this time, which has been counted.
-    Drop { now: VReg },
+    /// Drops a packet of this time, or of now, which has been counted.
+    Drop { now: Option<VReg> },
 }
 
 /// A verdict while a shadow runs.

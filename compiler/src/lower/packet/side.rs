@@ -53,7 +53,8 @@ impl Path<'_> {
     /// Lays windows and further tables into the scratch value, as a verdict sees them.
     pub(super) fn see(&mut self, flow: &Flow, scratch: VReg) {
         let program = self.program;
-        self.join(None, flow.record, flow.now, (scratch, self.shared.image));
+        let now = self.now(flow);
+        self.join(None, flow.record, now, (scratch, self.shared.image));
         if program.tables.is_empty() {
             return;
         }
@@ -148,13 +149,14 @@ impl Path<'_> {
 
     /// Takes the time of the record's previous packet; empties the record where that was too long ago.
     fn side_previous(&mut self, flow: &Flow, id: TableId, table: &SideTable) -> VReg {
-        let previous = self.b.copy(flow.now);
+        let now = self.now(flow);
+        let previous = self.b.copy(now);
         self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, LAST, previous);
         let Some(idle) = table.idle else { return previous };
         let on = self.b.label();
         // A new record has no last time yet, and a clock may go backwards.
-        self.b.jump(Cond::Gt, previous, flow.now, on);
-        let gap = self.b.compute(AluOp::Sub, flow.now, previous);
+        self.b.jump(Cond::Gt, previous, now, on);
+        let gap = self.b.compute(AluOp::Sub, now, previous);
         let limit = self.b.constant(idle.0.cast_signed());
         self.b.jump(Cond::Le, gap, limit, on);
         for offset in (0..table.size).step_by(8).filter(|offset| *offset != SideTable::LAST) {
@@ -184,7 +186,7 @@ pub(super) fn collect(build: Build<'_>, id: TableId) -> Result<Function, LowerEr
     path.side_key(scratch, table, false);
     let now = path.b.load(Size::DW, scratch, path.shared.now);
     let sender = path.unknown;
-    let flow = Flow::new(&mut path.b, sender, now);
+    let flow = Flow::new(&mut path.b, sender, Some(now));
     path.b.load_to(flow.backward, Size::DW, scratch, path.shared.backward);
     path.side_record(scratch, id, table, flow.record);
     let previous = path.side_previous(&flow, id, table);

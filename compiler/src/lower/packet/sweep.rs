@@ -10,7 +10,7 @@
 
 use super::maps::FLOWS;
 use super::path::{Exit, Path};
-use super::table::{CLOSED, FLAGS, Flow, RETIRED};
+use super::table::{CLOSED, Flow, RETIRED};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::ir::flow::Trigger;
 use crate::ir::flow::key::KeyPart;
@@ -38,10 +38,10 @@ impl Path<'_> {
         // The key is taken for that of a packet from `a` to `b`.
         let sender_is_b = self.b.constant(0);
         let now = self.clock();
-        let flow = Flow::new(&mut self.b, sender_is_b, now);
+        let flow = Flow::new(&mut self.b, sender_is_b, Some(now));
         let kept = self.exit(Exit::Pass);
         self.find(&flow, kept);
-        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.load_flags(&flow);
         self.b.jump(Cond::Set, flow.flags, RETIRED, kept);
         self.direction(&flow);
         let (expired, remove, done) = (self.b.label(), self.b.label(), self.b.label());
@@ -66,7 +66,7 @@ impl Path<'_> {
         self.b.bind(remove);
         // The table may have evicted the record meanwhile, and have a new one of the same flow.
         self.find(&flow, done);
-        let flags = self.b.load(Size::W, flow.record, FLAGS);
+        let flags = self.b.load(Size::W, flow.record, self.flags_offset());
         self.b.and(flags, RETIRED);
         self.b.jump(Cond::Eq, flags, 0, done);
         let table = self.b.map(FLOWS);

@@ -1,15 +1,15 @@
 //! The flow table: look up, ask the lists, retire what is over, create what is missing, then update.
 //! Steps 2 to 6 of [`crate::ir::flow`].
 
-use super::maps::{BLOCKED, FLOWS};
+use super::maps::FLOWS;
 use super::parse::Packet;
 use super::path::{Exit, Path, address, copy_words, single_value};
 use super::shared::Shared;
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
-use crate::ir::flow::record::{KEY_SIZE, Layout, NONE_64, flag};
+use crate::ir::flow::record::{KEY_SIZE, Layout, answer, flag};
 use crate::ir::flow::side::TableId;
-use crate::ir::flow::{Counter, RETIRE_TRIES, Trigger};
+use crate::ir::flow::{Counter, FlowProgram, RETIRE_TRIES, Trigger};
 use crate::ir::packet::{Reason, tcp_flags};
 use crate::lower::LowerError;
 use crate::lower::builder::Builder;
@@ -24,11 +24,9 @@ const NO_EXIST: i32 = 1;
 
 /// Byte offsets in the record's header, as instructions take them.
 pub(super) const PACKETS: i16 = Layout::PACKETS as i16;
-pub(super) const LAST: i16 = Layout::LAST as i16;
-pub(super) const FIRST: i16 = Layout::FIRST as i16;
-pub(super) const FLAGS: i16 = Layout::FLAGS as i16;
-const LISTS: i16 = Layout::FORWARD_LISTS as i16;
-const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
+pub(super) const LISTS: i16 = Layout::FORWARD_LISTS as i16;
+pub(super) const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
+pub(super) const LISTED: i32 = answer::LISTED as i32;
 
 pub(super) const CLOSED: i32 = flag::CLOSED as i32;
 pub(super) const RETIRED: i32 = flag::RETIRED as i32;
@@ -37,7 +35,8 @@ pub(super) const RETIRED: i32 = flag::RETIRED as i32;
 #[derive(Clone, Copy)]
 pub(super) struct Flow {
     pub(super) sender_is_b: VReg,
-    pub(super) now: VReg,
+    /// The packet's time, where every packet needs it; otherwise [`Path::now`] reads the clock.
+    pub(super) now: Option<VReg>,
     /// The record of the packet's flow; while a window is updated, the copy of its newest pane.
     pub(super) record: VReg,
     /// The record with the times of the filters' previous packets.
@@ -46,9 +45,9 @@ pub(super) struct Flow {
     pub(super) flags: VReg,
     /// 1 when the packet goes backwards.
     pub(super) backward: VReg,
-    /// What the lists said, and at which epoch.
-    until: VReg,
-    epoch: VReg,
+    /// What the lists said, and the word that a record keeps of it.
+    pub(super) until: VReg,
+    pub(super) answer: VReg,
     /// The packet's number in its flow, from 1.
     pub(super) ordinal: VReg,
     /// Why a verdict on the packet's own record is due.
@@ -57,6 +56,8 @@ pub(super) struct Flow {
     update_mode: VReg,
     /// Enter here with `record` to have flags and direction read, and to update.
     join: Label,
+    /// Enter here to put a new record in place of one that this processor has retired.
+    replace: Label,
     /// Enter here to create the record.
     create: Label,
     /// Enter here when another processor is replacing the record.
@@ -66,7 +67,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(b: &mut Builder, sender_is_b: VReg, now: VReg) -> Self {
+    pub(super) fn new(b: &mut Builder, sender_is_b: VReg, now: Option<VReg>) -> Self {
         let record = b.fresh();
         Self {
             sender_is_b,
@@ -76,11 +77,12 @@ impl Flow {
             flags: b.fresh(),
             backward: b.fresh(),
             until: b.fresh(),
-            epoch: b.fresh(),
+            answer: b.fresh(),
             ordinal: b.fresh(),
             trigger: b.fresh(),
             update_mode: b.fresh(),
             join: b.label(),
+            replace: b.label(),
             create: b.label(),
             wait: b.label(),
             absent: b.label(),
@@ -94,18 +96,22 @@ impl Path<'_> {
         let flow_line = self.program.span.clone();
         self.origin(&flow_line);
         self.count(Counter::Packet(Reason::Parsed));
-        let now = self.clock();
+        let now = self.program.times_packets().then(|| self.clock());
         let flow = Flow::new(&mut self.b, packet.sender_is_b, now);
         let update = self.b.label();
         self.find(&flow, flow.absent);
-        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.load_flags(&flow);
         self.b.jump(Cond::Set, flow.flags, RETIRED, flow.wait);
         self.direction(&flow);
-        if self.program.record.forward_lists.is_some() {
-            self.ask_cached(&flow);
-        } else {
-            self.ask_again(&flow);
-        }
+        let (asked, differs) = (self.b.label(), self.b.label());
+        let lists = match self.program.record.forward_lists {
+            Some(_) => Some(self.answered(&flow, differs)),
+            None => {
+                self.ask_always(&flow);
+                None
+            }
+        };
+        self.b.bind(asked);
         let expired = self.b.label();
         self.idle(&flow, expired);
         let closed = self.b.label();
@@ -116,12 +122,16 @@ impl Path<'_> {
         self.end_and_trigger(&flow);
 
         self.origin(&flow_line);
+        if let Some(lists) = lists {
+            self.ask_again(&flow, lists, differs, asked);
+        }
         self.closed(&flow, closed);
         self.expired(&flow, expired);
+        self.replace(&flow);
         self.absent(&flow);
         self.create(&flow);
         self.b.bind(flow.join);
-        self.b.load_to(flow.flags, Size::W, flow.record, FLAGS);
+        self.load_flags(&flow);
         self.direction(&flow);
         self.b.goto(update);
         self.wait(&flow);
@@ -150,82 +160,43 @@ impl Path<'_> {
         self.keep(Field::Direction, flow.backward);
     }
 
-    /// The lists' answer from the record's cache, or a new one that is cached; drops or counts what is
-    /// blocked.
-    fn ask_cached(&mut self, flow: &Flow) {
-        let (fresh, stale, listed, on) = (self.b.label(), self.b.label(), self.b.label(), self.b.label());
-        let cache = self.b.copy(flow.record);
-        match self.program.directions {
-            Directions::One => {}
-            Directions::Both => {
-                let offset = self.b.copy(flow.backward);
-                self.b.lsh(offset, Layout::LISTS_SIZE.trailing_zeros().cast_signed());
-                self.b.add(cache, offset);
-            }
+    pub(super) fn load_flags(&mut self, flow: &Flow) {
+        let offset = self.flags_offset();
+        self.b.load_to(flow.flags, Size::W, flow.record, offset);
+    }
+
+    /// Where the record's flags are.
+    pub(super) fn flags_offset(&self) -> i16 {
+        i16::try_from(self.program.record.flags).unwrap_or(i16::MAX)
+    }
+
+    /// The time of the packet.
+    pub(super) fn now(&mut self, flow: &Flow) -> VReg {
+        match flow.now {
+            Some(now) => now,
+            None => self.clock(),
         }
-        let epoch = self.epoch();
-        self.b.mov(flow.epoch, epoch);
-        let cached = self.b.load(Size::DW, cache, LISTS);
-        self.b.jump(Cond::Ne, cached, flow.epoch, stale);
-        self.b.bind(fresh);
-        self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
-        self.b.jump(Cond::Gt, flow.until, flow.now, listed);
-        self.b.goto(on);
-
-        self.b.bind(stale);
-        let until = self.ask_lists();
-        self.b.store(Size::DW, cache, BLOCKED_UNTIL, until);
-        self.b.store(Size::DW, cache, LISTS, flow.epoch);
-        self.b.goto(fresh);
-
-        self.b.bind(listed);
-        self.blocked(flow);
-        self.b.bind(on);
-    }
-
-    /// The lists' answer where a record's key does not name both hosts, so that none can be kept in it: mostly
-    /// settled by one look at the block list. Drops or counts what is blocked.
-    fn ask_again(&mut self, flow: &Flow) {
-        let on = self.b.label();
-        let blocked = self.b.map(BLOCKED);
-        let source = self.b.stack_address(self.frame.src);
-        let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
-        self.b.jump(Cond::Eq, listed, 0, on);
-        let until = self.ask_lists();
-        self.b.jump(Cond::Le, until, flow.now, on);
-        self.blocked(flow);
-        self.b.bind(on);
-    }
-
-    /// A packet on the block list: leaves in enforce mode, goes on in monitor mode.
-    fn blocked(&mut self, flow: &Flow) {
-        let monitor = self.b.label();
-        let drop = self.exit(Exit::Drop { now: flow.now });
-        let mode = self.mode();
-        self.b.jump(Cond::Ne, mode, super::maps::MODE_ENFORCE, monitor);
-        self.count(Counter::Blocked);
-        self.b.goto(drop);
-        self.b.bind(monitor);
-        self.count(Counter::WouldBlock);
     }
 
     /// Leaves for `expired` when the flow was idle or active for too long.
     pub(super) fn idle(&mut self, flow: &Flow, expired: Label) {
         if let Some(idle) = self.program.idle {
-            self.later(flow, LAST, idle, expired);
+            let last = self.last_time(flow.record);
+            self.later(flow, last, idle, expired);
         }
         if let Some(active) = self.program.active {
-            self.later(flow, FIRST, active, expired);
+            let first = self.first_time(flow.record);
+            self.later(flow, first, active, expired);
         }
     }
 
-    /// Leaves for `expired` when more than a time has passed since the one in the record.
-    fn later(&mut self, flow: &Flow, than: i16, time: Nanos, expired: Label) {
+    /// Leaves for `expired` when more than a time has passed since another one.
+    fn later(&mut self, flow: &Flow, than: VReg, time: Nanos, expired: Label) {
         let on = self.b.label();
-        let last = self.b.load(Size::DW, flow.record, than);
+        let now = self.now(flow);
         // A record that is being created has no last time yet, and a clock may go backwards.
-        self.b.jump(Cond::Gt, last, flow.now, on);
-        let gap = self.b.compute(AluOp::Sub, flow.now, last);
+        self.b.jump(Cond::Gt, than, now, on);
+        let gap = self.b.compute(AluOp::Sub, now, than);
         match i32::try_from(time.0) {
             Ok(limit) => self.b.jump(Cond::Gt, gap, limit, expired),
             Err(_) => {
@@ -234,6 +205,36 @@ impl Path<'_> {
             }
         }
         self.b.bind(on);
+    }
+
+    /// The time of the flow's last packet, which the record keeps.
+    pub(super) fn last_time(&mut self, record: VReg) -> VReg {
+        self.time(record, self.program.record.last)
+    }
+
+    /// The time of the flow's first packet; 0 where the record does not keep it.
+    pub(super) fn first_time(&mut self, record: VReg) -> VReg {
+        self.time(record, self.program.record.first)
+    }
+
+    fn time(&mut self, record: VReg, kept: Option<u32>) -> VReg {
+        match kept {
+            Some(offset) => self.b.load(Size::DW, record, i16::try_from(offset).unwrap_or(i16::MAX)),
+            None => self.b.constant(0),
+        }
+    }
+
+    /// Puts a new record in place of one that is over. It keeps what that one knows of the lists; its forward
+    /// direction is the packet's.
+    fn replace(&mut self, flow: &Flow) {
+        self.b.bind(flow.replace);
+        if self.program.record.forward_lists.is_some() {
+            let cache = self.lists_of(flow);
+            self.b.load_to(flow.answer, Size::DW, cache, LISTS);
+            self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
+        }
+        self.b.mov(flow.update_mode, ANY);
+        self.b.goto(flow.create);
     }
 
     /// A packet of a closed record.
@@ -249,8 +250,7 @@ impl Path<'_> {
         self.b.jump(Cond::Ne, flags, i32::from(tcp_flags::SYN), stray);
         let old = self.retire(flow);
         self.b.jump(Cond::Set, old, RETIRED, flow.wait);
-        self.b.mov(flow.update_mode, ANY);
-        self.b.goto(flow.create);
+        self.b.goto(flow.replace);
     }
 
     /// A packet after the idle time.
@@ -259,38 +259,36 @@ impl Path<'_> {
         if self.program.idle.is_none() && self.program.active.is_none() {
             return;
         }
-        let replace = self.b.label();
         let old = self.retire(flow);
         self.b.jump(Cond::Set, old, RETIRED, flow.wait);
         if self.program.triggers.end {
-            self.b.jump(Cond::Set, old, CLOSED, replace);
+            self.b.jump(Cond::Set, old, CLOSED, flow.replace);
             self.judge(flow, Trigger::Idle);
         }
-        self.b.bind(replace);
-        self.b.mov(flow.update_mode, ANY);
-        self.b.goto(flow.create);
+        self.b.goto(flow.replace);
     }
 
     /// Marks the record as being replaced; gives its flags before.
     pub(super) fn retire(&mut self, flow: &Flow) -> VReg {
         let bits = self.b.constant(i64::from(RETIRED));
-        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bits);
+        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, self.flags_offset(), bits);
         bits
     }
 
     /// A packet without a record.
     fn absent(&mut self, flow: &Flow) {
         self.b.bind(flow.absent);
-        let epoch = self.epoch();
-        self.b.mov(flow.epoch, epoch);
+        let kept = self.program.record.forward_lists.is_some();
+        if kept {
+            self.clear_answer(flow.answer);
+        }
         let until = self.ask_lists();
         self.b.mov(flow.until, until);
-        let listed = self.b.label();
+        if kept {
+            self.listed(flow.answer, flow.until);
+        }
         let on = self.b.label();
-        self.b.jump(Cond::Gt, flow.until, flow.now, listed);
-        self.b.goto(on);
-        self.b.bind(listed);
-        self.blocked(flow);
+        self.blocked(flow, on);
         self.b.bind(on);
         self.b.mov(flow.update_mode, NO_EXIST);
         // Falls through to creation.
@@ -316,29 +314,35 @@ impl Path<'_> {
 
     fn write_image(&mut self, flow: &Flow, image: VReg) {
         let layout = self.program.record;
+        let lists = [layout.forward_lists, layout.backward_lists].into_iter().flatten();
+        let lists = lists.flat_map(|lists| [lists, lists + Layout::LISTS_BLOCKED_UNTIL]);
         let judged = self.program.judged().map(|slot| self.program.slot(slot).offset);
-        for offset in (0..layout.size).step_by(8) {
-            let at = i16::try_from(offset).unwrap_or(i16::MAX);
-            match offset {
-                _ if Some(offset) == judged => self.b.store(Size::DW, image, at, flow.now),
-                Layout::FIRST => self.b.store(Size::DW, image, at, flow.now),
-                Layout::FLAGS => {
-                    let flags = self.b.compute(
-                        AluOp::Lsh,
-                        flow.sender_is_b,
-                        flag::FORWARD_IS_B.trailing_zeros().cast_signed(),
-                    );
-                    self.b.store(Size::DW, image, at, flags);
-                }
-                _ if Some(offset) == layout.forward_lists => self.b.store(Size::DW, image, at, flow.epoch),
-                _ if layout.forward_lists.is_some() && at == BLOCKED_UNTIL => {
-                    self.b.store(Size::DW, image, at, flow.until);
-                }
-                _ if Some(offset) == layout.backward_lists => {
-                    self.b.store(Size::DW, image, at, NONE_64.cast_signed() as i32);
-                }
-                _ => self.write_initial(None, image, 0, offset),
-            }
+        let written: Vec<u32> = lists.chain(layout.first).chain(judged).collect();
+        for offset in (0..layout.size).step_by(8).filter(|offset| !written.contains(offset)) {
+            self.write_initial(None, image, 0, offset);
+        }
+        if layout.forward_lists.is_some() {
+            self.b.store(Size::DW, image, LISTS, flow.answer);
+            self.b.store(Size::DW, image, BLOCKED_UNTIL, flow.until);
+        }
+        if let Some(backward) = layout.backward_lists {
+            // The lists were asked before they last changed, and said that nobody is on them.
+            let before = self.b.compute(AluOp::Sub, flow.answer, 2);
+            self.b.and(before, !LISTED);
+            let at = i16::try_from(backward).unwrap_or(i16::MAX);
+            self.b.store(Size::DW, image, at, before);
+            self.b.store(Size::DW, image, at + Layout::LISTS_BLOCKED_UNTIL as i16, 0);
+        }
+        let flags =
+            self.b.compute(AluOp::Lsh, flow.sender_is_b, flag::FORWARD_IS_B.trailing_zeros().cast_signed());
+        self.b.store(Size::W, image, self.flags_offset(), flags);
+        if let Some(first) = layout.first {
+            let now = self.now(flow);
+            self.b.store(Size::DW, image, i16::try_from(first).unwrap_or(i16::MAX), now);
+        }
+        if let Some(judged) = judged {
+            let now = self.now(flow);
+            self.b.store(Size::DW, image, i16::try_from(judged).unwrap_or(i16::MAX), now);
         }
     }
 
@@ -389,21 +393,20 @@ impl Path<'_> {
 /// after [`RETIRE_TRIES`]. A function of its own and without a loop, so that the verifier walks it once.
 const WAIT: &str = "nn_wait";
 
-pub(super) fn waiting(shared: &Shared) -> Result<Function, LowerError> {
+pub(super) fn waiting(program: &FlowProgram, shared: &Shared) -> Result<Function, LowerError> {
+    let flags_offset = i16::try_from(program.record.flags).unwrap_or(i16::MAX);
     let mut b = Builder::new(WAIT, ".text", &[Parameter::Context]);
     let zero = b.stack_slot(8);
     let (failed, replaced) = (b.label(), b.label());
     let scratch = single_value(&mut b, scratch::MAP, zero, failed);
     for _ in 0..RETIRE_TRIES {
-        let again = b.label();
         let table = b.map(FLOWS);
         let key = address(&mut b, scratch, shared.key);
         let record = b.call(Helper::MapLookup, &[table, key]);
         b.jump(Cond::Eq, record, 0, replaced);
-        let flags = b.load(Size::W, record, FLAGS);
-        b.jump(Cond::Set, flags, RETIRED, again);
-        b.goto(replaced);
-        b.bind(again);
+        let flags = b.load(Size::W, record, flags_offset);
+        b.and(flags, RETIRED);
+        b.jump(Cond::Eq, flags, 0, replaced);
     }
     b.goto(failed);
     b.bind(replaced);

@@ -4,7 +4,7 @@
 //! operations of which one succeeds.
 
 use super::path::Path;
-use super::table::{FIRST, FLAGS, Flow};
+use super::table::Flow;
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::{SlotId, Trigger};
@@ -89,7 +89,8 @@ impl Path<'_> {
                 let offset = self.slot_offset(slot);
                 let judged = self.b.load(Size::DW, flow.record, offset);
                 self.since(flow, judged, time, skip);
-                let found = self.b.compare_exchange(Size::DW, flow.record, offset, judged, flow.now);
+                let now = self.now(flow);
+                let found = self.b.compare_exchange(Size::DW, flow.record, offset, judged, now);
                 self.b.jump(Cond::Ne, found, judged, skip);
             }
             Reason::AfterPackets(after) => {
@@ -98,12 +99,12 @@ impl Path<'_> {
             }
             Reason::AfterTime(time) => {
                 let bit = flag::AFTER.cast_signed();
-                let flags = self.b.load(Size::W, flow.record, FLAGS);
+                let flags = self.b.load(Size::W, flow.record, self.flags_offset());
                 self.b.jump(Cond::Set, flags, bit, skip);
-                let first = self.b.load(Size::DW, flow.record, FIRST);
+                let first = self.first_time(flow.record);
                 self.since(flow, first, time, skip);
                 let before = self.b.constant(i64::from(bit));
-                self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, before);
+                self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, self.flags_offset(), before);
                 self.b.jump(Cond::Set, before, bit, skip);
             }
         }
@@ -111,8 +112,9 @@ impl Path<'_> {
 
     /// Leaves for `skip` unless so much time has passed since `start`; none has when time went backwards.
     fn since(&mut self, flow: &Flow, start: VReg, time: Nanos, skip: Label) {
-        self.b.jump(Cond::Gt, start, flow.now, skip);
-        let passed = self.b.compute(AluOp::Sub, flow.now, start);
+        let now = self.now(flow);
+        self.b.jump(Cond::Gt, start, now, skip);
+        let passed = self.b.compute(AluOp::Sub, now, start);
         let limit = self.limit(time.0);
         self.b.jump(Cond::Lt, passed, limit, skip);
     }

@@ -2,7 +2,7 @@
 
 use super::path::Path;
 use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom, Step};
-use super::table::{FLAGS, Flow, LAST, PACKETS};
+use super::table::{Flow, PACKETS};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Operand, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::side::Place;
@@ -19,14 +19,7 @@ impl Path<'_> {
         self.b.atomic(Size::DW, AtomicOp::FetchAdd, flow.record, PACKETS, ordinal);
         self.b.add(ordinal, 1);
         self.b.mov(flow.ordinal, ordinal);
-        let previous = if self.program.exchanges_last_time() {
-            let previous = self.b.copy(flow.now);
-            self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, LAST, previous);
-            Some(previous)
-        } else {
-            self.b.store(Size::DW, flow.record, LAST, flow.now);
-            None
-        };
+        let previous = self.last(flow);
         let limit = self.b.constant(self.program.sample_limit.cast_signed());
         self.b.jump(Cond::Gt, flow.ordinal, limit, saturated);
         self.groups(flow, Place::FLOW, previous);
@@ -36,7 +29,7 @@ impl Path<'_> {
         self.origin(&line);
         self.b.bind(saturated);
         let bit = self.b.constant(i64::from(flag::SATURATED));
-        self.b.atomic(Size::W, AtomicOp::Or, flow.record, FLAGS, bit);
+        self.b.atomic(Size::W, AtomicOp::Or, flow.record, self.flags_offset(), bit);
         self.count(Counter::Saturated);
         self.b.bind(past);
         self.windows(flow, None, previous);
@@ -51,6 +44,21 @@ impl Path<'_> {
         }
     }
 
+    /// Puts the packet's time in the record, where something depends on it; gives the time before where it is a
+    /// sample.
+    fn last(&mut self, flow: &Flow) -> Option<VReg> {
+        let offset = i16::try_from(self.program.record.last?).unwrap_or(i16::MAX);
+        let now = self.now(flow);
+        if self.program.exchanges_last_time() {
+            let previous = self.b.copy(now);
+            self.b.atomic(Size::DW, AtomicOp::Xchg, flow.record, offset, previous);
+            Some(previous)
+        } else {
+            self.b.store(Size::DW, flow.record, offset, now);
+            None
+        }
+    }
+
     fn group(&mut self, flow: &Flow, group: &Group, previous: Option<VReg>) {
         let Some(first) = group.updates.first() else { return };
         self.origin(&first.span);
@@ -61,7 +69,8 @@ impl Path<'_> {
             Some(clock) if self.program.is_last_time(clock) => previous,
             Some(clock) => {
                 let offset = self.slot_offset(clock);
-                let before = self.b.copy(flow.now);
+                let now = self.now(flow);
+                let before = self.b.copy(now);
                 self.b.atomic(Size::DW, AtomicOp::Xchg, flow.whole, offset, before);
                 Some(before)
             }
@@ -116,8 +125,9 @@ impl Path<'_> {
     fn gaps(&mut self, flow: &Flow, group: &Group, previous: VReg) {
         let (none, known, odd) = (self.b.label(), self.b.label(), self.b.label());
         // Where there was no packet before, the time is above all others.
-        self.b.jump(Cond::Gt, previous, flow.now, odd);
-        let gap = self.b.compute(AluOp::Sub, flow.now, previous);
+        let now = self.now(flow);
+        self.b.jump(Cond::Gt, previous, now, odd);
+        let gap = self.b.compute(AluOp::Sub, now, previous);
         self.b.bind(known);
         let ticks = group.updates.iter().any(|update| match update.sample {
             Sample::Gap(unit) => unit.ticks(),

@@ -3,7 +3,7 @@
 
 use super::act;
 use super::path::{Exit, Path, Shadow, copy_words};
-use super::table::{CLOSED, FIRST, FLAGS, Flow, PACKETS, RETIRED};
+use super::table::{CLOSED, Flow, PACKETS, RETIRED};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::{Counter, Trigger};
@@ -75,7 +75,7 @@ impl Path<'_> {
             let bit = self.b.copy(flow.backward);
             self.b.add(bit, 1);
             let seen = self.b.copy(bit);
-            self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bit);
+            self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, self.flags_offset(), bit);
             self.b.or(seen, bit);
             let needed = match self.program.directions {
                 Directions::Both => flag::FIN_FORWARD | flag::FIN_BACKWARD,
@@ -92,7 +92,7 @@ impl Path<'_> {
         self.b.goto(no_end);
         self.b.bind(close);
         let bit = self.b.constant(i64::from(CLOSED));
-        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, FLAGS, bit);
+        self.b.atomic(Size::W, AtomicOp::FetchOr, flow.record, self.flags_offset(), bit);
         if self.judges_ends() {
             // Whoever closed it judges it; one that another processor retires is judged there.
             self.b.jump(Cond::Set, bit, CLOSED | RETIRED, no_end);
@@ -179,17 +179,18 @@ impl Path<'_> {
     /// What the actions need to know of packet and record.
     fn share_flow(&mut self, flow: &Flow, scratch: VReg) {
         self.share_packet(flow, scratch);
-        for (from, to) in [(FIRST, self.shared.first), (PACKETS, self.shared.packets)] {
-            let value = self.b.load(Size::DW, flow.record, from);
-            self.b.store(Size::DW, scratch, to, value);
-        }
+        let first = self.first_time(flow.record);
+        self.b.store(Size::DW, scratch, self.shared.first, first);
+        let packets = self.b.load(Size::DW, flow.record, PACKETS);
+        self.b.store(Size::DW, scratch, self.shared.packets, packets);
     }
 
     /// What functions need to know of the packet.
     pub(super) fn share_packet(&mut self, flow: &Flow, scratch: VReg) {
         self.share_ends(scratch);
         self.b.store(Size::DW, scratch, self.shared.backward, flow.backward);
-        self.b.store(Size::DW, scratch, self.shared.now, flow.now);
+        let now = self.now(flow);
+        self.b.store(Size::DW, scratch, self.shared.now, now);
         // The key's ports, the forward sender's first: a shift by 16 takes the other end's.
         let (at, ports) = (self.shared.ports, self.b.stack_load(Size::DW, self.frame.key, 32));
         let shift = self.b.compute(AluOp::Xor, flow.sender_is_b, flow.backward);

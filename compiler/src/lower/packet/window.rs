@@ -60,7 +60,8 @@ impl Path<'_> {
         let at = self.slot_offset(window.pane);
         let (turn, lost, kept, on) = (self.b.label(), self.b.label(), self.b.label(), self.b.label());
         let parity = self.b.fresh();
-        let pane = self.pane(flow.now, window);
+        let now = self.now(flow);
+        let pane = self.pane(now, window);
         let newest = self.b.load(Size::DW, flow.record, at);
         self.b.jump(Cond::Slt, newest, pane, turn);
         self.lowest_bit(parity, newest);
