@@ -49,7 +49,7 @@ pub enum NoShadow {
 pub fn no_shadow(plan: &Plan, target: &Target) -> Outcome<Option<NoShadow>> {
     let path = plan.flow.as_ref().zip(plan.spec.as_ref());
     let built = with_reason(&plan.network, path, target);
-    built.map(|(_, reason)| reason).map_err(|error| vec![refusal(plan, &error)])
+    built.map(|(_, reason)| reason).map_err(|error| vec![refusal(plan.spec.as_ref(), &error)])
 }
 
 /// The same for any network that goes with the packet path, for example one that stands in for a model.

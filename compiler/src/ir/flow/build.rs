@@ -92,7 +92,14 @@ fn header(spec: &FeatureSpec, features: &[FeatureExpr], groups: &[Group]) -> rec
         .flat_map(|feature| feature.value.leaves())
         .any(|leaf| leaf.slots().contains(&SlotId::LAST_TIME));
     let gaps = groups.iter().any(|group| group.clock == Some(SlotId::LAST_TIME));
-    let reports = spec.rules.iter().flat_map(|rule| &rule.actions).any(|action| *action == Action::Report);
+    let reports = spec.rules.iter().flat_map(|rule| &rule.actions).any(|action| match action {
+        Action::Report | Action::ReportOneIn(_) => true,
+        Action::Drop
+        | Action::BlockSource(_)
+        | Action::BlockDestination(_)
+        | Action::Mark(_)
+        | Action::Pass => false,
+    });
     record::Header {
         lists: spec.flow.key.pairs(),
         directions: spec.flow.directions,

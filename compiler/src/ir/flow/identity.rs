@@ -6,9 +6,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::key::KeyParts;
 use super::side::TableId;
-use super::{FlowProgram, SlotId, record};
+use super::{FlowProgram, SlotId};
 use crate::spec::typed::Filter;
 
 impl FlowProgram {
@@ -17,14 +16,7 @@ impl FlowProgram {
     pub fn identity(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut say = |text: String| hash.update(text + "\n");
-        let record::Layout { size, header, forward_lists, backward_lists } = self.record;
-        // As one derived text: records of objects that were made when all keys were five-tuples go on.
-        let record =
-            format!("Layout {{ size: {size}, header: {header}, backward_lists: {backward_lists:?} }}");
-        say(format!("{:?} {record} {}", self.directions, self.sample_limit));
-        if self.key != KeyParts::FIVE_TUPLE {
-            say(format!("key {:?} {forward_lists:?}", self.key));
-        }
+        say(format!("{:?} {:?} {:?} {}", self.key, self.directions, self.record, self.sample_limit));
         self.say_state(None, &mut say);
         hash.finalize().into()
     }

@@ -355,7 +355,7 @@ fn times_are_kept_where_something_depends_on_them() {
     assert_eq!(plain(|spec| spec.flow.idle = Some(Nanos(SECOND))), (Some(48), None, 56, true));
     let report = |spec: &mut FeatureSpec| {
         let actions = vec![Action::Report];
-        spec.rules = vec![Rule { label: 1, threshold: None, actions, span: 0..0 }];
+        spec.rules = vec![Rule { output: 0, label: 1, threshold: None, actions, span: 0..0 }];
     };
     assert_eq!(plain(report), (None, Some(48), 56, false));
     let duration = |spec: &mut FeatureSpec| {

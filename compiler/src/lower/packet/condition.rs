@@ -7,7 +7,6 @@ use super::path::Path;
 use super::table::Flow;
 use crate::bpf::{Cond, Label, Operand};
 use crate::ir::flow::decision::{Diagram, Edge, Node, Target, Variable};
-use crate::ir::flow::ranges;
 use crate::spec::typed::Field;
 
 /// What a step looks at.
@@ -51,16 +50,16 @@ impl Path<'_> {
         for (at, step) in steps.iter().enumerate() {
             self.b.bind(label(Target::Node(step.node)));
             let subject = match step.subject {
-                Subject::Backward => self.b.copy(flow.backward),
-                Subject::Flags(_) => self.field(Field::TcpFlags),
+                Subject::Backward => self.direction_of(flow.backward),
+                Subject::Flags(mask) => {
+                    let flags = self.field(Field::TcpFlags);
+                    self.b.and(flags, i32::from(mask));
+                    flags
+                }
                 Subject::Field(field) => self.field(field),
             };
-            // A copy that the verifier knows nothing of: what it knew of the value, and what a comparison would
+            // The verifier knows nothing of what was loaded: what it knew of the value, and what a comparison would
             // teach it, would tell the paths that meet again apart.
-            self.b.add(subject, self.unknown);
-            if let Some(mask) = mask(step.subject) {
-                self.b.and(subject, mask);
-            }
             for test in &step.tests {
                 let value: Operand<_> = match i32::try_from(test.value) {
                     Ok(small) => Operand::Imm(small),
@@ -74,18 +73,6 @@ impl Path<'_> {
             }
         }
         self.b.bind(pass);
-    }
-}
-
-/// The bits that a test looks at, where they make no negative number.
-fn mask(subject: Subject) -> Option<i32> {
-    match subject {
-        Subject::Backward => Some(1),
-        Subject::Flags(mask) => Some(mask.into()),
-        Subject::Field(field) => {
-            let bits = u64::BITS - ranges::field_limit(field).leading_zeros();
-            1_i32.checked_shl(bits).filter(|_| bits < 31).map(|above| above - 1)
-        }
     }
 }
 

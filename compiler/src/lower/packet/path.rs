@@ -4,7 +4,7 @@ use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
 use super::seldom::Pending;
 use super::shared::Shared;
-use super::{Options, distinct, fuse, guard};
+use super::{Options, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
@@ -168,10 +168,7 @@ impl<'a> Path<'a> {
             zero: b.stack_slot(8),
             src: b.stack_slot(16),
             dst: b.stack_slot(16),
-            fields: places(used_fields(program), &mut b)
-                .into_iter()
-                .map(|(field, place)| (field, Word::Frame(place)))
-                .collect(),
+            fields: places(asked_fields(program), &mut b),
         };
         let unknown = b.fresh();
         Self {
@@ -219,18 +216,10 @@ impl<'a> Path<'a> {
 
     /// Keeps a field for later steps, if the specification reads it.
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
-        let Some(word) = self.frame.word(field) else { return };
-        let value = if distinct::counted(self.program, Sample::Field(field)) {
-            let bits = u64::BITS - field_limit(field).leading_zeros();
-            let value = self.b.copy(value);
-            self.blur(value, bits);
-            value
-        } else {
-            value
-        };
-        match word {
-            Word::Frame(place) => self.b.stack_store(place.size, place.slot, place.offset, value),
-            Word::Scratch(base, offset) => self.b.store(Size::DW, base, offset, value),
+        match self.frame.word(field) {
+            Some(Word::Frame(place)) => self.b.stack_store(place.size, place.slot, place.offset, value),
+            Some(Word::Scratch(base, offset)) => self.b.store(Size::DW, base, offset, value),
+            None => {}
         }
     }
 
@@ -247,6 +236,16 @@ impl<'a> Path<'a> {
             // Not reached: `used_fields` names every field that a step asks for.
             None => self.b.constant(0),
         }
+    }
+
+    /// The direction, as a condition asks for it: what a test tells of it is forgotten.
+    pub(super) fn direction_of(&mut self, backward: VReg) -> VReg {
+        if self.keeps(Field::Direction) {
+            return self.field(Field::Direction);
+        }
+        let backward = self.b.copy(backward);
+        self.blur(backward, 1);
+        backward
     }
 
     /// The time of the packet; [`super::clock`] puts a load in its place for replay.
@@ -338,32 +337,38 @@ impl Frame {
     }
 }
 
-/// Fields up to this number have a word of their own: the verifier then remembers what it knows of them.
-const WORDS: usize = 12;
-
-/// Where fields are kept: in words, or, so that all of them fit the frame, in as many bytes as each needs.
-fn places(mut fields: Vec<Field>, b: &mut Builder) -> Vec<(Field, Place)> {
-    let word = |slot| Place { slot, offset: 0, size: Size::DW };
-    if fields.len() <= WORDS {
-        return fields.into_iter().map(|field| (field, word(b.stack_slot(8)))).collect();
-    }
+/// Gives fields their places in the frame: as many bytes as each needs, and none at the start of a 64-bit word. What
+/// is stored there the verifier knows again when it is loaded, and it would follow packets apart to the end that
+/// differ in what is known of them, as of the protocol; what is stored elsewhere it forgets.
+fn places(mut fields: Vec<Field>, b: &mut Builder) -> Vec<(Field, Word)> {
     let size = |field: &Field| match field_limit(*field) {
         0..=0xff => Size::B,
         0x100..=0xffff => Size::H,
         _ => Size::W,
     };
-    // Large ones first: each is then aligned to its size.
+    // Large ones first: small ones fill what they leave.
     fields.sort_by_key(|field| std::cmp::Reverse(bytes_of(size(field))));
-    let bytes: u32 = fields.iter().map(|field| bytes_of(size(field))).sum();
-    let slot = b.stack_slot(u16::try_from(bytes).unwrap_or(u16::MAX));
-    let mut offset = 0;
-    let mut placed = Vec::new();
-    for field in fields {
+    let mut words: Vec<(StackSlot, [bool; 8])> = Vec::new();
+    let mut place = |field: Field| {
         let size = size(&field);
-        placed.push((field, Place { slot, offset, size }));
-        offset += i16::try_from(bytes_of(size)).unwrap_or(8);
-    }
-    placed
+        let bytes = bytes_of(size) as usize;
+        let free = |taken: &[bool; 8]| {
+            let fits = |at: &usize| taken.get(*at..at + bytes).is_some_and(|part| !part.contains(&true));
+            (0..taken.len()).step_by(bytes).find(fits)
+        };
+        if words.iter().all(|(_, taken)| free(taken).is_none()) {
+            let mut start = [false; 8];
+            start[0] = true;
+            words.push((b.stack_slot(8), start));
+        }
+        let found = words.iter_mut().find_map(|(slot, taken)| {
+            let at = free(taken)?;
+            taken.iter_mut().skip(at).take(bytes).for_each(|byte| *byte = true);
+            Some(Place { slot: *slot, offset: i16::try_from(at).ok()?, size })
+        });
+        found.map(|place| (field, Word::Frame(place)))
+    };
+    fields.into_iter().filter_map(&mut place).collect()
 }
 
 /// Pointer to the only value of a map; jumps to `missing` where there is none.
@@ -437,6 +442,17 @@ fn used_fields(program: &FlowProgram) -> Vec<Field> {
     }
     for group in &program.groups {
         group_fields(group, &mut fields);
+    }
+    fields
+}
+
+/// What is kept in the frame: these fields, and the direction where a condition that is no list of properties asks for
+/// it.
+fn asked_fields(program: &FlowProgram) -> Vec<Field> {
+    let mut fields = used_fields(program);
+    let asks = |group: &Group| group.guard.rest.nodes().iter().any(|node| node.variable == Variable::Backward);
+    if program.groups.iter().any(asks) && !fields.contains(&Field::Direction) {
+        fields.push(Field::Direction);
     }
     fields
 }

@@ -86,7 +86,8 @@ impl Path<'_> {
                 Sample::Packet => self.write(flow, update, None),
                 Sample::Time => {
                     self.origin(&update.span);
-                    self.write(flow, update, Some(flow.now));
+                    let now = self.now(flow);
+                    self.write(flow, update, Some(now));
                 }
                 Sample::Address(end) => {
                     self.origin(&update.span);
@@ -133,8 +134,7 @@ impl Path<'_> {
             Sample::Gap(unit) => unit.ticks(),
             Sample::Packet | Sample::Field(_) | Sample::AnyGap | Sample::Time | Sample::Address(_) => false,
         });
-        let now = ticks.then_some(flow.now);
-        let what = Seldom::NotBefore(NotBefore { previous, gap, now, none });
+        let what = Seldom::NotBefore(NotBefore { previous, gap, now: ticks.then_some(now), none });
         self.pending.push(Pending { entry: odd, back: known, what });
         let mut samples: Vec<(TimeUnit, VReg)> = Vec::new();
         for update in &group.updates {
@@ -146,7 +146,7 @@ impl Path<'_> {
                     let sample = match samples.iter().find(|(known, _)| *known == unit) {
                         Some((_, sample)) => *sample,
                         None => {
-                            let sample = self.gap_in(flow.now, previous, gap, unit);
+                            let sample = self.gap_in(now, previous, gap, unit);
                             samples.push((unit, sample));
                             sample
                         }
