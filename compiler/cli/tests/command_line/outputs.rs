@@ -176,3 +176,12 @@ fn a_full_standard_output_is_a_failure_and_a_reader_that_left_is_none() {
     drop(reader);
     assert_eq!(run(writer.into()), (Some(0), String::new()));
 }
+
+#[test]
+fn sums_that_nest_in_brackets_fit_the_frame() {
+    let folder = Folder::new();
+    let nested = (0..60).fold("max(l4.len)".to_owned(), |inner, _| format!("mean(l4.len) - ({inner})"));
+    let spec = folder.text("cic6.spec").replace("first(l4.dst_port)", &nested);
+    folder.write("nested.spec", spec.as_bytes());
+    folder.succeeds("model.onnx nested.spec -o out.o");
+}

@@ -7,7 +7,7 @@ use crate::ir::flow::formula::{Binary, FRACTION, Formula, Node, Shifts, Unary, s
 use crate::ir::{FractionBits, Interval};
 use crate::lower::code::VReg;
 
-/// Values that may wait whatever the order.
+/// Values that may wait for others before the order of sides is chosen to have few of them.
 const FEW: u32 = 3;
 
 /// Values that are held at the same time while a formula is computed, when it is computed in the best order:
@@ -26,30 +26,36 @@ fn registers(formula: &Formula<Expr>) -> u32 {
 impl Path<'_> {
     /// The raw value of a formula, in a register of its own.
     pub(super) fn formula(&mut self, record: VReg, formula: &Formula<Expr>) -> VReg {
+        self.waited_for(record, formula, 0)
+    }
+
+    /// The value of a formula while so many others wait for it.
+    fn waited_for(&mut self, record: VReg, formula: &Formula<Expr>, waiting: u32) -> VReg {
         match &formula.node {
             Node::Leaf(leaf) => self.leaf(record, *leaf),
             Node::Constant(raw) => self.b.constant(*raw),
             Node::Unary(op, inner) => {
-                let value = self.formula(record, inner);
+                let value = self.waited_for(record, inner, waiting);
                 match op {
                     Unary::Abs => self.abs(value),
                     Unary::Log2 => self.log2(value, inner.bits),
                 }
             }
             Node::Clip(inner, interval) => {
-                let value = self.formula(record, inner);
+                let value = self.waited_for(record, inner, waiting);
                 self.clip(value, *interval)
             }
             Node::Binary(op, sides) => {
                 let [left, right] = sides.as_ref();
                 let shifts = shifts(*op, left.bits, right.bits);
-                // The side that needs more registers first, so that few values wait for the other side.
-                let (left, right) = if registers(right) > registers(left).max(FEW) {
-                    let right = self.formula(record, right);
-                    (self.formula(record, left), right)
+                // The side that needs more registers first, so that few values wait for the other side: sums that
+                // nest in brackets would fill the frame.
+                let (left, right) = if waiting >= FEW && registers(right) > registers(left) {
+                    let right = self.waited_for(record, right, waiting);
+                    (self.waited_for(record, left, waiting + 1), right)
                 } else {
-                    let left = self.formula(record, left);
-                    (left, self.formula(record, right))
+                    let left = self.waited_for(record, left, waiting);
+                    (left, self.waited_for(record, right, waiting + 1))
                 };
                 self.binary(*op, shifts, left, right)
             }
