@@ -2,6 +2,7 @@
 
 use super::memory::{BUCKET, ELEMENT_OVERHEAD};
 use super::*;
+use crate::bpf::{Helper, Insn, Reg};
 use crate::compile::Named;
 use crate::kernel::KernelVersion;
 use crate::lower::network;
@@ -155,4 +156,34 @@ fn udp_alone_and_tc_are_explained() {
     // Every sixteenth packet of each of four flows is judged, and the first one creates the flow.
     assert_eq!((kind(&explanation, "ordinary").samples, kind(&explanation, "first").samples), (176, 4));
     assert_eq!(explanation.hook, "tc ingress");
+}
+
+/// How often the code of a module reads the clock.
+fn clock_reads(module: &Module) -> usize {
+    let functions = module.programs.iter().chain(&module.functions);
+    let reads = |insn: &&Insn<Reg>| matches!(insn, Insn::Call { helper: Helper::KtimeGetNs });
+    functions.flat_map(|function| &function.code).filter(reads).count()
+}
+
+#[test]
+fn what_needs_no_time_reads_no_clock_and_keeps_no_times() {
+    let features = "a = sum(l4.len);\nb = max(ip.ttl) where fwd;";
+    let timed = spec_with(features, "no, yes", "classify conn at end, every 4 packets;\non yes { drop; }");
+    let text = timed.source.replace("idle 60 s", "idle never");
+    let timeless = spec::from_bytes(Named { name: "test.spec", bytes: text.as_bytes() }).unwrap();
+    let of = |spec: &FeatureSpec| {
+        let explanation = explain(spec, &target()).unwrap();
+        let clock = |kind_of: &str| calls(kind(&explanation, kind_of), "bpf_ktime_get_ns", "");
+        let kinds = ["ordinary", "first", "judged", "acted on"].map(clock);
+        let record = &explanation.tables[0];
+        let times = record.record.iter().filter(|member| member.name.ends_with("_ns")).count();
+        (kinds, times, record.record_bytes, clock_reads(&module(spec, &target(), false).unwrap()))
+    };
+    // With an idle time every packet needs its time: one call. The record keeps two times, as a rule acts.
+    assert_eq!(of(&timed), ([1.0; 4], 2, 72, 1));
+    // The calls that are left: for senders on the block list, before and behind the lookup of the flow; for a fuse;
+    // and for what a rule is told.
+    let (kinds, times, bytes, calls) = of(&timeless);
+    assert_eq!((kinds, times, bytes), ([0.0, 0.0, 0.0, 1.0], 0, 56));
+    assert_eq!(calls, 4);
 }

@@ -92,7 +92,12 @@ fn header(spec: &FeatureSpec, features: &[FeatureExpr], groups: &[Group]) -> rec
         .flat_map(|feature| feature.value.leaves())
         .any(|leaf| leaf.slots().contains(&SlotId::LAST_TIME));
     let gaps = groups.iter().any(|group| group.clock == Some(SlotId::LAST_TIME));
-    let reports = spec.rules.iter().flat_map(|rule| &rule.actions).any(|action| match action {
+    let last = spec.flow.idle.is_some() || lasts || gaps;
+    let mut actions = spec.rules.iter().flat_map(|rule| &rule.actions).peekable();
+    // Where records keep times at all, those of rules that act keep both: an object whose rules report goes on with
+    // the records of one whose rules do not.
+    let acts = last && actions.peek().is_some();
+    let reports = actions.any(|action| match action {
         Action::Report | Action::ReportOneIn(_) => true,
         Action::Drop
         | Action::BlockSource(_)
@@ -103,8 +108,8 @@ fn header(spec: &FeatureSpec, features: &[FeatureExpr], groups: &[Group]) -> rec
     record::Header {
         lists: spec.flow.key.pairs(),
         directions: spec.flow.directions,
-        last: spec.flow.idle.is_some() || lasts || gaps,
-        first: lasts || reports || spec.flow.active.is_some() || spec.triggers.after_time.is_some(),
+        last,
+        first: lasts || reports || acts || spec.flow.active.is_some() || spec.triggers.after_time.is_some(),
     }
 }
 

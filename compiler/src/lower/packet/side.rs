@@ -53,8 +53,10 @@ impl Path<'_> {
     /// Lays windows and further tables into the scratch value, as a verdict sees them.
     pub(super) fn see(&mut self, flow: &Flow, scratch: VReg) {
         let program = self.program;
-        let now = self.now(flow);
-        self.join(None, flow.record, now, (scratch, self.shared.image));
+        // Where there are windows, every packet has its time.
+        if let Some(now) = flow.now {
+            self.join(None, flow.record, now, (scratch, self.shared.image));
+        }
         if program.tables.is_empty() {
             return;
         }
