@@ -139,6 +139,8 @@ write("truth-8-10-2", [0.5, 0.2, 0.7, 7, 400, 0.4, 128, 3], [0.5, 0.4, 0.5, 5, 5
 write("three-classes-5-12-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [12, 3], "Softmax", 7)
 # timeless.spec: nothing in it depends on the clock.
 write("timeless-5-8-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 2], "Softmax", 11, 0.5)
+# nested.spec: sums in sixty brackets, deeper on either side and on both.
+write("nested-5-8-2", [60, 5700, 225, 18000, -14], [200, 13200, 700, 97000, 56], [8, 2], "Softmax", 11, 0.1)
 # Without a specification: features from one to a million million in one model.
 write("scales-6-32-32-2", [0.5, 40, -3e3, 1e6, 2e9, 4e11], [1, 50, 2e4, 3e6, 5e9, 1e12], [32, 32, 2], "Softmax", 6)
 write("regressor-4-8-1", [0, 5, 50, 1e6], [1, 3, 40, 5e5], [8, 1], None, 8)
