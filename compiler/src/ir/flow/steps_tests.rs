@@ -359,12 +359,14 @@ fn times_are_kept_where_something_depends_on_them() {
     };
     assert_eq!(plain(report), (None, Some(48), 56, false));
     let drop = |spec: &mut FeatureSpec| {
-        spec.rules = vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
+        spec.rules =
+            vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
     };
     assert_eq!(plain(drop), (None, None, 48, false));
     // The next object may report.
     let idle_drop = |spec: &mut FeatureSpec| {
-        spec.rules = vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
+        spec.rules =
+            vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
         spec.flow.idle = Some(Nanos(SECOND));
     };
     assert_eq!(plain(idle_drop), (Some(48), Some(56), 64, true));

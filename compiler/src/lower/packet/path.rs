@@ -450,7 +450,8 @@ fn used_fields(program: &FlowProgram) -> Vec<Field> {
 /// it.
 fn asked_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = used_fields(program);
-    let asks = |group: &Group| group.guard.rest.nodes().iter().any(|node| node.variable == Variable::Backward);
+    let asks =
+        |group: &Group| group.guard.rest.nodes().iter().any(|node| node.variable == Variable::Backward);
     if program.groups.iter().any(asks) && !fields.contains(&Field::Direction) {
         fields.push(Field::Direction);
     }
