@@ -1,4 +1,5 @@
-//! Every mistake in `testdata/diag/*.spec` is reported in the words of the `.stderr` file beside it.
+//! Every mistake in `testdata/diag/*.spec` is reported in the words of the `.stderr` file beside it, and whatever is
+//! odd is warned about so.
 //!
 //! A first line `// --param NAME=VALUE …` gives values from outside; files that a case uses lie in `used/`.
 //! `BLESS=1` rewrites the expected texts. A case is named `<code>-<what>.spec`, and its report contains that
@@ -10,7 +11,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use nnbpf_compiler::diag::{codes, render};
+use nnbpf_compiler::compile::Target;
+use nnbpf_compiler::diag::{Severity, codes, render};
+use nnbpf_compiler::explain;
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::network;
+use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::spec;
 use nnbpf_compiler::spec::sources::{Found, Fragments, Parameter, Surroundings};
 
@@ -54,6 +60,20 @@ fn code(name: &str) -> &str {
     name.split('-').next().unwrap()
 }
 
+/// Whether a code is one of warnings.
+fn is_warning(code: &str) -> bool {
+    code.starts_with("E026")
+}
+
+fn target() -> Target {
+    Target {
+        kernel: KernelVersion::DEFAULT,
+        network: network::Options::default(),
+        clock: Clock::Kernel,
+        fragments: false,
+    }
+}
+
 #[test]
 fn mistakes_are_reported_in_these_words() {
     let bless = std::env::var_os("BLESS").is_some_and(|value| value == "1");
@@ -64,10 +84,19 @@ fn mistakes_are_reported_in_these_words() {
         let parameters = given(&source);
         let used = Used(RefCell::default());
         let surroundings = Surroundings { parameters: &parameters, fragments: &used };
-        let Err(diagnostics) = spec::compile_in(&file, &source, &surroundings) else {
+        let diagnostics = match spec::compile_in(&file, &source, &surroundings) {
+            Ok(spec) => explain::warnings(&spec, &target()).unwrap(),
+            Err(diagnostics) => diagnostics,
+        };
+        if diagnostics.is_empty() {
             failures.push(format!("{name}: accepted"));
             continue;
-        };
+        }
+        let kinds = diagnostics.iter().map(|diagnostic| diagnostic.severity);
+        let wanted = if is_warning(code(&name)) { Severity::Warning } else { Severity::Error };
+        if kinds.into_iter().any(|kind| kind != wanted) {
+            failures.push(format!("{name}: warnings and errors are mixed up"));
+        }
         if !diagnostics.iter().any(|diagnostic| diagnostic.code.id == code(&name)) {
             failures.push(format!("{name}: its code is not among those reported"));
         }
@@ -75,7 +104,7 @@ fn mistakes_are_reported_in_these_words() {
         let mut sources = vec![(file.as_str(), source.as_str())];
         sources.extend(used.iter().map(|(name, text)| (name.as_str(), text.as_str())));
         let text = render::all(&diagnostics, &sources);
-        for part in text.split("\n\n").filter(|part| part.starts_with("error[")) {
+        for part in text.split("\n\n").filter(|part| part.contains("[E0")) {
             assert!(part.contains("--> ") && part.contains("= help: "), "{name}: incomplete:\n{part}");
         }
         let expected = path.with_extension("stderr");

@@ -25,7 +25,7 @@ const FAMILIES: [(&str, &str); 9] = [
 pub fn page() -> String {
     let mut page = String::from(
         "# Error index\n\n\
-         Every refusal carries a code.\n\
+         Every refusal carries a code, and so does every warning.\n\
          This page is written from the compiler's code table by `cargo xtask errors`; a test compares the two.\n",
     );
     for (family, title) in FAMILIES {

@@ -59,10 +59,30 @@ pub struct Label {
     pub text: String,
 }
 
-/// A refusal of the input.
+/// Whether the input is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    /// The input is taken; it hardly says what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// As the first word of a report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A refusal of the input, or a warning about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub code: &'static Code,
+    pub severity: Severity,
     /// The cause, in one sentence without a full stop.
     pub message: String,
     pub origin: Origin,
@@ -85,6 +105,7 @@ impl Diagnostic {
     ) -> Self {
         Self {
             code,
+            severity: Severity::Error,
             message: message.into(),
             origin,
             primary: String::new(),
@@ -92,6 +113,16 @@ impl Diagnostic {
             notes: Vec::new(),
             help: help.into(),
         }
+    }
+
+    /// A warning without labels and notes.
+    pub fn warning(
+        code: &'static Code,
+        origin: Origin,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(code, origin, message, help) }
     }
 
     /// Adds the text that stands under the primary span.

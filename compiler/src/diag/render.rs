@@ -6,7 +6,7 @@ use codespan_reporting::diagnostic as codespan;
 use codespan_reporting::files::{Files as _, SimpleFile};
 use codespan_reporting::term::{self, Chars};
 
-use super::{Diagnostic, Origin, Span};
+use super::{Diagnostic, Origin, Severity, Span};
 
 /// Source texts by file name, for diagnostics that point into a specification.
 pub type Sources<'a> = &'a [(&'a str, &'a str)];
@@ -38,13 +38,13 @@ pub fn plain(diagnostic: &Diagnostic, sources: Sources<'_>) -> String {
     text
 }
 
-/// Renders all diagnostics with a blank line between them, and their number at the end.
+/// Renders all diagnostics with a blank line between them, and the number of errors at the end.
 /// Nothing for an empty list.
 #[must_use]
 pub fn all(diagnostics: &[Diagnostic], sources: Sources<'_>) -> String {
     let mut parts: Vec<String> = diagnostics.iter().map(|diagnostic| plain(diagnostic, sources)).collect();
-    match diagnostics.len() {
-        0 => return String::new(),
+    match diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count() {
+        0 => {}
         1 => parts.push("error: 1 mistake found\n".to_owned()),
         count => parts.push(format!("error: {count} mistakes found\n")),
     }
@@ -55,7 +55,8 @@ pub fn all(diagnostics: &[Diagnostic], sources: Sources<'_>) -> String {
 const REMARK_INDENT: usize = 11;
 
 fn head(diagnostic: &Diagnostic, place: &str) -> String {
-    format!("error[{}]: {}\n  --> {place}\n", diagnostic.code.id, diagnostic.message)
+    let severity = diagnostic.severity.name();
+    format!("{severity}[{}]: {}\n  --> {place}\n", diagnostic.code.id, diagnostic.message)
 }
 
 fn remark(kind: &str, text: &str) -> String {
@@ -82,7 +83,11 @@ fn snippet(diagnostic: &Diagnostic, name: &str, source: &str, span: &Span) -> St
         .labels
         .iter()
         .map(|label| codespan::Label::secondary((), inside(source, &label.span)).with_message(&label.text));
-    let shown = codespan::Diagnostic::error()
+    let severity = match diagnostic.severity {
+        Severity::Error => codespan::Severity::Error,
+        Severity::Warning => codespan::Severity::Warning,
+    };
+    let shown = codespan::Diagnostic::new(severity)
         .with_code(diagnostic.code.id)
         .with_message(&diagnostic.message)
         .with_labels(std::iter::once(primary).chain(secondary).collect());
@@ -170,6 +175,18 @@ mod tests {
             "error[E0000]: it is wrong\n  --> a.spec:2:1\n  |\n2 | two three\n  | ^^^\n   = note: seen twice\n   \
              = help: make it right\n           or leave it\n"
         );
+    }
+
+    #[test]
+    fn warnings_are_called_so_and_not_counted() {
+        let origin = Origin::Source { file: "a.spec".to_owned(), span: 4..7 };
+        let warning = Diagnostic::warning(&CODE, origin, "it is odd", "look again");
+        let text = "warning[E0000]: it is odd\n --> a.spec:2:1\n  |\n2 | two three\n  | ^^^\n   = help: look again\n";
+        assert_eq!(
+            all(std::slice::from_ref(&warning), &[("a.spec", "one\ntwo three\n")]).replace("  -->", " -->"),
+            text
+        );
+        assert!(all(&[warning], &[]).starts_with("warning[E0000]: it is odd\n  --> a.spec\n"));
     }
 
     #[test]

@@ -3,6 +3,11 @@
 use serde::Serialize;
 
 use crate::bpf::module::{Map, MapKind, Module, Type};
+use crate::diag::Diagnostic;
+use crate::diag::codes::spec::STATE;
+use crate::lower::packet::maps::FLOWS;
+use crate::spec::advice;
+use crate::spec::typed::FeatureSpec;
 
 /// Bytes of a hash map's element before its key: `struct htab_elem` of `kernel/bpf/hashtab.c` on 64-bit machines
 /// (16 of the bucket's list, 24 of the LRU list, 4 of the hash, up to the alignment of the key).
@@ -13,6 +18,9 @@ pub const BUCKET: u64 = 16;
 const TRIE_NODE: u64 = 40;
 /// The file that the numbers of hash maps come from.
 pub const SOURCE: &str = "kernel/bpf/hashtab.c";
+
+/// Bytes of all tables from which on they are large.
+const LARGE: u64 = 1 << 30;
 
 /// What a map takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,4 +64,40 @@ fn map(map: &Map) -> MapMemory {
         bytes,
         per_processor: map.kind == MapKind::PerCpuArray,
     }
+}
+
+/// Warns where the tables take more than a gibibyte.
+pub(super) fn large_state(spec: &FeatureSpec, maps: &[MapMemory]) -> Option<Diagnostic> {
+    let tables: Vec<&MapMemory> = maps.iter().filter(|map| map.map.starts_with(FLOWS)).collect();
+    let total: u64 = tables.iter().map(|table| table.bytes).sum();
+    if total <= LARGE {
+        return None;
+    }
+    let in_units = |bytes: u64, shift: u32| {
+        let tenths = ((bytes % (1 << shift)) * 10) >> shift;
+        format!("{}.{tenths} {}", bytes >> shift, if shift == 30 { "GiB" } else { "MiB" })
+    };
+    let shown = |bytes: u64| in_units(bytes, if bytes >> 30 > 0 { 30 } else { 20 });
+    let flows = tables.iter().find(|table| table.map == FLOWS)?;
+    // Buckets are a power of two, so at most two for each record.
+    let fits = LARGE.saturating_sub(total - flows.bytes) / (flows.bytes_per_entry + 2 * BUCKET);
+    let help = if fits > 0 && fits < u64::from(flows.entries) {
+        format!("`capacity {fits}` for `{}` stays below 1 GiB", spec.flow.name)
+    } else {
+        "give the tables a smaller `capacity`".to_owned()
+    };
+    let warning = Diagnostic::warning(
+        &STATE,
+        advice::origin(spec, &spec.flow.span),
+        format!("the tables take {} of the kernel's memory, from loading on", shown(total)),
+        help,
+    );
+    let each = |table: &&MapMemory| {
+        let MapMemory { map, entries, bytes_per_entry, bytes, .. } = table;
+        format!(
+            "{map}: {entries} records of {bytes_per_entry} bytes with the kernel's part, {}",
+            shown(*bytes)
+        )
+    };
+    Some(tables.iter().map(each).fold(warning, Diagnostic::with_note))
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::bpf::module::{MapKind, Module, Parameter, Type};
 use crate::compile::Target;
-use crate::diag::Outcome;
+use crate::diag::{Diagnostic, Outcome};
 use crate::ir::flow::{self, FlowProgram};
 use crate::lower::builder::Builder;
 use crate::lower::code::FrameLimit;
@@ -26,6 +26,7 @@ use crate::lower::network::FUNCTION as MODEL;
 use crate::lower::packet::maps::{EVENTS, FLOWS};
 use crate::lower::packet::{ENTRY, hook};
 use crate::lower::{internal, shipped};
+use crate::spec::advice;
 use crate::spec::typed::{FeatureSpec, Triggers};
 use crate::vm::Vm;
 use layout::Table;
@@ -124,6 +125,18 @@ pub fn explain(spec: &FeatureSpec, target: &Target) -> Outcome<Explanation> {
         packets,
         features,
     })
+}
+
+/// Everything about a specification that is worth a warning: what [`advice`] finds, and large tables.
+///
+/// # Errors
+///
+/// Those of [`explain`].
+pub fn warnings(spec: &FeatureSpec, target: &Target) -> Outcome<Vec<Diagnostic>> {
+    let maps = memory::maps(&module(spec, target, false)?);
+    let mut found = advice::warnings(spec);
+    found.extend(memory::large_state(spec, &maps));
+    Ok(found)
 }
 
 /// What a specification with only some of its features costs on the path of every packet, in nanoseconds, and in

@@ -13,6 +13,7 @@ mod report;
 pub mod format;
 pub mod substance;
 pub mod typed;
+pub mod advice;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

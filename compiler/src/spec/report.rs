@@ -181,6 +181,14 @@ impl Details<'_> {
         self
     }
 
+    /// Adds a note.
+    pub(super) fn note(mut self, text: impl Into<String>) -> Self {
+        if let Some(diagnostic) = &mut self.diagnostic {
+            diagnostic.notes.push(text.into());
+        }
+        self
+    }
+
     /// Adds a second place.
     pub(super) fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         if let Some(diagnostic) = &mut self.diagnostic {

@@ -7,6 +7,7 @@
 //! | `E0220`–`E0239` | features |
 //! | `E0240`–`E0249` | labels, triggers, rules |
 //! | `E0250`–`E0259` | parameters, names, files |
+//! | `E0260`–`E0269` | warnings of `nnbpfc check` |
 //! | `E0290` | what the language has and this version does not |
 
 use super::Code;
@@ -45,6 +46,10 @@ pub static TABLE: &[&Code] = &[
     &NAME,
     &PARAMETER,
     &USE,
+    &ONE_VALUE,
+    &ZERO_DIVISOR,
+    &SHORT_SUM,
+    &STATE,
     &UNSUPPORTED,
 ];
 
@@ -283,6 +288,37 @@ pub static USE: Code = Code {
     explanation: "`use \"FILE\";` inserts the statements of another file, which lies beside the one that uses it or \
         in a folder that `-I DIR` names. No file uses itself, directly or through others. A file that is used \
         several times is inserted once.",
+};
+
+pub static ONE_VALUE: Code = Code {
+    id: "E0260",
+    title: "feature that always has the same value (warning)",
+    explanation: "What the flow block lets in, the key, or the condition behind `where` leave the feature one \
+        value, so the model learns nothing from it: `max(tcp.window)` in a flow without TCP is always 0, and ports \
+        that the key names do not deviate. The notes say why. Conditions that no packet fulfils are refused: E0224.",
+};
+
+pub static ZERO_DIVISOR: Code = Code {
+    id: "E0261",
+    title: "divisor that can be 0 (warning)",
+    explanation: "Over no packet every aggregate is 0. A quotient or remainder is 0 where its divisor is: the model \
+        cannot tell that from a small quotient. `count()` without `where` is never 0 when a verdict is due, and \
+        `share` is meant so: neither is warned about.",
+};
+
+pub static SHORT_SUM: Code = Code {
+    id: "E0262",
+    title: "sum that is full after few packets (warning)",
+    explanation: "Sums have 63 bits. Gaps in nanoseconds are so large that a record takes samples of its first \
+        4,194,304 packets only, of 4,286,578,688 with every other sum. Later packets leave the record as it is and \
+        are counted as `saturated`. Coarser units have room for all of them.",
+};
+
+pub static STATE: Code = Code {
+    id: "E0263",
+    title: "large state (warning)",
+    explanation: "The kernel takes the memory of all records when the object is loaded, whether there are flows or \
+        not: `nnbpfc explain` shows it map by map. Loading fails where a machine has less.",
 };
 
 pub static UNSUPPORTED: Code = Code {

@@ -190,6 +190,38 @@ impl Diagram {
         Ok(self.not().and(&other.not())?.not())
     }
 
+    /// The smallest and the greatest value of a variable, up to a limit, among packets that fulfil the condition;
+    /// none where there are no such packets.
+    #[must_use]
+    pub fn values(&self, variable: Variable, limit: u64) -> Option<(u64, u64)> {
+        let join = |a: Option<(u64, u64)>, b: Option<(u64, u64)>| match (a, b) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (one, other) => one.or(other),
+        };
+        // Of each node; edges lead to earlier ones.
+        let mut known: Vec<Option<(u64, u64)>> = Vec::new();
+        let of = |known: &[Option<(u64, u64)>], target| match target {
+            Target::Answer(holds) => holds.then_some((0, limit)),
+            Target::Node(index) => known.get(index).copied().flatten(),
+        };
+        for node in &self.nodes {
+            let mut from = 0;
+            let mut values = None;
+            for edge in &node.edges {
+                let below = of(&known, edge.target);
+                let own = if node.variable == variable {
+                    below.filter(|_| from <= limit).map(|_| (from, edge.upto.min(limit)))
+                } else {
+                    below
+                };
+                values = join(values, own);
+                from = edge.upto.saturating_add(1);
+            }
+            known.push(values);
+        }
+        of(&known, self.start)
+    }
+
     /// The condition for packets of which this value is known.
     #[must_use]
     pub fn given(&self, variable: Variable, value: u64) -> Self {

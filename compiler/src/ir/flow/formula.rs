@@ -220,6 +220,30 @@ impl<L> Formula<L> {
         })
     }
 
+    /// The raw values that can arise where more is known of the leaves than when the formula was made.
+    ///
+    /// # Errors
+    /// See [`Misfit`]; none where the leaves' values are among those of before.
+    pub fn range_over(&self, leaf: &impl Fn(&L) -> Interval) -> Result<Interval, Misfit> {
+        let known = |inner: &Self| -> Result<Formula<()>, Misfit> {
+            Ok(Formula::leaf((), inner.bits, inner.range_over(leaf)?))
+        };
+        let range = match &self.node {
+            Node::Leaf(own) => leaf(own),
+            Node::Constant(raw) => Interval { low: *raw, high: *raw },
+            Node::Unary(op, inner) => Formula::unary(*op, known(inner)?).range,
+            Node::Clip(inner, interval) => Formula::clip(known(inner)?, *interval).range,
+            Node::Binary(op, sides) => {
+                let [left, right] = sides.as_ref();
+                let joined = Formula::binary(*op, known(left)?, known(right)?)?;
+                decided(*op, &joined).unwrap_or(joined.range)
+            }
+        };
+        // What an operation knows of its sides, as that a part is never more than the whole, still holds.
+        let both = Interval { low: range.low.max(self.range.low), high: range.high.min(self.range.high) };
+        Ok(if both.low <= both.high { both } else { range })
+    }
+
     /// The raw value, given those of the leaves.
     pub fn value(&self, leaf: &impl Fn(&L) -> i64) -> i64 {
         match &self.node {
@@ -233,6 +257,31 @@ impl<L> Formula<L> {
                 apply(*op, shifts(*op, left.bits, right.bits), left.value(leaf), right.value(leaf))
             }
         }
+    }
+}
+
+/// The answer of a comparison whose sides leave one.
+fn decided(op: Binary, joined: &Formula<()>) -> Option<Interval> {
+    let Node::Binary(_, sides) = &joined.node else { return None };
+    let [left, right] = sides.as_ref();
+    let shifts = shifts(op, left.bits, right.bits);
+    let ends = |range: Interval, by: u8| (i128::from(range.low) << by, i128::from(range.high) << by);
+    let (left, right) = (ends(left.range, shifts.left), ends(right.range, shifts.right));
+    let answer = |holds: bool| Some(Interval { low: i64::from(holds), high: i64::from(holds) });
+    match op {
+        Binary::Less if left.1 < right.0 => answer(true),
+        Binary::Less if left.0 >= right.1 => answer(false),
+        Binary::Equal if left.1 < right.0 || right.1 < left.0 => answer(false),
+        Binary::Equal if left == right && left.0 == left.1 => answer(true),
+        Binary::Less
+        | Binary::Equal
+        | Binary::Add
+        | Binary::Sub
+        | Binary::Mul
+        | Binary::Div
+        | Binary::Rem
+        | Binary::And
+        | Binary::Or => None,
     }
 }
 

@@ -53,6 +53,11 @@ pub(in crate::spec) static FIELDS: [FieldFacts; 38] = [
     FieldFacts { name: "icmp.code", field: Field::IcmpCode, unit: Unit::Plain },
 ];
 
+/// The name of a field.
+pub(in crate::spec) fn name(field: Field) -> &'static str {
+    FIELDS.iter().find(|facts| facts.field == field).map_or("", |facts| facts.name)
+}
+
 /// TCP flags and their bits in the header's flag byte (RFC 9293, section 3.1).
 pub(in crate::spec) static FLAGS: [(&str, u8); 8] = [
     ("tcp.fin", 0x01),

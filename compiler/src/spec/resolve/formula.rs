@@ -6,11 +6,11 @@ use super::{FlowFacts, feature};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::formula::{Binary, FRACTION, Formula, Misfit, Unary};
-use crate::ir::flow::ranges;
+use crate::ir::flow::{SAMPLE_LIMIT, ranges};
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{Expr, ExprKind, Name, Number};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Aggregate, TimeUnit, Unit};
+use crate::spec::typed::{Aggregate, Function, TimeUnit, Unit};
 
 /// No aggregate reaches this: sums are below 2^63, and [`ranges::of`] gives it for variances beyond.
 const WIDEST: i64 = i64::MAX;
@@ -192,6 +192,7 @@ fn binary(op: Binary, left: Value, right: Value, span: &Span, reporter: &mut Rep
             (Some(_) | None, Some(_)) => Some(Unit::Plain),
         },
     };
+    let flow_size = flow_size(op, &left.formula, &right.formula);
     match Formula::binary(op, left.formula, right.formula) {
         Ok(formula) => Some(Value { formula, unit }),
         Err(misfit) => {
@@ -205,10 +206,53 @@ fn binary(op: Binary, left: Value, right: Value, span: &Span, reporter: &mut Rep
                     ("the divisor can be negative", "write `abs( )` around it, or turn the difference around")
                 }
             };
-            reporter.error(&codes::RANGE, span.clone(), problem, help).primary("for some flows");
+            let details =
+                reporter.error(&codes::RANGE, span.clone(), problem, help).primary("for some flows");
+            if let Some(packets) = flow_size {
+                details.note(format!(
+                    "it fits for flows of up to {packets} packets; records take in up to {SAMPLE_LIMIT}"
+                ));
+            }
             None
         }
     }
+}
+
+/// The longest flows, in packets, for which two values can be joined that cannot be joined for all; none where they
+/// can, or where the number of packets does not matter.
+fn flow_size(op: Binary, left: &Formula<Aggregate>, right: &Formula<Aggregate>) -> Option<u64> {
+    let known = |bits, range| Formula::leaf((), bits, range);
+    let join = |left, right| Formula::binary(op, left, right);
+    let whole = join(known(left.bits, left.range), known(right.bits, right.range));
+    if whole.err() != Some(Misfit::TooWide) {
+        return None;
+    }
+    let fits = |packets: u64| {
+        let leaf = |aggregate: &Aggregate| of_packets(aggregate, packets);
+        let sides = (left.range_over(&leaf).ok()?, right.range_over(&leaf).ok()?);
+        join(known(left.bits, sides.0), known(right.bits, sides.1)).ok()
+    };
+    fits(1)?;
+    let (mut fit, mut misfit) = (1, SAMPLE_LIMIT);
+    while misfit - fit > 1 {
+        let middle = fit + (misfit - fit) / 2;
+        match fits(middle) {
+            Some(_) => fit = middle,
+            None => misfit = middle,
+        }
+    }
+    Some(fit).filter(|fit| *fit + 1 < SAMPLE_LIMIT)
+}
+
+/// Raw values of an aggregate over so many packets.
+fn of_packets(aggregate: &Aggregate, packets: u64) -> Interval {
+    let Interval { low, high } = ranges::of(aggregate);
+    let most = match (aggregate.function, aggregate.operand) {
+        (Function::Count, _) => packets,
+        (Function::Sum, Some(operand)) => packets.saturating_mul(ranges::sample_limit(operand)),
+        _ => return Interval { low, high },
+    };
+    Interval { low, high: high.min(i64::try_from(most).unwrap_or(i64::MAX)) }
 }
 
 /// The unit of a sum; `None` after a report.

@@ -19,6 +19,8 @@ mod structure;
 mod table;
 mod units;
 
+pub(super) use fields::name as field_name;
+
 use super::ast;
 use super::report::Reporter;
 use super::typed::FeatureSpec;
