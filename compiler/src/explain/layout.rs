@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::bpf::module::{Map, Module, Type};
-use crate::ir::flow::{FlowProgram, Slot, SlotId, UpdateOp, Width};
-use crate::lower::packet::maps::FLOWS;
+use crate::ir::flow::side::{Place, TableId};
+use crate::ir::flow::{FlowProgram, Slot, SlotId, SlotKind, UpdateOp, Width};
+use crate::lower::packet::maps::{FLOWS, side_name};
 
 /// A table of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +21,7 @@ pub struct Table {
 /// One member of a key or a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
+    /// From the start of the record.
     pub offset: u32,
     pub name: String,
     pub bytes: u32,
@@ -29,47 +31,118 @@ pub struct Member {
     /// The features that are computed from it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// Of a window, the members of its first pane; the second one follows it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pane: Vec<Member>,
 }
 
-/// The tables of a module, in the order of its maps.
+/// The tables of a module, the flow's own first.
 pub(super) fn tables(module: &Module, program: &FlowProgram) -> Vec<Table> {
-    module.maps.iter().filter(|map| map.name == FLOWS).map(|map| table(map, program)).collect()
+    let map = |name: &str| module.maps.iter().find(|map| map.name == name);
+    let own = map(FLOWS).map(|map| table(map, program, None));
+    let side =
+        program.side_tables().filter_map(|(id, side)| Some(table(map(&side_name(side))?, program, Some(id))));
+    own.into_iter().chain(side).collect()
 }
 
-fn table(map: &Map, program: &FlowProgram) -> Table {
+fn table(map: &Map, program: &FlowProgram, id: Option<TableId>) -> Table {
     let size = |ty: &Option<Type>| ty.as_ref().map_or(0, Type::size);
-    let mut record = members(map.value.as_ref());
+    let mut record = members(map.value.as_ref(), 0);
     for member in &mut record {
-        let slot = program.slots.iter().zip(0..).find(|(slot, _)| slot.offset == member.offset);
-        match slot {
-            Some((slot, id)) => {
-                let id = SlotId(id);
-                member.update = updates(program, slot, id);
-                member.features = users(program, id);
+        say(program, Place { table: id, window: None }, member);
+        let window = program.windows_of(id).find(|(_, window)| window.start == member.offset);
+        if let Some((id, window)) = window {
+            "that of its two panes which the time of the packet is in".clone_into(&mut member.update);
+            for inner in &mut member.pane {
+                say(program, window.place(id), inner);
             }
-            None => member.update = header(&member.name).to_owned(),
         }
     }
     Table {
         map: map.name.clone(),
         capacity: map.max_entries,
-        key: members(map.key.as_ref()),
+        key: members(map.key.as_ref(), 0),
         key_bytes: size(&map.key),
         record,
         record_bytes: size(&map.value),
     }
 }
 
-fn members(ty: Option<&Type>) -> Vec<Member> {
+/// Says what packets do to a member at some place, and whose it is.
+fn say(program: &FlowProgram, place: Place, member: &mut Member) {
+    let mut slots = program.slots_of(place.table);
+    match slots.find(|(_, slot)| slot.place == place && slot.offset == member.offset) {
+        Some((id, slot)) => {
+            member.update = updates(program, slot, id);
+            member.features = users(program, id);
+        }
+        None => member.update = header(&member.name).to_owned(),
+    }
+}
+
+fn members(ty: Option<&Type>, start: u32) -> Vec<Member> {
     let Some(Type::Struct(structure)) = ty else { return Vec::new() };
-    let member = |member: &crate::bpf::module::Member| Member {
-        offset: member.offset,
-        name: member.name.clone(),
-        bytes: member.ty.size(),
-        update: String::new(),
-        features: Vec::new(),
+    let member = |member: &crate::bpf::module::Member| {
+        let offset = start + member.offset;
+        let pane = match &member.ty {
+            Type::Array(pane, _) => members(Some(pane), offset),
+            Type::Unsigned(_) | Type::Signed(_) | Type::Struct(_) => Vec::new(),
+        };
+        Member {
+            offset,
+            name: member.name.clone(),
+            bytes: member.ty.size(),
+            update: String::new(),
+            features: Vec::new(),
+            pane,
+        }
     };
     structure.members.iter().map(member).collect()
+}
+
+/// A table beside the flow's own, or a window of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The map, and behind a dot the member of its records that a window is.
+    pub name: String,
+    /// Bytes of each record: all of them, or those of the window with its number.
+    pub bytes: u32,
+    /// Entries of the map.
+    pub entries: u32,
+    pub place: Place,
+}
+
+/// What a flow program keeps beside the slots of its own records' whole life.
+pub(super) fn parts(program: &FlowProgram, tables: &[Table]) -> Vec<Part> {
+    let entries =
+        |name: &str| tables.iter().find(|table| table.map == name).map_or(0, |table| table.capacity);
+    let own = [(None, FLOWS.to_owned(), 0)];
+    let side = program.side_tables().map(|(id, side)| (Some(id), side_name(side), side.size));
+    let mut parts = Vec::new();
+    for (table, map, size) in own.into_iter().chain(side) {
+        if table.is_some() {
+            let place = Place { table, window: None };
+            parts.push(Part { name: map.clone(), bytes: size, entries: entries(&map), place });
+        }
+        parts.extend(program.windows_of(table).map(|(id, window)| Part {
+            name: format!("{map}.{}", window.name),
+            bytes: 8 + 2 * window.stride,
+            entries: entries(&map),
+            place: window.place(id),
+        }));
+    }
+    parts
+}
+
+impl Part {
+    /// Whether a feature, by its number, is computed from what the part holds.
+    pub(super) fn feeds(&self, program: &FlowProgram, feature: usize) -> bool {
+        let Some(feature) = program.features.get(feature) else { return false };
+        let Place { table, window } = self.place;
+        let slots = feature.value.leaves().into_iter().flat_map(|leaf| leaf.slots());
+        let mut places = slots.map(|id| program.slot(id).place);
+        places.any(|place| place.table == table && (window.is_none() || place.window == window))
+    }
 }
 
 /// Names of the features that are computed from a slot.
@@ -82,21 +155,27 @@ pub(super) fn users(program: &FlowProgram, slot: SlotId) -> Vec<String> {
 
 /// The operations on a slot, as the module documentation of [`crate::ir::flow`] names them.
 fn updates(program: &FlowProgram, slot: &Slot, id: SlotId) -> String {
-    if id == SlotId::PACKETS {
-        return "fetch-and-add".to_owned();
-    }
     if id == SlotId::LAST_TIME {
         return if program.exchanges_last_time() { "exchange" } else { "store" }.to_owned();
     }
-    for group in &program.groups {
-        if group.clock == Some(id) {
-            return "exchange".to_owned();
-        }
-        if let Some(update) = group.updates.iter().find(|update| update.slot == id) {
-            return operation(update.op, slot.width).to_owned();
-        }
+    match slot.kind {
+        SlotKind::Packets => return "fetch-and-add".to_owned(),
+        SlotKind::Time => return "exchange".to_owned(),
+        SlotKind::Judged => return "compare-and-exchange when a verdict is due".to_owned(),
+        SlotKind::Pane => return "compare-and-exchange when a pane begins".to_owned(),
+        SlotKind::Count
+        | SlotKind::Sum
+        | SlotKind::Squares
+        | SlotKind::Min
+        | SlotKind::Max
+        | SlotKind::First
+        | SlotKind::Last
+        | SlotKind::Bits { .. }
+        | SlotKind::Ewma => {}
     }
-    String::new()
+    let mut updates = program.groups.iter().flat_map(|group| &group.updates);
+    let update = updates.find(|update| update.slot == id);
+    update.map_or_else(String::new, |update| operation(update.op, slot.width).to_owned())
 }
 
 fn operation(op: UpdateOp, width: Width) -> &'static str {

@@ -29,7 +29,7 @@ use crate::lower::{internal, shipped};
 use crate::spec::advice;
 use crate::spec::typed::{FeatureSpec, Triggers};
 use crate::vm::Vm;
-use layout::Table;
+use layout::{Part, Table};
 use memory::MapMemory;
 use work::{Count, Sizes, Work};
 
@@ -45,6 +45,9 @@ pub struct Explanation {
     pub tables: Vec<Table>,
     pub maps: Vec<MapMemory>,
     pub packets: Vec<PacketCost>,
+    /// Tables beside the flow's own, and windows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartCost>,
     pub features: Vec<FeatureCost>,
 }
 
@@ -86,6 +89,25 @@ pub struct FeatureCost {
     pub verdict_ns: f64,
 }
 
+/// What a table beside the flow's own costs (`per …`), or a window (`over …`).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartCost {
+    /// The map, and behind a dot the member of its records that a window is.
+    pub name: String,
+    /// Of each record.
+    pub bytes: u32,
+    /// At capacity: of a table with the kernel's overhead, of a window its bytes in all records.
+    pub memory_bytes: u64,
+    /// Features that are computed from it.
+    pub features: Vec<String>,
+    /// Less what the path of an ordinary packet costs without these features.
+    pub packet_instructions: f64,
+    pub packet_ns: f64,
+    /// More, when a verdict is due.
+    pub verdict_instructions: f64,
+    pub verdict_ns: f64,
+}
+
 /// A slot that a feature is computed from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SlotUse {
@@ -116,12 +138,16 @@ pub fn explain(spec: &FeatureSpec, target: &Target) -> Outcome<Explanation> {
     if spec.rules.iter().any(|rule| !rule.actions.is_empty()) {
         packets.push(packet("acted on", "of a known flow, every rule fires, monitor mode", &acted));
     }
+    let (tables, maps) = (layout::tables(&whole, &program), memory::maps(&whole));
+    let parts = layout::parts(&program, &tables);
+    let parts = parts.iter().map(|part| part_cost(spec, &program, target, &cost, part, &maps));
     Ok(Explanation {
         spec: spec.name.clone(),
         hook: spec.hook.name(),
         kernel: target.kernel.to_string(),
-        tables: layout::tables(&whole, &program),
-        maps: memory::maps(&whole),
+        parts: parts.collect::<Outcome<_>>()?,
+        tables,
+        maps,
         packets,
         features,
     })
@@ -188,6 +214,31 @@ fn feature_costs(
             })
         })
         .collect()
+}
+
+fn part_cost(
+    spec: &FeatureSpec,
+    program: &FlowProgram,
+    target: &Target,
+    with: &Cost,
+    part: &Part,
+    maps: &[MapMemory],
+) -> Outcome<PartCost> {
+    let without = Cost::of(&some(spec, |feature| !part.feeds(program, feature)), target)?;
+    let map = maps.iter().find(|map| map.map == part.name);
+    let features = spec.features.iter().enumerate().filter(|(index, _)| part.feeds(program, *index));
+    let (packet, bare_packet) = (with.quiet_cost(), without.quiet_cost());
+    let (verdict, bare_verdict) = (with.verdict_cost(), without.verdict_cost());
+    Ok(PartCost {
+        name: part.name.clone(),
+        bytes: part.bytes,
+        memory_bytes: map.map_or(u64::from(part.bytes) * u64::from(part.entries), |map| map.bytes),
+        features: features.map(|(_, feature)| feature.name.clone()).collect(),
+        packet_instructions: packet.0 - bare_packet.0,
+        packet_ns: packet.1 - bare_packet.1,
+        verdict_instructions: verdict.0 - bare_verdict.0,
+        verdict_ns: verdict.1 - bare_verdict.1,
+    })
 }
 
 /// Work of one version of a specification.

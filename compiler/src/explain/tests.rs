@@ -100,6 +100,56 @@ fn the_record_is_as_the_object_declares_it() {
 }
 
 #[test]
+fn tables_beside_the_flows_own_and_windows_are_explained() {
+    let features = "a = sum(l4.len);\nb = std(l4.len) per ip.src;\nc = max(l4.len) per ip.src over 500 ms;\n\
+                    d = count() where fwd over 1 s;\ne = count() where fwd;";
+    let explanation = explained(features);
+    let maps: Vec<&str> = explanation.tables.iter().map(|table| table.map.as_str()).collect();
+    assert_eq!(maps, ["nn_flows", "nn_flows_per_ip_src"]);
+    for table in &explanation.tables {
+        let mut end = 0;
+        for member in &table.record {
+            assert_eq!(member.offset, end, "{}", member.name);
+            assert!(!member.update.is_empty(), "{}: nothing is said of what a packet does", member.name);
+            end += member.bytes;
+            let pane: u32 = member.pane.iter().map(|inner| inner.bytes).sum();
+            assert!(member.pane.iter().all(|inner| !inner.update.is_empty()), "{member:?}");
+            assert!(
+                member.pane.is_empty() || (pane <= member.bytes / 2 && member.bytes / 2 - pane < 8),
+                "{member:?}"
+            );
+        }
+        assert!(end <= table.record_bytes && table.record_bytes - end < 8);
+    }
+    let side = &explanation.tables[1];
+    assert_eq!((side.key_bytes, side.capacity), (16, 1_000));
+    let member =
+        |table: &Table, name: &str| table.record.iter().find(|member| member.name == name).unwrap().clone();
+    assert_eq!(member(side, "b_squares").features, ["b"]);
+    assert_eq!(member(side, "last_ns").update, "exchange");
+    let pane = member(side, "over_500ms").pane;
+    let inner: Vec<(&str, &str)> =
+        pane.iter().map(|inner| (inner.name.as_str(), inner.update.as_str())).collect();
+    assert_eq!(inner, [("packets", "fetch-and-add"), ("c", "compare-and-exchange where greater")]);
+    assert_eq!(pane[1].features, ["c"]);
+
+    let parts: Vec<(&str, usize)> =
+        explanation.parts.iter().map(|part| (part.name.as_str(), part.features.len())).collect();
+    let (table, window) = ("nn_flows_per_ip_src", "nn_flows_per_ip_src.over_500ms");
+    assert_eq!(parts, [("nn_flows.over_1s", 1), (table, 2), (window, 1)]);
+    let part = |name: &str| explanation.parts.iter().find(|part| part.name == name).unwrap();
+    let memory = |name: &str| explanation.maps.iter().find(|map| map.map == name).unwrap().bytes;
+    assert_eq!((part(table).bytes, part(table).memory_bytes), (side.record_bytes, memory(table)));
+    // A number of 8 bytes, and two panes of 8 bytes of packets and 8 of a value.
+    assert_eq!((part(window).bytes, part(window).memory_bytes), (8 + 2 * 16, 1_000 * 40));
+    // The table has the window's work, and a lookup of its own.
+    assert!(part(table).packet_instructions > part(window).packet_instructions + 10.0);
+    assert!(part(window).packet_instructions > 5.0 && part(table).packet_ns > part(window).packet_ns);
+    assert!(explanation.parts.iter().all(|part| part.verdict_instructions > 0.0));
+    assert!(explained("a = sum(l4.len);").parts.is_empty());
+}
+
+#[test]
 fn memory_is_elements_and_buckets() {
     let explanation = explained("a = sum(l4.len);");
     let table = &explanation.tables[0];

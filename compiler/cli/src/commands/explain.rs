@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use nnbpf_compiler::explain::layout::{Member, Table};
 use nnbpf_compiler::explain::memory::{ELEMENT_OVERHEAD, MapMemory, SOURCE};
-use nnbpf_compiler::explain::{self, Explanation, FeatureCost, HelperCalls, PacketCost};
+use nnbpf_compiler::explain::{self, Explanation, FeatureCost, HelperCalls, PacketCost, PartCost};
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::spec;
@@ -45,6 +45,7 @@ fn text(explanation: &Explanation) -> String {
     }
     memory(&mut out, explanation);
     packets(&mut out, &explanation.packets);
+    parts(&mut out, &explanation.parts);
     features(&mut out, &explanation.features);
     out
 }
@@ -53,14 +54,23 @@ fn layout(out: &mut String, table: &Table) {
     let _ = writeln!(out, "\nrecord of {}, {} bytes", table.map, table.record_bytes);
     let _ = writeln!(out, "{:>6} {:>5}  {:28} {:36} features", "offset", "bytes", "name", "a packet does");
     for member in &table.record {
-        let Member { offset, name, bytes, update, features } = member;
-        let line = format!("{offset:>6} {bytes:>5}  {name:28} {update:36} {}", features.join(", "));
-        let _ = writeln!(out, "{}", line.trim_end());
+        line(out, "", member);
+        for inner in &member.pane {
+            line(out, "  ", inner);
+        }
     }
     let _ = writeln!(out, "\nkey of {}, {} bytes", table.map, table.key_bytes);
     for member in &table.key {
         let _ = writeln!(out, "{:>6} {:>5}  {}", member.offset, member.bytes, member.name);
     }
+}
+
+/// A member, behind an indent.
+fn line(out: &mut String, indent: &str, member: &Member) {
+    let Member { offset, name, bytes, update, features, pane: _ } = member;
+    let name = format!("{indent}{name}");
+    let line = format!("{offset:>6} {bytes:>5}  {name:28} {update:36} {}", features.join(", "));
+    let _ = writeln!(out, "{}", line.trim_end());
 }
 
 fn memory(out: &mut String, explanation: &Explanation) {
@@ -71,11 +81,11 @@ fn memory(out: &mut String, explanation: &Explanation) {
         let _ = match table {
             Some(table) => writeln!(
                 out,
-                "  {map:16} {total}: {entries} records of {bytes_per_entry} bytes (record {}, key {}, element \
+                "  {map:24} {total}: {entries} records of {bytes_per_entry} bytes (record {}, key {}, element \
                  {ELEMENT_OVERHEAD}: {SOURCE}), and buckets",
                 table.record_bytes, table.key_bytes
             ),
-            None => writeln!(out, "  {map:16} {total}"),
+            None => writeln!(out, "  {map:24} {total}"),
         };
     }
 }
@@ -136,6 +146,37 @@ fn features(out: &mut String, features: &[FeatureCost]) {
         "A feature costs what the packet path costs with it less what it costs without it, and so many bytes of the \
          record,\nrounded to words: what several share is saved only when all of them go."
     );
+}
+
+/// Tables beside the flow's own and windows; nothing where there are none.
+fn parts(out: &mut String, parts: &[PartCost]) {
+    if parts.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n{:36} {:>6} {:>12} {:>12} {:>8} {:>12} {:>8}",
+        "", "", "", "each packet", "", "each verdict", ""
+    );
+    let _ = writeln!(
+        out,
+        "{:36} {:>6} {:>12} {:>12} {:>8} {:>12} {:>8}  features",
+        "tables beside it, windows", "record", "memory", "instructions", "ns", "instructions", "ns"
+    );
+    for part in parts {
+        let _ = writeln!(
+            out,
+            "{:36} {:>6} {:>12} {:>12.1} {:>8.1} {:>12.1} {:>8.1}  {}",
+            part.name,
+            part.bytes,
+            part.memory_bytes,
+            plus_zero(part.packet_instructions),
+            plus_zero(part.packet_ns),
+            plus_zero(part.verdict_instructions),
+            plus_zero(part.verdict_ns),
+            part.features.join(", ")
+        );
+    }
 }
 
 /// Shows what rounds to zero as zero, without a sign.

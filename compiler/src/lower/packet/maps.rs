@@ -138,7 +138,8 @@ fn panes(program: &FlowProgram, table: Option<TableId>) -> Vec<Member> {
 }
 
 /// The map of a further table.
-pub(super) fn side_name(table: &SideTable) -> String {
+#[must_use]
+pub fn side_name(table: &SideTable) -> String {
     format!("{SIDE_FLOWS}{}", table.name)
 }
 
