@@ -35,6 +35,7 @@
 //! `examples/embed.rs` is a whole program.
 
 pub mod permission;
+pub mod bounded;
 pub mod holds;
 pub mod open;
 pub mod load;

@@ -9,7 +9,7 @@ use nnbpf_compiler::elf::metadata::read_metadata;
 use nnbpf_compiler::elf::read;
 use nnbpf_compiler::metadata::{self, Metadata};
 
-use crate::holds;
+use crate::{bounded, holds};
 
 /// An object file that was read and checked.
 #[derive(Debug, Clone)]
@@ -36,11 +36,11 @@ impl OpenError {
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
-            Self::Io { path, .. } => vec![Diagnostic::new(
+            Self::Io { path, source } => vec![Diagnostic::new(
                 &codes::NOT_AN_OBJECT,
                 Origin::File { file: path.display().to_string() },
                 self.to_string(),
-                "check the path; `nnbpfc MODEL SPEC -o OBJ` writes an object",
+                bounded::help(source, "check the path; `nnbpfc MODEL SPEC -o OBJ` writes an object"),
             )],
             Self::Refused(diagnostics) => diagnostics.clone(),
         }
@@ -52,7 +52,8 @@ impl OpenError {
 /// # Errors
 /// A file that cannot be read, that is no object, or whose metadata is missing, damaged or not true.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
-    let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let bytes = bounded::read(path, bounded::OBJECT)
+        .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
     check(bytes, &path.display().to_string()).map_err(OpenError::Refused)
 }
 

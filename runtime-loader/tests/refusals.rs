@@ -129,3 +129,19 @@ fn several_installations_e0816() {
     let error = refusal(&output);
     assert!(error.contains("E0816") && error.contains("--iface"), "{error}");
 }
+
+#[test]
+fn devices_without_end_are_no_files() {
+    if common::skip("devices_without_end_are_no_files") {
+        return;
+    }
+    let load = ["load", "/dev/zero", "--iface", "lo"].as_slice();
+    for (arguments, code) in
+        [(load, "E0701"), (&["update", "/dev/zero"], "E0817"), (&["hosts", "import", "/dev/zero"], "E0841")]
+    {
+        let error = refusal(&nnbpf().args(arguments).output().unwrap());
+        let limit = "it has more than 64 MiB, which is the limit";
+        assert!(error.contains(limit) && error.contains("right file"), "{error}");
+        assert!(error.contains(code), "{arguments:?}: {error}");
+    }
+}

@@ -8,7 +8,7 @@ use nnbpf_compiler::metadata::{Metadata, RuleMetadata};
 use nnbpf_runtime_loader::corrections::{self, Correction, default_log};
 use nnbpf_runtime_loader::hosts::Prefix;
 use nnbpf_runtime_loader::installation::Installation;
-use nnbpf_runtime_loader::whole_file;
+use nnbpf_runtime_loader::{bounded, whole_file};
 
 use super::bad_setting;
 use super::target::Target;
@@ -159,7 +159,7 @@ impl Corrections {
 impl Export {
     fn run(&self) -> Outcome<()> {
         let (corrections, _) = self.log.read()?;
-        let text = std::fs::read_to_string(&self.events)
+        let text = bounded::read_text(&self.events, bounded::RECORDS)
             .map_err(|error| file_error(&self.events, format!("cannot read it: {error}")))?;
         let rows = corrections::label(&corrections, &text)
             .map_err(|wrong| file_error(&self.events, wrong.to_string()))?;
@@ -181,7 +181,7 @@ impl Log {
             Some(log) => log.clone(),
             None => default_log(&self.target.directory()?),
         };
-        let text = match std::fs::read_to_string(&log) {
+        let text = match bounded::read_text(&log, bounded::RECORDS) {
             Ok(text) => text,
             // Nobody has corrected anything yet.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.log.is_none() => String::new(),

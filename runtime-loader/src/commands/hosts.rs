@@ -6,7 +6,7 @@ use nnbpf_compiler::diag::codes::kernel as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_runtime_loader::hosts::{Block, HostLists};
 use nnbpf_runtime_loader::installation::Installation;
-use nnbpf_runtime_loader::whole_file;
+use nnbpf_runtime_loader::{bounded, whole_file};
 use serde_json::{Value, json};
 
 use super::host_file::{self, Format};
@@ -88,7 +88,7 @@ impl Export {
         drop(installation);
         let text = host_file::write(&lists, Format::of(&self.file), clock);
         whole_file::write(&self.file, text.as_bytes()).map_err(|error| {
-            file_error(&self.file, format!("cannot write {}: {error}", self.file.display()))
+            file_error(&self.file, format!("cannot write {}: {error}", self.file.display()), HELP)
         })?;
         let blocked = lists.blocked.iter().filter(|block| !block.expired).count();
         println!("{}: {blocked} blocked, {} allowed", self.file.display(), lists.allowed.len());
@@ -98,13 +98,15 @@ impl Export {
 
 impl Import {
     fn run(&self) -> Outcome<()> {
-        let text = std::fs::read_to_string(&self.file).map_err(|error| {
-            file_error(&self.file, format!("cannot read {}: {error}", self.file.display()))
+        let text = bounded::read_text(&self.file, bounded::HOSTS).map_err(|error| {
+            let help = bounded::help(&error, HELP);
+            file_error(&self.file, format!("cannot read {}: {error}", self.file.display()), help)
         })?;
         let installation = self.target.open()?;
         let clock = WallClock::of(&installation).map_err(refused)?;
-        let lists = host_file::read(&text, Format::of(&self.file), clock)
-            .map_err(|wrong| file_error(&self.file, format!("line {}: {}", wrong.line, wrong.reason)))?;
+        let lists = host_file::read(&text, Format::of(&self.file), clock).map_err(|wrong| {
+            file_error(&self.file, format!("line {}: {}", wrong.line, wrong.reason), HELP)
+        })?;
         let over = import(&installation, lists)?;
         println!(
             "{}: {} blocked, {} allowed, {} whose time is over left out",
@@ -167,11 +169,8 @@ fn in_json(lists: &HostLists, clock: WallClock) -> Value {
     })
 }
 
-fn file_error(file: &std::path::Path, message: String) -> Vec<Diagnostic> {
-    vec![Diagnostic::new(
-        &codes::RECORDS,
-        Origin::File { file: file.display().to_string() },
-        message,
-        "`nnbpf hosts export FILE` writes such a file; the lists were not changed",
-    )]
+const HELP: &str = "`nnbpf hosts export FILE` writes such a file; the lists were not changed";
+
+fn file_error(file: &std::path::Path, message: String, help: impl Into<String>) -> Vec<Diagnostic> {
+    vec![Diagnostic::new(&codes::RECORDS, Origin::File { file: file.display().to_string() }, message, help)]
 }

@@ -8,7 +8,7 @@ use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::params::file::{self, ParamsFile};
 use nnbpf_runtime_loader::installation::{Installation, Replaced, compile_like};
-use nnbpf_runtime_loader::open;
+use nnbpf_runtime_loader::{bounded, open};
 
 use super::target::Target;
 
@@ -59,7 +59,7 @@ impl Update {
             }
             Kind::Model => {
                 let installation = self.target.open()?;
-                let rows = self.calibrate.as_deref().map(bytes_of).transpose()?;
+                let rows = self.calibrate.as_deref().map(|rows| up_to(rows, bounded::RECORDS)).transpose()?;
                 let rows_name = self.calibrate.as_ref().map(|path| path.display().to_string());
                 let rows = rows_name.as_ref().zip(rows.as_ref());
                 let calibration = rows.map(|(name, bytes)| Named { name, bytes });
@@ -111,13 +111,20 @@ pub(super) fn warn(lost: &[String]) {
 }
 
 fn bytes_of(path: &Path) -> Outcome<Vec<u8>> {
+    up_to(path, bounded::OBJECT)
+}
+
+fn up_to(path: &Path, limit: u64) -> Outcome<Vec<u8>> {
     let name = path.display().to_string();
-    std::fs::read(path).map_err(|error| {
+    bounded::read(path, limit).map_err(|error| {
         vec![Diagnostic::new(
             &codes::PARAMS_MISFIT,
             Origin::File { file: name.clone() },
             format!("cannot read {name}: {error}"),
-            "check the path; `nnbpfc MODEL SPEC --like OBJ -o NEW.params` writes parameters",
+            bounded::help(
+                &error,
+                "check the path; `nnbpfc MODEL SPEC --like OBJ -o NEW.params` writes parameters",
+            ),
         )]
     })
 }
@@ -130,7 +137,7 @@ struct Beside<'a> {
 impl Resolver for Beside<'_> {
     fn read(&self, relative: &str) -> Result<Vec<u8>, String> {
         let directory = self.model.parent().unwrap_or(Path::new(""));
-        std::fs::read(directory.join(relative)).map_err(|error| error.to_string())
+        bounded::read(&directory.join(relative), bounded::TENSORS).map_err(|error| error.to_string())
     }
 }
 
