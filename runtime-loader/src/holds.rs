@@ -21,8 +21,8 @@ const ACTIVE_BYTES: u64 = 8;
 /// Bytes of `.data.nn_config`: mode, a reserved word, epoch.
 const CONFIG_BYTES: u64 = 16;
 
-/// Bytes at the head of a record, up to its flags.
-const HEADER: u32 = Record::FLAGS + 4;
+/// Bytes of the smallest record that a sweep looks at: packets, flags with what fills their word, the last time.
+const HEADER: u32 = Record::FORWARD_LISTS + 16;
 
 /// Maps that the loader reads or writes: name, kind, and sizes of key and value, where they are fixed.
 const MAPS: [(&str, MapKind, u32, u32); 5] = [

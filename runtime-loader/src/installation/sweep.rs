@@ -4,7 +4,7 @@
 //! It looks again at each one: a flow that has sent a packet meanwhile stays.
 
 use nnbpf_compiler::diag::Outcome;
-use nnbpf_compiler::ir::flow::record::Layout;
+use nnbpf_compiler::ir::flow::{self, record::Layout};
 use nnbpf_compiler::lower::packet::maps::FLOWS;
 use nnbpf_compiler::lower::packet::sweep::{JUDGED, KEY_AT, REMOVED, SWEEP};
 use nnbpf_compiler::spec::typed::{Flow, Nanos};
@@ -47,17 +47,18 @@ impl Installation {
         let parameters = said.given();
         let surroundings = Surroundings { parameters: &parameters, fragments: &said };
         let spec = spec::compile_in(&said.file(), &said.source, &surroundings)?;
-        self.sweep_expired(&spec.flow).map_err(refused)
+        let layout = flow::build(&spec)?.record;
+        self.sweep_expired(&spec.flow, layout).map_err(refused)
     }
 
-    fn sweep_expired(&self, flow: &Flow) -> Result<Swept, InstallationError> {
+    fn sweep_expired(&self, flow: &Flow, layout: Layout) -> Result<Swept, InstallationError> {
         let now = self.now_ns()?;
         let program = self.program(SWEEP)?;
         let mut swept = Swept::default();
         let mut packet = vec![0; KEY_AT];
         self.map(FLOWS)?.entries(|key, record| {
             swept.flows += 1;
-            if !is_expired(record, now, flow) {
+            if !is_expired(record, now, flow, layout) {
                 return Ok::<_, InstallationError>(());
             }
             packet.truncate(KEY_AT);
@@ -73,13 +74,17 @@ impl Installation {
 
 /// Whether a record's last packet is longer ago than the idle time, or its first one than the active time. One
 /// before its first packet has no last one yet.
-fn is_expired(record: &[u8], now: u64, flow: &Flow) -> bool {
-    let longer_ago = |at: u32, time: Option<Nanos>| {
-        let since = record.get(at as usize..).and_then(<[u8]>::first_chunk).copied().map(u64::from_ne_bytes);
+fn is_expired(record: &[u8], now: u64, flow: &Flow, layout: Layout) -> bool {
+    let longer_ago = |at: Option<u32>, time: Option<Nanos>| {
+        let since = at
+            .and_then(|at| record.get(at as usize..))
+            .and_then(<[u8]>::first_chunk)
+            .copied()
+            .map(u64::from_ne_bytes);
         let gap = since.and_then(|since| now.checked_sub(since));
         gap.zip(time).is_some_and(|(gap, time)| gap > time.0)
     };
-    longer_ago(Layout::LAST, flow.idle) || longer_ago(Layout::FIRST, flow.active)
+    longer_ago(layout.last, flow.idle) || longer_ago(layout.first, flow.active)
 }
 
 /// The first two numbers of a kernel's release.
@@ -90,7 +95,10 @@ fn version(release: &str) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
+    use nnbpf_compiler::ir::flow;
+    use nnbpf_compiler::ir::flow::record::Layout;
     use nnbpf_compiler::spec;
+    use nnbpf_compiler::spec::typed::Flow;
 
     use super::{KERNEL, is_expired, version};
 
@@ -106,23 +114,33 @@ mod tests {
 
     #[test]
     fn exactly_the_time_is_not_longer() {
-        let flow = |times: &str| {
+        let built = |times: &str| {
             let source = format!(
                 "spec s v1; attach xdp; flow f on udp {{ key five_tuple; capacity 9; {times} }} \
                  features of f {{ n = count(); }} model {{ labels a, b; }} classify f at end;"
             );
-            spec::compile("s.spec", &source).unwrap().flow
+            let spec = spec::compile("s.spec", &source).unwrap();
+            let layout = flow::build(&spec).unwrap().record;
+            (spec.flow, layout)
         };
-        let record = |last: u64, first: u64| [[7; 8], last.to_ne_bytes(), first.to_ne_bytes()].concat();
-        let idle = flow("idle 60 ns sweep;");
-        assert!(!is_expired(&record(1_000, 1), 1_060, &idle));
-        assert!(is_expired(&record(1_000, 1), 1_061, &idle));
+        let expired = |(flow, layout): &(Flow, Layout), last: u64, first: u64, now| {
+            let mut record = vec![7; layout.size as usize];
+            for (at, time) in [(layout.last, last), (layout.first, first)] {
+                if let Some(at) = at.map(|at| at as usize) {
+                    record[at..at + 8].copy_from_slice(&time.to_ne_bytes());
+                }
+            }
+            is_expired(&record, now, flow, *layout)
+        };
+        let idle = built("idle 60 ns sweep;");
+        assert!(!expired(&idle, 1_000, 1, 1_060));
+        assert!(expired(&idle, 1_000, 1, 1_061));
         // Time that went backwards, a record before its first packet, no record.
-        assert!(!is_expired(&record(1_000, 1), 900, &idle));
-        assert!(!is_expired(&record(u64::MAX, 1_000), 1_061, &idle));
-        assert!(!is_expired(&[0; 15], 1_061, &idle));
-        let active = flow("idle 60 ns sweep; active 90 ns;");
-        assert!(!is_expired(&record(1_000, 970), 1_060, &active));
-        assert!(is_expired(&record(1_000, 969), 1_060, &active));
+        assert!(!expired(&idle, 1_000, 1, 900));
+        assert!(!expired(&idle, u64::MAX, 1_000, 1_061));
+        assert!(!is_expired(&[0; 15], 1_061, &idle.0, idle.1));
+        let active = built("idle 60 ns sweep; active 90 ns;");
+        assert!(!expired(&active, 1_000, 970, 1_060));
+        assert!(expired(&active, 1_000, 969, 1_060));
     }
 }

@@ -97,6 +97,7 @@ const LAST_TIME: u64 = i64::MAX.cast_unsigned();
 struct Sweeps {
     idle: Option<Nanos>,
     active: Option<Nanos>,
+    layout: Layout,
     begin: u64,
     every: u64,
     /// Sweeps up to this time have taken place.
@@ -106,7 +107,7 @@ struct Sweeps {
 impl Sweeps {
     fn new(flow: &FlowProgram, begin: u64, seconds: u32) -> Self {
         let every = u64::from(seconds) * 1_000_000_000;
-        Self { idle: flow.idle, active: flow.active, begin, every, done: begin }
+        Self { idle: flow.idle, active: flow.active, layout: flow.record, begin, every, done: begin }
     }
 
     /// The first sweep later than a time.
@@ -117,12 +118,15 @@ impl Sweeps {
 
     /// When a record is over: any later sweep removes it.
     fn over(&self, record: &[u8]) -> u64 {
-        let plus = |at: u32, time: Option<Nanos>| {
-            let since =
-                record.get(at as usize..).and_then(<[u8]>::first_chunk).copied().map(u64::from_le_bytes);
+        let plus = |at: Option<u32>, time: Option<Nanos>| {
+            let since = at
+                .and_then(|at| record.get(at as usize..))
+                .and_then(<[u8]>::first_chunk)
+                .copied()
+                .map(u64::from_le_bytes);
             since.zip(time).map_or(u64::MAX, |(since, time)| since.saturating_add(time.0))
         };
-        plus(Layout::LAST, self.idle).min(plus(Layout::FIRST, self.active))
+        plus(self.layout.last, self.idle).min(plus(self.layout.first, self.active))
     }
 
     /// All sweeps that are due up to a time. Nothing happens between two of them, so each record meets the first one
@@ -146,7 +150,7 @@ impl Sweeps {
         for (now, key, record) in due {
             let Some(verdict) = engine.sweep(key, now)? else { continue };
             // Writing to a string cannot fail.
-            let _ = write!(text, ",{now},{}", ends(key, record));
+            let _ = write!(text, ",{now},{}", ends(key, record, self.layout));
             judged(text, shown, &verdict);
         }
         self.done = limit;
@@ -155,9 +159,9 @@ impl Sweeps {
 }
 
 /// Forward sender, receiver, their ports and the protocol, as far as the key names them.
-fn ends(key: &[u8], record: &[u8]) -> String {
+fn ends(key: &[u8], record: &[u8], layout: Layout) -> String {
     let Some(Key { a, b, a_port, b_port, proto }) = Key::from_bytes(key) else { return ",,,,,".to_owned() };
-    let flags = record.get(Layout::FLAGS as usize..).and_then(<[u8]>::first_chunk).copied();
+    let flags = record.get(layout.flags as usize..).and_then(<[u8]>::first_chunk).copied();
     if flags.map_or(0, u32::from_le_bytes) & flag::FORWARD_IS_B == 0 {
         format!("{a},{b},{a_port},{b_port},{proto},")
     } else {
