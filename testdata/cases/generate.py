@@ -223,3 +223,73 @@ write(
     11,
     0.3,
 )
+
+
+def write_forms(name, mean, scale, widths, forms, seed):
+    """A scaler and dense layers with other forms between them: `forms` makes nodes from a layer's sums.
+
+    Each form is a function of (input name, output name, constants) that returns nodes; the last one is the tail.
+    """
+    random = np.random.default_rng(seed)
+    inputs = len(mean)
+    nodes = [
+        helper.make_node("Sub", ["input", "mean"], ["centred"], "subtract_mean"),
+        helper.make_node("Div", ["centred", "scale"], ["x0"], "divide_scale"),
+    ]
+    constants = {"mean": np.array(mean), "scale": np.array(scale)}
+    sizes = [inputs, *widths]
+    for layer, (columns, rows) in enumerate(zip(sizes, sizes[1:])):
+        constants[f"w{layer}"] = random.normal(0, np.sqrt(2 / columns), (rows, columns))
+        constants[f"b{layer}"] = random.normal(0, 0.3, rows)
+        gemm = [f"x{layer}", f"w{layer}", f"b{layer}"]
+        nodes.append(helper.make_node("Gemm", gemm, [f"z{layer}"], f"fc{layer}", transB=1))
+        nodes += forms[layer](f"z{layer}", f"x{layer + 1}", constants)
+    tensors = [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in constants.items()]
+    source = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])]
+    result = [helper.make_tensor_value_info(f"x{len(widths)}", TensorProto.FLOAT, ["batch", widths[-1]])]
+    save(name, helper.make_graph(nodes, name, source, result, tensors))
+
+
+def leaky(source, result, _):
+    return [helper.make_node("LeakyRelu", [source], [result], alpha=0.1)]
+
+
+def relu6(source, result, constants):
+    constants["low"], constants["high"] = 0.0, 6.0
+    return [helper.make_node("Clip", [source, "low", "high"], [result])]
+
+
+def hard_sigmoid(source, result, _):
+    return [helper.make_node("HardSigmoid", [source], [result], alpha=0.2, beta=0.5)]
+
+
+def relu(source, result, _):
+    return [helper.make_node("Relu", [source], [result])]
+
+
+def residual(source, result, _):
+    before = f"x{int(source[1:])}"
+    return [
+        helper.make_node("Relu", [source], [f"r_{result}"]),
+        helper.make_node("Add", [f"r_{result}", before], [result]),
+    ]
+
+
+def softmax(source, result, _):
+    return [helper.make_node("Softmax", [source], [result], axis=1)]
+
+
+def each(source, result, _):
+    """One logistic for each class, and their sum divided out: one-versus-rest."""
+    return [
+        helper.make_node("Sigmoid", [source], ["each"]),
+        helper.make_node("LpNormalization", ["each"], [result], axis=1, p=1),
+    ]
+
+
+# Activations of straight pieces: two neurons for each.
+write_forms("pieces-5-8-6-5-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20000], [8, 6, 5, 3], [leaky, relu6, hard_sigmoid, softmax], 16)
+# Skip connections: the layer before is carried past an activation.
+write_forms("residual-6-8-8-8-2", [0, 1, 2, 3, 4, 5], [1, 1e2, 1e3, 1e4, 1e5, 1e6], [8, 8, 8, 2], [relu, residual, residual, softmax], 17)
+# A linear model of four classes, one versus the rest.
+write_forms("rest-6-4", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [4], [each], 18)

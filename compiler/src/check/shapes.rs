@@ -123,7 +123,7 @@ fn decision_errors(network: &Network) -> Vec<Diagnostic> {
         let width = values.len();
         let classes = match output.rule {
             Rule::None => 0,
-            Rule::ArgMax => width,
+            Rule::ArgMax | Rule::OneVersusRest { .. } => width,
             Rule::Positive => {
                 if width != 1 {
                     messages.push(format!("a single-output decision stands behind {width} outputs"));

@@ -65,7 +65,7 @@ pub fn trace(network: &Network, features: &[i64]) -> Vec<Step> {
 pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
     match rule {
         Rule::None => None,
-        Rule::ArgMax => {
+        Rule::ArgMax | Rule::OneVersusRest { .. } => {
             let mut best: Option<(u32, i64)> = None;
             for (class, &value) in (0u32..).zip(outputs) {
                 if best.is_none_or(|(_, high)| value > high) {
@@ -109,7 +109,7 @@ fn fires(test: RuleTest, rule: Rule, outputs: &[i64]) -> bool {
     }
 }
 
-/// The probability of an output's label: softmax of its raw values, or the logistic of the only one.
+/// The probability of an output's label: softmax of its raw values, or the logistic of the only one or of each.
 ///
 /// `None` without a label. `unit` is [`Decision::unit_of`] the output. This is computed outside the kernel and in
 /// floating point: it is shown, never acted upon.
@@ -127,6 +127,12 @@ pub fn score(rule: Rule, unit: f64, values: &[i64]) -> Option<f64> {
             let top = values.get(chosen as usize).copied()?;
             let sum: f64 = values.iter().map(|&raw| ((raw.wrapping_sub(top)) as f64 * unit).exp()).sum();
             Some(1.0 / sum)
+        }
+        Rule::OneVersusRest { normalised } => {
+            let logistic = |raw: i64| 1.0 / (1.0 + (-(raw as f64) * unit).exp());
+            let own = values.get(chosen as usize).copied().map(logistic)?;
+            let sum: f64 = values.iter().copied().map(logistic).sum();
+            Some(if normalised && sum > 0.0 { own / sum } else { own })
         }
     }
 }

@@ -38,6 +38,10 @@ fn scores_are_probabilities_of_the_label() {
     assert!((score(Rule::ArgMax, 0.5, &[1, 5]).unwrap() - expected).abs() < 1e-12);
     assert!((score(Rule::Positive, 0.5, &[-4]).unwrap() - expected).abs() < 1e-12);
     assert!((score(Rule::Positive, 0.5, &[4]).unwrap() - expected).abs() < 1e-12);
+    let each = |normalised| score(Rule::OneVersusRest { normalised }, 0.5, &[-4, 4, 0]).unwrap();
+    assert!((each(false) - expected).abs() < 1e-12);
+    // The logistics of -2 and 2 add up to one, that of 0 is one half.
+    assert!((each(true) - expected / 1.5).abs() < 1e-12);
 }
 
 /// Three outputs over six values: two classes, one logit, three classes.

@@ -225,6 +225,9 @@ pub enum Rule {
     ArgMax,
     /// One value: label 1 when it is above zero, else 0.
     Positive,
+    /// The label of [`Rule::ArgMax`]; the probability of a class is the logistic of its own value, divided by the
+    /// sum over all classes when `normalised`.
+    OneVersusRest { normalised: bool },
 }
 
 impl RuleTest {

@@ -87,7 +87,7 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
             RuleTest::Margin { output: 0, class: 0, margin: margin(&mut random) },
             RuleTest::Label { output: 0, class: 1 },
         ],
-        (Rule::None, _) => Vec::new(),
+        (Rule::None | Rule::OneVersusRest { .. }, _) => Vec::new(),
     };
     network
 }
@@ -192,7 +192,7 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
         .map(|&(rule, values)| match rule {
             Rule::None => 0,
             Rule::Positive => u32::from(values[0] > 0),
-            Rule::ArgMax => {
+            Rule::ArgMax | Rule::OneVersusRest { .. } => {
                 let best = values.iter().max().unwrap();
                 u32::try_from(values.iter().position(|v| v == best).unwrap()).unwrap()
             }

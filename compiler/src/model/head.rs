@@ -2,13 +2,17 @@
 
 use super::Head;
 
+fn logistic(value: f64) -> f64 {
+    1.0 / (1.0 + (-value).exp())
+}
+
 impl Head {
     /// The class index; `None` for a regressor. Ties go to the lowest index.
     #[must_use]
     pub fn label(self, outputs: &[f64]) -> Option<usize> {
         match self {
             Self::Scores => None,
-            Self::Logits => {
+            Self::Logits | Self::OneVersusRest { .. } => {
                 let mut best: Option<(usize, f64)> = None;
                 for (index, &value) in outputs.iter().enumerate() {
                     if best.is_none_or(|(_, highest)| value > highest) {
@@ -21,7 +25,7 @@ impl Head {
         }
     }
 
-    /// Probability of the label: softmax for logits, the logistic function for one output.
+    /// Probability of the label: softmax for logits, the logistic function for one output or for each of several.
     #[must_use]
     pub fn score(self, outputs: &[f64]) -> Option<f64> {
         match self {
@@ -33,6 +37,11 @@ impl Head {
                 Some(1.0 / sum)
             }
             Self::Logistic => outputs.first().map(|value| 1.0 / (1.0 + (-value.abs()).exp())),
+            Self::OneVersusRest { normalised } => {
+                let own = logistic(*outputs.get(self.label(outputs)?)?);
+                let sum: f64 = outputs.iter().map(|&value| logistic(value)).sum();
+                Some(if normalised && sum > 0.0 { own / sum } else { own })
+            }
         }
     }
 }

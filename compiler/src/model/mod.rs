@@ -106,6 +106,9 @@ pub enum Head {
     Logits,
     /// One output: class 1 when its logistic exceeds one half, that is when the output is above zero.
     Logistic,
+    /// One output per class, each a binary classifier of its class against the others: the label is the arg-max,
+    /// the score the logistic of its own output, divided by the sum over the classes when `normalised`.
+    OneVersusRest { normalised: bool },
 }
 
 impl Model {

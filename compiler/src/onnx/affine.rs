@@ -32,6 +32,8 @@ pub(crate) struct Tap {
 pub(crate) struct DenseMap {
     /// The node that multiplies.
     pub(crate) node: NodeRef,
+    /// Whether the map only moves values about, so that a layer that follows has the name of its own.
+    pub(crate) moves: bool,
     pub(crate) weights: Matrix,
     pub(crate) bias: Vec<f64>,
 }
@@ -82,11 +84,23 @@ impl Affine {
 
     /// `weights · self`; `weights.columns` is the width. `None` when folding would be too large.
     pub(crate) fn multiplied(&self, weights: Matrix, node: &NodeRef) -> Option<Self> {
+        self.mapped(weights, node, false)
+    }
+
+    /// [`Affine::multiplied`] for a matrix that is not a layer of the model.
+    pub(crate) fn moved(&self, weights: Matrix, node: &NodeRef) -> Option<Self> {
+        self.mapped(weights, node, true)
+    }
+
+    fn mapped(&self, weights: Matrix, node: &NodeRef, moves: bool) -> Option<Self> {
         let mut result = self.clone();
         let rows = weights.rows;
         result.dense = Some(match &self.dense {
-            None => DenseMap { node: node.clone(), weights, bias: vec![0.0; rows] },
-            Some(inner) => compose(&weights, inner)?,
+            None => DenseMap { node: node.clone(), moves, weights, bias: vec![0.0; rows] },
+            Some(inner) => {
+                let (node, moves) = if inner.moves { (node, moves) } else { (&inner.node, false) };
+                compose(&weights, inner, node, moves)?
+            }
         });
         Some(result)
     }
@@ -112,7 +126,7 @@ impl Affine {
                 let bias: Option<Vec<f64>> =
                     positions.iter().map(|&position| dense.bias.get(position).copied()).collect();
                 let weights = Matrix { rows: positions.len(), columns: dense.weights.columns, values };
-                result.dense = Some(DenseMap { node: dense.node.clone(), weights, bias: bias? });
+                result.dense = Some(DenseMap { weights, bias: bias?, ..dense.clone() });
             }
         }
         Some(result)
@@ -172,7 +186,7 @@ fn then(normalise: Normalise, step: Step) -> Normalise {
 }
 
 /// `outer · (inner.weights · x + inner.bias)`.
-fn compose(outer: &Matrix, inner: &DenseMap) -> Option<DenseMap> {
+fn compose(outer: &Matrix, inner: &DenseMap, node: &NodeRef, moves: bool) -> Option<DenseMap> {
     let columns = inner.weights.columns;
     let size = outer.rows.checked_mul(columns)?;
     let products = size.checked_mul(outer.columns)?;
@@ -192,5 +206,5 @@ fn compose(outer: &Matrix, inner: &DenseMap) -> Option<DenseMap> {
         bias.push(constant);
     }
     let weights = Matrix { rows: outer.rows, columns, values };
-    Some(DenseMap { node: inner.node.clone(), weights, bias })
+    Some(DenseMap { node: node.clone(), moves, weights, bias })
 }

@@ -11,7 +11,7 @@ use super::report::{Refusal, Report};
 use super::schema::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::tensor::{self, Defect, Tensor};
 use super::value::{Stage, Stages, Value};
-use super::{Resolver, finish, inputs, structure};
+use super::{Resolver, finish, functions, inputs, structure};
 use crate::diag::codes::onnx as codes;
 use crate::diag::{Diagnostic, Origin};
 use crate::model::Model;
@@ -27,16 +27,18 @@ pub(crate) fn model(
     resolver: &dyn Resolver,
     hash: [u8; 32],
 ) -> Option<Model> {
-    let graph = proto.graph.as_ref()?;
-    if graph.node.len() > MAX_NODES {
+    let nodes = proto.graph.as_ref()?.node.len();
+    if nodes > MAX_NODES {
         report.at_file(
             &codes::TOO_LARGE,
-            format!("the graph has {} nodes, at most {MAX_NODES} are read", graph.node.len()),
+            format!("the graph has {nodes} nodes, at most {MAX_NODES} are read"),
             "export a plain multi-layer perceptron; a layer is one or two nodes",
         );
         return None;
     }
     let opsets = opsets(report, proto);
+    let graph = functions::inlined(report, proto)?;
+    let graph = graph.as_ref();
     let sound = structure::check(report, graph);
     let mut stages = Stages::default();
     let stage = stages.push(Stage::Inputs);
@@ -71,7 +73,8 @@ pub(crate) fn model(
 /// Versions by domain; wrong ones are reported.
 fn opsets(report: &mut Report, proto: &ModelProto) -> BTreeMap<String, i64> {
     let mut versions = BTreeMap::new();
-    for import in &proto.opset_import {
+    let called = proto.functions.iter().flat_map(|function| &function.opset_import);
+    for import in proto.opset_import.iter().chain(called) {
         let domain = canonical_domain(import.domain());
         let range = match domain {
             "" => Some(OPSETS),
@@ -87,7 +90,17 @@ fn opsets(report: &mut Report, proto: &ModelProto) -> BTreeMap<String, i64> {
                 format!("export with a version from {} to {}, for example 17", range.start(), range.end()),
             );
         }
-        versions.insert(domain.to_owned(), import.version());
+        let version = *versions.entry(domain.to_owned()).or_insert_with(|| import.version());
+        if version != import.version() && matches!(domain, "" | ops::ML) {
+            report.at_file(
+                &codes::OPSET,
+                format!(
+                    "a local function uses version {} of an operator set, the model version {version}",
+                    import.version()
+                ),
+                "export without `export_modules_as_functions`",
+            );
+        }
     }
     if proto.opset_import.is_empty() {
         report.at_file(

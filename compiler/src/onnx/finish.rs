@@ -72,9 +72,9 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
             heads.push(Source { names: vec![(*name).to_owned()], row, form, classes });
             continue;
         };
-        let same_form = head.form.zip(form).is_none_or(|(old, new)| old.is_logistic() == new.is_logistic());
+        let together = head.form.zip(form).map(|(old, new)| old.together(new));
         let same_classes = head.classes.as_ref().zip(classes.as_ref()).is_none_or(|(old, new)| old == new);
-        if !same_form || !same_classes {
+        if together == Some(None) || !same_classes {
             report.at_file(
                 &codes::OUTPUTS,
                 format!("output `{name}` makes something else of the scores than the outputs before it"),
@@ -83,7 +83,7 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
             continue;
         }
         head.names.push((*name).to_owned());
-        head.form = head.form.or(form);
+        head.form = together.flatten().or(head.form).or(form);
         head.classes = head.classes.take().or(classes);
     }
     heads
@@ -126,6 +126,9 @@ fn named(report: &mut Report, heads: &[Source<'_>]) -> Vec<Output> {
                 start = next;
                 continue;
             }
+            Some(Form::OneVersusRest) => Head::OneVersusRest { normalised: true },
+            Some(Form::EachClass) => Head::OneVersusRest { normalised: false },
+            Some(Form::Values) => Head::Scores,
             Some(form) if form.is_logistic() => Head::Logistic,
             // A number beside other outputs is one that its exporter left the sigmoid off.
             None if width == 1 && heads.len() > 1 => Head::Logistic,
@@ -201,7 +204,7 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
 fn has_dense(stages: &Stages, last: &Affine) -> bool {
     let mut affine = last;
     loop {
-        if affine.dense.is_some() {
+        if affine.dense.as_ref().is_some_and(|dense| !dense.moves) {
             return true;
         }
         match stages.get(affine.stage) {

@@ -1,7 +1,10 @@
 //! Limits that keep hostile files from exhausting memory or time. What a model may be, not what fits a kernel.
 
-/// Largest model file. Decoding costs up to about a hundred times its size in the worst case.
+/// Largest model file. Decoding costs a small multiple of it, and [`MAX_PARTS`] times about two hundred bytes.
 pub(crate) const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// Most parts of a file: nodes, attributes, names, strings.
+pub(crate) const MAX_PARTS: usize = 400_000;
 
 /// Largest external data file.
 pub(crate) const MAX_EXTERNAL_BYTES: usize = 256 << 20;
@@ -11,6 +14,9 @@ pub(crate) const MAX_TENSOR_ELEMENTS: usize = 4 << 20;
 
 /// Most nodes, local functions inlined.
 pub(crate) const MAX_NODES: usize = 10_000;
+
+/// Deepest nesting of local functions.
+pub(crate) const MAX_CALLS: usize = 32;
 
 /// Most multiplications that folding one pair of dense layers may take.
 pub(crate) const MAX_FOLD_PRODUCTS: usize = 1 << 28;

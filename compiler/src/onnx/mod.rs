@@ -5,19 +5,22 @@
 //! Node order and the exporter's habits therefore do not matter. What is refused is refused whole, with every
 //! reason in one report.
 //!
-//! Quantised models, trees and linear models as single nodes are not imported.
+//! Quantised models and trees are not imported.
 
 mod limits;
 mod report;
 mod schema;
 mod sniff;
+mod wire;
 mod tensor;
 mod external;
 mod shape;
 mod affine;
 mod value;
+mod align;
 mod node;
 mod ops;
+mod functions;
 mod structure;
 mod inputs;
 mod evaluate;
@@ -32,7 +35,7 @@ use sha2::{Digest, Sha256};
 use crate::diag::Outcome;
 use crate::diag::codes::onnx as codes;
 use crate::model::Model;
-use limits::MAX_FILE_BYTES;
+use limits::{MAX_FILE_BYTES, MAX_PARTS};
 use report::Report;
 use schema::ModelProto;
 
@@ -91,6 +94,14 @@ fn decode(report: &mut Report, bytes: &[u8]) -> Option<ModelProto> {
             &codes::TOO_LARGE,
             format!("the file has {} bytes, at most {MAX_FILE_BYTES} are read", bytes.len()),
             "use a smaller network: the weights must fit a kernel map anyway",
+        );
+        return None;
+    }
+    if wire::parts(bytes, MAX_PARTS) > MAX_PARTS {
+        report.at_file(
+            &codes::TOO_LARGE,
+            format!("the file has more than {MAX_PARTS} nodes, attributes and names"),
+            "export a plain multi-layer perceptron; a layer is one or two nodes",
         );
         return None;
     }

@@ -61,23 +61,52 @@ pub(crate) enum Form {
     Label {
         logistic: bool,
     },
+    /// Decision values of both classes, made from one number: `[-z, z]`, or `[z, -z]` when `flipped`.
+    BothScores {
+        flipped: bool,
+    },
+    /// Of each of several numbers its logistic function, divided by the sum of all of them.
+    OneVersusRest,
+    /// The predictions of a regressor.
+    Values,
     /// Of each of several numbers its logistic function.
     EachProbability,
     /// Of each of several numbers whether it is above zero.
     EachLabel,
+    /// The logistic function of each of several numbers, and the label of the largest: two outputs together.
+    EachClass,
 }
 
 impl Form {
     /// Whether the logistic function reads the numbers, of which there is one but for the forms of each.
     pub(crate) const fn is_logistic(self) -> bool {
         match self {
-            Self::Softmax | Self::LogSoftmax => false,
+            Self::Softmax | Self::LogSoftmax | Self::OneVersusRest | Self::EachClass | Self::Values => false,
             Self::Probability
             | Self::Complement
             | Self::BothProbabilities
+            | Self::BothScores { .. }
             | Self::EachProbability
             | Self::EachLabel => true,
             Self::SomeProbabilities { logistic } | Self::Label { logistic } => logistic,
+        }
+    }
+
+    /// What two outputs of the same numbers say together; `None` when they contradict each other.
+    pub(crate) fn together(self, other: Self) -> Option<Self> {
+        let arg_max = Self::Label { logistic: false };
+        match (self, other) {
+            (old, new) if old == new => Some(old),
+            (Self::EachProbability, new) if new == arg_max => Some(Self::EachClass),
+            (old, Self::EachProbability) if old == arg_max => Some(Self::EachClass),
+            (old, Self::OneVersusRest | Self::EachClass) if old == arg_max => Some(other),
+            (Self::OneVersusRest | Self::EachClass, new) if new == arg_max => Some(self),
+            (Self::OneVersusRest, Self::EachProbability) | (Self::EachProbability, Self::OneVersusRest) => {
+                Some(Self::OneVersusRest)
+            }
+            (Self::OneVersusRest | Self::EachClass | Self::Values, _)
+            | (_, Self::OneVersusRest | Self::EachClass | Self::Values) => None,
+            (old, new) => (old.is_logistic() == new.is_logistic()).then_some(old),
         }
     }
 
@@ -87,9 +116,13 @@ impl Form {
             Self::Softmax => "the output of Softmax",
             Self::LogSoftmax => "the output of LogSoftmax",
             Self::Probability | Self::EachProbability => "the output of Sigmoid",
-            Self::Complement | Self::BothProbabilities | Self::SomeProbabilities { .. } => {
-                "class probabilities"
-            }
+            Self::Complement
+            | Self::BothProbabilities
+            | Self::SomeProbabilities { .. }
+            | Self::EachClass
+            | Self::OneVersusRest => "class probabilities",
+            Self::BothScores { .. } => "the decision values of two classes",
+            Self::Values => "the predictions of a regressor",
             Self::Label { .. } | Self::EachLabel => "the class label",
         }
     }
@@ -115,6 +148,14 @@ impl Stages {
     pub(crate) fn push(&mut self, stage: Stage) -> StageId {
         self.0.push(stage);
         StageId(self.0.len() - 1)
+    }
+
+    /// Number of values of a stage of a graph with so many inputs.
+    pub(crate) fn depth(&self, id: StageId) -> usize {
+        match self.get(id) {
+            Stage::Inputs => 0,
+            Stage::Activated { before, .. } => 1 + self.depth(before.stage),
+        }
     }
 
     pub(crate) fn get(&self, id: StageId) -> &Stage {

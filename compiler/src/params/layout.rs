@@ -302,6 +302,8 @@ fn plan_hash(network: &Network) -> [u8; 32] {
         Rule::None => 0,
         Rule::ArgMax => 1,
         Rule::Positive => 2,
+        Rule::OneVersusRest { normalised: false } => 3,
+        Rule::OneVersusRest { normalised: true } => 4,
     };
     let first = &network.decision.first;
     put(&[rule(first.rule)]);

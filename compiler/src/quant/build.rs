@@ -286,6 +286,7 @@ fn decision(setup: Setup<'_>, unit: f64, finer: &[u8]) -> Option<Decision> {
             rule: match output.head {
                 Head::Scores => Rule::None,
                 Head::Logits => Rule::ArgMax,
+                Head::OneVersusRest { normalised } => Rule::OneVersusRest { normalised },
                 Head::Logistic => Rule::Positive,
             },
             labels: named.labels.clone(),

@@ -3,7 +3,9 @@
 //! Also what stands in for a specification when there is none.
 
 use crate::check::MOST_RAW;
-use crate::diag::codes::quant::{COUNT, LABEL_ORDER, LABELS, ORDER, OUTPUT_COUNT, REGRESSOR, UNITS};
+use crate::diag::codes::quant::{
+    COUNT, LABEL_ORDER, LABELS, ONE_VERSUS_REST, ORDER, OUTPUT_COUNT, REGRESSOR, UNITS,
+};
 use crate::diag::{Diagnostic, Origin, Outcome, Span};
 use crate::ir::{FractionBits, Input, Interval};
 use crate::model::{Body, Head, Model, Output};
@@ -60,7 +62,7 @@ pub struct RuleWish {
 pub const fn class_count(output: &Output, width: usize) -> usize {
     match output.head {
         Head::Scores => 0,
-        Head::Logits => width,
+        Head::Logits | Head::OneVersusRest { .. } => width,
         Head::Logistic => 2,
     }
 }
@@ -110,7 +112,7 @@ fn classify(model: &mut Model, spec: &FeatureSpec) {
                 (model.first, model.further) = (first, outputs.collect());
             }
         }
-        Head::Scores | Head::Logits | Head::Logistic => {}
+        Head::Scores | Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => {}
     }
 }
 
@@ -384,6 +386,16 @@ fn rules(spec: &FeatureSpec, pairs: &[Pair<'_>], errors: &mut Vec<Diagnostic>) {
                 at(spec, &rule.span),
                 "the model has no classes, so no label can cause an action",
                 "export the model with its softmax, sigmoid or arg-max, or remove the rule",
+            ));
+        }
+        let each = judged.is_some_and(|pair| matches!(pair.output.head, Head::OneVersusRest { .. }));
+        if each && rule.threshold.is_some() {
+            errors.push(Diagnostic::new(
+                &ONE_VERSUS_REST,
+                at(spec, &rule.span),
+                "the probabilities of this model come from one logistic for each class, not from a softmax",
+                "write the rule without a probability, or train the model with a softmax (scikit-learn: \
+                 `LogisticRegression` without `OneVsRestClassifier`)",
             ));
         }
     }

@@ -69,6 +69,7 @@ fn every_mismatch_has_its_code() {
     assert_eq!(refused(&units), ["E0307"]);
 
     assert_eq!(refused(&model(6, 1, Head::Scores)), ["E0311"]);
+    assert_eq!(refused(&model(6, 2, Head::OneVersusRest { normalised: true })), ["E0314"]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn label(head: Head, outputs: &[f64]) -> u32 {
     match head {
         Head::Scores => 0,
         Head::Logistic => u32::from(outputs.first().is_some_and(|&z| z > 0.0)),
-        Head::Logits => {
+        Head::Logits | Head::OneVersusRest { .. } => {
             let mut best = (0u32, f64::NEG_INFINITY);
             for (class, &z) in (0u32..).zip(outputs) {
                 if z > best.1 {
@@ -102,7 +102,7 @@ fn margin(head: Head, outputs: &[f64]) -> f64 {
     match head {
         Head::Scores => 0.0,
         Head::Logistic => outputs.first().map_or(0.0, |z| z.abs()),
-        Head::Logits => {
+        Head::Logits | Head::OneVersusRest { .. } => {
             let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
             for &z in outputs {
                 if z > first {

@@ -161,7 +161,7 @@ pub(super) fn prepare(
     let sorted_outputs =
         order.iter().filter_map(|&(_, index)| double.get(index * outputs..(index + 1) * outputs));
     let expected = match model.first.head {
-        Head::Logits | Head::Logistic => Expected::Labels {
+        Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => Expected::Labels {
             labels: sorted_outputs.flat_map(|values| labels(model, values)).collect(),
             outputs: typical.len(),
         },

@@ -344,7 +344,7 @@ fn back_propagate(
 fn margin_gradient(head: Head, outputs: &[f64]) -> Vec<f64> {
     match head {
         Head::Scores | Head::Logistic => vec![1.0; outputs.len()],
-        Head::Logits => {
+        Head::Logits | Head::OneVersusRest { .. } => {
             let first = (0..outputs.len()).max_by(|&a, &b| compare(outputs, a, b));
             let second =
                 (0..outputs.len()).filter(|i| Some(*i) != first).max_by(|&a, &b| compare(outputs, a, b));

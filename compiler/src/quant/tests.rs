@@ -97,7 +97,7 @@ fn float_label(model: &Model, contract: &Contract, row: &[i64]) -> u32 {
     }
     match model.first.head {
         Head::Logistic => u32::from(values[0] > 0.0),
-        Head::Logits | Head::Scores => {
+        Head::Logits | Head::Scores | Head::OneVersusRest { .. } => {
             (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap() as u32
         }
     }

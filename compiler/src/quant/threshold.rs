@@ -143,7 +143,8 @@ fn probability(head: Head, outputs: &[f64], class: u32) -> f64 {
             1.0 / (1.0 + (if class == 1 { -z } else { z }).exp())
         }
         (Head::Logits, Some(own)) => 1.0 / outputs.iter().map(|z| (z - own).exp()).sum::<f64>(),
-        (Head::Logits, None) | (Head::Scores, _) => 0.0,
+        // Such rules are refused by the contract.
+        (Head::Logits, None) | (Head::Scores | Head::OneVersusRest { .. }, _) => 0.0,
     }
 }
 

@@ -174,7 +174,7 @@ pub static OUTPUTS: Code = Code {
 pub static OPERATOR: Code = Code {
     id: "E0120",
     title: "an operator is not supported",
-    explanation: "Multi-layer perceptrons are imported: Gemm, MatMul, Add, Relu, scalers, \
+    explanation: "Multi-layer perceptrons and linear models are imported: Gemm, MatMul, Add, Relu, scalers, \
         BatchNormalization and the usual tails. Everything else is refused as a whole, so that \
         nothing is silently wrong.",
 };
@@ -197,15 +197,16 @@ pub static QUANTISED: Code = Code {
 pub static MODEL_FAMILY: Code = Code {
     id: "E0123",
     title: "this family of models is not supported yet",
-    explanation: "Trees, forests, boosted trees, linear models and support vector machines as single nodes \
-        are not imported yet; multi-layer perceptrons are.",
+    explanation: "Trees, forests and boosted trees are not imported yet; multi-layer perceptrons and linear models \
+        are. Of support vector machines the linear kernel is imported, for two classes: it folds into one weight \
+        vector. Other kernels compute a function of each support vector for every verdict.",
 };
 
 pub static ACTIVATION: Code = Code {
     id: "E0124",
     title: "the activation function is not supported yet",
-    explanation: "Hidden layers may use ReLU. Train with ReLU: on tabular data the accuracy hardly \
-        differs.",
+    explanation: "Hidden layers may use ReLU and functions made of straight pieces: LeakyRelu, PRelu, Clip \
+        (ReLU6, Hardtanh), HardSigmoid, Abs. Train with one of them: on tabular data the accuracy hardly differs.",
 };
 
 pub static OPERATOR_FORM: Code = Code {

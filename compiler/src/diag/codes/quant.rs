@@ -17,6 +17,7 @@ pub static TABLE: &[&Code] = &[
     &REGRESSOR,
     &SHAPE,
     &OUTPUT_COUNT,
+    &ONE_VERSUS_REST,
 ];
 
 pub static COUNT: Code = Code {
@@ -115,4 +116,12 @@ pub static OUTPUT_COUNT: Code = Code {
                   several labels. The `model` block then has one `output NAME { labels ...; }` for each. A name \
                   that the model's file has too stands for that output; the others stand for the rest in the \
                   model's order. A model with one output takes a plain `labels` statement.",
+};
+
+pub static ONE_VERSUS_REST: Code = Code {
+    id: "E0314",
+    title: "a probability of a one-versus-rest model",
+    explanation: "A one-versus-rest model has a binary classifier for each of several classes; its label is the class \
+                  with the largest output, and its probabilities are no softmax, so that no threshold on them is a \
+                  comparison of two outputs. Rules on such a model name the label alone.",
 };

@@ -19,7 +19,7 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
         let label = match rule {
             Rule::None => emitter.b.constant(0),
             Rule::Positive => positive(emitter, scratch, places),
-            Rule::ArgMax => arg_max(emitter, scratch, places),
+            Rule::ArgMax | Rule::OneVersusRest { .. } => arg_max(emitter, scratch, places),
         };
         emitter.b.store(Size::W, emitter.scratch, scratch.label(index), label);
         first.get_or_insert(label);

@@ -45,7 +45,7 @@ impl Tally {
         let classes = match network.decision.first.rule {
             Rule::None => return Self::Outputs,
             Rule::Positive => 2,
-            Rule::ArgMax => network.output_count(),
+            Rule::ArgMax | Rule::OneVersusRest { .. } => network.output_count(),
         };
         if classes <= TABLE_CLASSES { Self::Pairs { classes } } else { Self::Labels }
     }

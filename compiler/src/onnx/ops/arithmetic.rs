@@ -1,8 +1,10 @@
-//! Add, Sub, Mul, Div and functions of one operand: scalers, biases and folded constants.
+//! Add, Sub, Mul, Div, Sum and functions of one operand: scalers, biases, residual additions, folded constants.
 
+use super::activation::leaky;
 use super::{Entry, fold};
 use crate::diag::codes::onnx as codes;
 use crate::onnx::affine::Step;
+use crate::onnx::align;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape};
@@ -15,6 +17,7 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "Mul", binary),
     ("", "Div", binary),
     ("", "Pow", binary),
+    ("", "Sum", sum),
     ("", "Neg", unary),
     ("", "Abs", unary),
     ("", "Sqrt", unary),
@@ -23,13 +26,26 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "Log", unary),
 ];
 
-fn binary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+fn binary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let (left, right) = (node.input(0)?, node.input(1)?);
-    let result = match (left, right) {
+    Ok(vec![pair(stages, node, left, right)?])
+}
+
+/// Any number of values, added up.
+fn sum(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let mut result = node.input(0)?.clone();
+    for index in 1..node.inputs.len() {
+        result = pair(stages, node, &result, node.input(index)?)?;
+    }
+    Ok(vec![result])
+}
+
+fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Result<Value, Refusal> {
+    Ok(match (left, right) {
         (Value::Constant(left), Value::Constant(right)) => Value::Constant(constants(node, left, right)?),
         (Value::Row(row), Value::Constant(constant)) => Value::Row(with_constant(node, row, constant)?),
         (Value::Constant(constant), Value::Row(row)) => Value::Row(constant_first(node, constant, row)?),
-        (Value::Row(left), Value::Row(right)) => Value::Row(rows(node, left, right)?),
+        (Value::Row(left), Value::Row(right)) => Value::Row(rows(stages, node, left, right)?),
         (Value::Constant(constant), Value::Tail(tail)) => Value::Tail(complement(node, constant, tail)?),
         (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
             return Err(node.unsupported_value(left));
@@ -37,8 +53,7 @@ fn binary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         (_, Value::Tail(_) | Value::Extent { .. } | Value::Refused) => {
             return Err(node.unsupported_value(right));
         }
-    };
-    Ok(vec![result])
+    })
 }
 
 fn constants(node: &Node<'_>, left: &Tensor, right: &Tensor) -> Result<Tensor, Refusal> {
@@ -103,7 +118,7 @@ pub(super) fn spread(node: &Node<'_>, row: &Row, constant: &Tensor) -> Result<(V
 fn with_constant(node: &Node<'_>, row: &Row, constant: &Tensor) -> Result<Row, Refusal> {
     let (values, shape) = spread(node, row, constant)?;
     let steps: Vec<Step> = match node.operator() {
-        "Add" => values.into_iter().map(Step::Add).collect(),
+        "Add" | "Sum" => values.into_iter().map(Step::Add).collect(),
         "Sub" => values.into_iter().map(|value| Step::Add(-value)).collect(),
         "Mul" => values.into_iter().map(Step::Multiply).collect(),
         "Div" => divisors(node, row, &values)?,
@@ -132,7 +147,7 @@ fn divisors(node: &Node<'_>, row: &Row, values: &[f64]) -> Result<Vec<Step>, Ref
 
 fn constant_first(node: &Node<'_>, constant: &Tensor, row: &Row) -> Result<Row, Refusal> {
     match node.operator() {
-        "Add" | "Mul" => with_constant(node, row, constant),
+        "Add" | "Sum" | "Mul" => with_constant(node, row, constant),
         "Sub" => {
             let (values, shape) = spread(node, row, constant)?;
             let negated = row.affine.elementwise(&vec![Step::Multiply(-1.0); values.len()]);
@@ -151,17 +166,19 @@ fn not_affine(node: &Node<'_>) -> Refusal {
     )
 }
 
-fn rows(node: &Node<'_>, left: &Row, right: &Row) -> Result<Row, Refusal> {
+fn rows(stages: &mut Stages, node: &Node<'_>, left: &Row, right: &Row) -> Result<Row, Refusal> {
     let right_affine = match node.operator() {
-        "Add" => Some(right.affine.clone()),
+        "Add" | "Sum" => Some(right.affine.clone()),
         "Sub" => Some(right.affine.elementwise(&vec![Step::Multiply(-1.0); right.affine.width()])),
         _ => None,
     };
-    let sum = right_affine.filter(|_| left.shape == right.shape).and_then(|right| left.affine.sum(&right));
+    let sum = right_affine
+        .filter(|_| left.shape == right.shape)
+        .and_then(|right| align::sum(stages, &left.affine, &right, &node.reference));
     let affine = sum.ok_or_else(|| {
         node.form(
             format!("{} of two values that both depend on the input is not supported", node.operator()),
-            "residual connections, gates and attention are not supported; use a plain chain of layers",
+            "sums of values of one shape are supported (residual connections); products, gates and attention are not",
         )
     })?;
     Ok(Row { affine, shape: left.shape.clone(), integer: left.integer })
@@ -176,7 +193,7 @@ fn complement(node: &Node<'_>, constant: &Tensor, tail: &Tail) -> Result<Tail, R
     Err(node.unsupported_value(&Value::Tail(tail.clone())))
 }
 
-fn unary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+fn unary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let value = node.input(0)?;
     let result = match value {
         Value::Constant(tensor) => {
@@ -186,6 +203,10 @@ fn unary(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Row(row) if node.operator() == "Neg" => {
             let affine = row.affine.elementwise(&vec![Step::Multiply(-1.0); row.affine.width()]);
             Value::Row(Row { affine, ..row.clone() })
+        }
+        // The slope -1 below zero.
+        Value::Row(row) if node.operator() == "Abs" => {
+            Value::Row(leaky(stages, node, row, &vec![-1.0; row.affine.width()])?)
         }
         Value::Row(_) => return Err(not_affine(node)),
         Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(node.unsupported_value(value)),

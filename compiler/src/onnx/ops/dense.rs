@@ -14,6 +14,11 @@ use crate::onnx::value::{Row, Stages, Value};
 pub(super) const TABLE: &[Entry] = &[("", "Gemm", gemm), ("", "MatMul", matmul)];
 
 fn gemm(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    Ok(vec![Value::Row(gemm_row(node)?)])
+}
+
+/// What Gemm computes.
+pub(super) fn gemm_row(node: &Node<'_>) -> Result<Row, Refusal> {
     let row = node.row(0)?;
     let weights = node.constant(1, "the weight matrix")?;
     if node.int("transA", 0) != 0 {
@@ -45,11 +50,11 @@ fn gemm(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Some(other) => {
             return Err(node.form(
                 format!("the bias of Gemm is {}, not a constant", other.describe()),
-                "residual connections are not supported; use a plain chain of layers",
+                "write the residual connection as an addition behind the layer",
             ));
         }
     }
-    Ok(vec![Value::Row(result)])
+    Ok(result)
 }
 
 fn matmul(_: &mut Stages, node: &Node<'_>) -> Evaluated {

@@ -33,6 +33,20 @@ pub(super) fn binary(left: &Tensor, right: &Tensor, operator: &str) -> Option<Te
     Some(Tensor { dims, data })
 }
 
+/// A constant between two bounds; `None` for texts.
+pub(super) fn clipped(tensor: &Tensor, low: f64, high: f64) -> Option<Tensor> {
+    let data = match &tensor.data {
+        Data::Float(values) => Data::Float(values.iter().map(|value| value.max(low).min(high)).collect()),
+        // The bounds of integers are integers; beyond 64 bits they bound nothing.
+        Data::Int(values) => {
+            let (low, high) = (low as i64, high as i64);
+            Data::Int(values.iter().map(|&value| value.max(low).min(high)).collect())
+        }
+        Data::Text(_) => return None,
+    };
+    Some(Tensor { dims: tensor.dims.clone(), data })
+}
+
 /// A function of one constant; `None` when it is not defined for integers or texts.
 pub(super) fn unary(tensor: &Tensor, operator: &str) -> Option<Tensor> {
     let data = match &tensor.data {

@@ -10,10 +10,12 @@ mod dense;
 mod extent;
 mod fold;
 mod layout;
+mod linear;
 mod normalise;
 mod passthrough;
 pub(crate) mod refused;
 mod select;
+mod support;
 mod tail;
 
 use super::node::Operator;
@@ -31,9 +33,11 @@ const TABLES: &[&[Entry]] = &[
     dense::TABLE,
     extent::TABLE,
     layout::TABLE,
+    linear::TABLE,
     normalise::TABLE,
     passthrough::TABLE,
     select::TABLE,
+    support::TABLE,
     tail::TABLE,
 ];
 

@@ -1,13 +1,20 @@
-//! BatchNormalization and scikit-learn's Scaler: per-feature affine maps.
+//! BatchNormalization and scikit-learn's Scaler: per-feature affine maps. Also what leaves features or probabilities
+//! as they are: Imputer, and Normalizer behind probabilities.
 
 use super::{Entry, ML};
 use crate::diag::codes::onnx as codes;
 use crate::onnx::affine::Step;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
-use crate::onnx::value::{Row, Stages, Value};
+use crate::onnx::value::{Form, Row, Stages, Tail, Value};
 
-pub(super) const TABLE: &[Entry] = &[("", "BatchNormalization", batch_normalization), (ML, "Scaler", scaler)];
+pub(super) const TABLE: &[Entry] = &[
+    ("", "BatchNormalization", batch_normalization),
+    ("", "LpNormalization", lp_normalization),
+    (ML, "Scaler", scaler),
+    (ML, "Normalizer", normalizer),
+    (ML, "Imputer", imputer),
+];
 
 /// The format's default for `epsilon`.
 const EPSILON: f64 = 1e-5;
@@ -81,4 +88,66 @@ fn attribute(node: &Node<'_>, row: &Row, name: &str, default: f64) -> Result<Vec
         _ if values.len() == width => Ok(values),
         _ => Err(node.shapes(format!("`{name}` of Scaler has {} values for {width} features", values.len()))),
     }
+}
+
+/// Divides by the sum of the values, or by another norm of them.
+fn normalizer(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let norm = node.text("norm").unwrap_or_else(|| "MAX".to_owned());
+    normalised(node, norm == "L1", &norm)
+}
+
+fn lp_normalization(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let value = node.input(0)?;
+    let order = node.int("p", 2);
+    let features = match value {
+        Value::Row(row) => Some(&row.shape),
+        Value::Tail(tail) => Some(&tail.shape),
+        Value::Constant(_) | Value::Extent { .. } | Value::Refused => None,
+    };
+    let axis = node.int("axis", -1);
+    if features.is_none_or(|shape| shape.axis(axis).is_none_or(|axis| shape.feature_axis() != Some(axis))) {
+        return Err(node.shapes(format!("LpNormalization at axis {axis} of {}", value.describe())));
+    }
+    normalised(node, order == 1, &format!("L{order}"))
+}
+
+fn normalised(node: &Node<'_>, sum: bool, norm: &str) -> Evaluated {
+    match node.input(0)? {
+        Value::Tail(tail) if sum => {
+            let form = match tail.form {
+                // Their sum is one already.
+                Form::Softmax | Form::BothProbabilities | Form::OneVersusRest => tail.form,
+                Form::EachProbability => Form::OneVersusRest,
+                _ => return Err(node.unsupported_value(&Value::Tail(tail.clone()))),
+            };
+            Ok(vec![Value::Tail(Tail { form, ..tail.clone() })])
+        }
+        _ => Err(node.refuse(
+            &codes::OPERATOR,
+            format!(
+                "{} divides each row by its own {norm} norm, which is not linear and not supported",
+                node.operator()
+            ),
+            "use a scaler with constants instead (StandardScaler, MinMaxScaler), or compute ratios of features in \
+             the specification",
+        )),
+    }
+}
+
+/// Features of a flow are never missing, so that only the replacement of NaN leaves every value as it is.
+fn imputer(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let row = node.row(0)?;
+    let number = node.float("replaced_value_float", 0.0);
+    let integer = node.int("replaced_value_int64", 0);
+    let of_integers = node.ints("imputed_value_int64s").is_some_and(|values| !values.is_empty());
+    if of_integers || !number.is_nan() {
+        let replaced = if of_integers { integer.to_string() } else { number.to_string() };
+        return Err(node.refuse(
+            &codes::OPERATOR,
+            format!("Imputer replaces the value {replaced}, which is not linear and not supported"),
+            "fit the imputer for missing values (`missing_values=np.nan`), which features of a flow never are, or \
+             leave it out",
+        ));
+    }
+    Ok(vec![Value::Row(row.clone())])
 }

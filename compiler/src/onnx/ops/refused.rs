@@ -35,11 +35,6 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
             "is a tree ensemble, which is not supported yet",
             "train a multi-layer perceptron (for example scikit-learn's MLPClassifier) on the same features",
         ),
-        "LinearClassifier" | "LinearRegressor" | "SVMClassifier" | "SVMRegressor" => (
-            &codes::MODEL_FAMILY,
-            "is a linear model or a support vector machine as one node, which is not supported yet",
-            "train a multi-layer perceptron (for example scikit-learn's MLPClassifier) on the same features",
-        ),
         "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => (
             &codes::OPERATOR,
             "is a recurrent or conditional operator; only feed-forward networks are supported",
@@ -50,14 +45,18 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
             "is a convolution or pooling; only multi-layer perceptrons are supported",
             "use dense layers (`Linear`) on the vector of features instead",
         ),
-        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Celu" | "Gelu" | "Mish" | "Tanh" | "HardSigmoid"
-        | "HardSwish" | "Softplus" | "Softsign" | "ThresholdedRelu" | "Clip" | "Erf" | "QuickGelu"
-        | "Swish" => (
+        "ThresholdedRelu" | "Shrink" => (
             &codes::ACTIVATION,
-            "is an activation that is not supported yet; ReLU is",
-            "train with `ReLU` in the hidden layers",
+            "jumps from one value to another, which no sum of ReLUs does",
+            "train with `ReLU` or `LeakyReLU` in the hidden layers",
         ),
-        "FusedGemm" | "FusedMatMul" | "SkipLayerNormalization" | "BiasGelu" => (
+        "Elu" | "Selu" | "Celu" | "Gelu" | "Mish" | "Tanh" | "HardSwish" | "Softplus" | "Softsign"
+        | "Erf" | "QuickGelu" | "Swish" => (
+            &codes::ACTIVATION,
+            "is an activation that is not supported yet; ReLU and functions made of straight pieces are",
+            "train with `ReLU` in the hidden layers (or LeakyReLU, ReLU6, Hardtanh, Hardsigmoid)",
+        ),
+        "FusedMatMul" | "SkipLayerNormalization" | "BiasGelu" => (
             &codes::OPERATOR,
             "is an operator that an optimiser fused for one runtime",
             "compile the model as it was before the optimiser (onnxruntime's `optimized_model_filepath`)",
@@ -65,15 +64,13 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
         "LayerNormalization"
         | "InstanceNormalization"
         | "GroupNormalization"
-        | "Normalizer"
-        | "LpNormalization"
         | "MeanVarianceNormalization"
         | "RMSNormalization" => (
             &codes::OPERATOR,
             "normalises over the values of a row, which is not linear",
             "use `BatchNorm1d` or a scaler with constants instead",
         ),
-        "Binarizer" | "Imputer" | "OneHotEncoder" | "LabelEncoder" | "CategoryMapper" | "DictVectorizer"
+        "Binarizer" | "OneHotEncoder" | "LabelEncoder" | "CategoryMapper" | "DictVectorizer"
         | "StringNormalizer" | "TfIdfVectorizer" => (
             &codes::OPERATOR,
             "is preprocessing that is not linear and not supported",

@@ -2,6 +2,8 @@
 
 use super::extent::sizes;
 use super::{Entry, ML};
+use crate::onnx::affine::Step;
+use crate::onnx::align;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape, resolve_axis};
@@ -82,6 +84,12 @@ fn choose(
             if tail.shape.feature_axis() != Some(axis) {
                 return Err(wrong());
             }
+            if let (Form::BothScores { flipped }, [index @ (0 | 1)]) = (tail.form, chosen) {
+                let negative = (*index == 0) != flipped;
+                let factor = if negative { -1.0 } else { 1.0 };
+                let affine = tail.row.affine.elementwise(&[Step::Multiply(factor)]);
+                return Ok(Value::Row(Row { affine, shape: reshape(&tail.shape), integer: false }));
+            }
             let form = match (tail.form, chosen) {
                 (Form::BothProbabilities, [0]) => Form::Complement,
                 (Form::BothProbabilities, [1]) => Form::Probability,
@@ -91,7 +99,15 @@ fn choose(
                 (Form::Probability | Form::Complement | Form::Label { .. }, [0]) => tail.form,
                 (Form::Softmax | Form::BothProbabilities | Form::SomeProbabilities { .. }, [])
                 | (Form::Probability | Form::Complement | Form::Label { .. } | Form::LogSoftmax, _)
-                | (Form::EachProbability | Form::EachLabel, _) => {
+                | (
+                    Form::EachProbability
+                    | Form::EachLabel
+                    | Form::EachClass
+                    | Form::OneVersusRest
+                    | Form::Values
+                    | Form::BothScores { .. },
+                    _,
+                ) => {
                     return Err(wrong());
                 }
             };
@@ -175,12 +191,12 @@ fn range(start: i64, end: i64, step: i64, size: usize) -> Option<Vec<usize>> {
     Some(indices)
 }
 
-fn concat(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    join(node, node.int("axis", 0))
+fn concat(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
+    join(stages, node, node.int("axis", 0))
 }
 
-fn feature_vectorizer(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    Ok(join(node, 1)?
+fn feature_vectorizer(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
+    Ok(join(stages, node, 1)?
         .into_iter()
         .map(|value| match value {
             Value::Row(row) => Value::Row(Row { integer: false, ..row }),
@@ -189,19 +205,25 @@ fn feature_vectorizer(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         .collect())
 }
 
-fn join(node: &Node<'_>, axis: i64) -> Evaluated {
+fn join(stages: &mut Stages, node: &Node<'_>, axis: i64) -> Evaluated {
     let mut joined = node.input(0)?.clone();
     for index in 1..node.inputs.len() {
-        joined = pair(node, &joined, node.input(index)?, axis)?;
+        joined = pair(stages, node, &joined, node.input(index)?, axis)?;
     }
     Ok(vec![joined])
 }
 
-fn pair(node: &Node<'_>, left: &Value, right: &Value, axis: i64) -> Result<Value, Refusal> {
+fn pair(
+    stages: &mut Stages,
+    node: &Node<'_>,
+    left: &Value,
+    right: &Value,
+    axis: i64,
+) -> Result<Value, Refusal> {
     let wrong = || {
         node.form(
             format!("Concat of {} and {}", left.describe(), right.describe()),
-            "join columns of the input only; skip connections are not supported",
+            "join values along the axis of the features only",
         )
     };
     match (left, right) {
@@ -222,12 +244,18 @@ fn pair(node: &Node<'_>, left: &Value, right: &Value, axis: i64) -> Result<Value
             if !on_features || !same {
                 return Err(wrong());
             }
-            let affine = first.affine.joined(&second.affine).ok_or_else(wrong)?;
+            let affine =
+                align::joined(stages, &first.affine, &second.affine, &node.reference).ok_or_else(wrong)?;
             let shape = first.shape.with(axis, Dim::Of(affine.width()));
             Ok(Value::Row(Row { affine, shape, integer: first.integer }))
         }
         (Value::Tail(first), Value::Tail(second)) => {
             let axis = first.shape.axis(axis).ok_or_else(wrong)?;
+            let single = |form| matches!(form, Form::Probability | Form::EachProbability);
+            let on_features = first.shape.feature_axis() == Some(axis);
+            if single(first.form) && single(second.form) && on_features {
+                return each(stages, node, first, second, axis).map(Value::Tail).ok_or_else(wrong);
+            }
             let both = first.form == Form::Complement && second.form == Form::Probability;
             if !both || first.row != second.row || first.shape.feature_axis() != Some(axis) {
                 return Err(wrong());
@@ -239,6 +267,14 @@ fn pair(node: &Node<'_>, left: &Value, right: &Value, axis: i64) -> Result<Value
             Err(wrong())
         }
     }
+}
+
+/// Logistic functions of several numbers side by side.
+fn each(stages: &mut Stages, node: &Node<'_>, first: &Tail, second: &Tail, axis: usize) -> Option<Tail> {
+    let affine = align::joined(stages, &first.row.affine, &second.row.affine, &node.reference)?;
+    let shape = first.shape.with(axis, Dim::Of(affine.width()));
+    let row = Row { affine, shape: shape.clone(), integer: false };
+    Some(Tail { row, form: Form::EachProbability, shape, classes: None })
 }
 
 /// A list of sizes, known or not; `None` for anything that is not one.

@@ -1,4 +1,4 @@
-//! From outputs to probabilities and labels: Softmax, LogSoftmax, Sigmoid, ArgMax, a comparison with one half.
+//! From outputs to probabilities and labels: Softmax, LogSoftmax, Sigmoid, ArgMax, Sign, a comparison with one half.
 
 use super::Entry;
 use crate::onnx::node::{Evaluated, Node};
@@ -13,6 +13,7 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "ArgMax", arg_max),
     ("", "Greater", compare),
     ("", "Less", compare),
+    ("", "Sign", sign),
 ];
 
 /// Since this operator set Softmax works on one axis; before, on everything from an axis on.
@@ -63,12 +64,20 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Row(row) => (row, &row.shape, false, None),
         Value::Tail(tail) => match tail.form {
             Form::Softmax | Form::LogSoftmax => (&tail.row, &tail.shape, false, tail.classes.clone()),
-            Form::BothProbabilities => (&tail.row, &tail.shape, true, tail.classes.clone()),
+            // The largest logistic is that of the largest number.
+            Form::EachProbability | Form::OneVersusRest => {
+                (&tail.row, &tail.shape, false, tail.classes.clone())
+            }
+            Form::BothProbabilities | Form::BothScores { flipped: false } => {
+                (&tail.row, &tail.shape, true, tail.classes.clone())
+            }
             Form::Probability
             | Form::Complement
             | Form::SomeProbabilities { .. }
             | Form::Label { .. }
-            | Form::EachProbability
+            | Form::BothScores { flipped: true }
+            | Form::EachClass
+            | Form::Values
             | Form::EachLabel => {
                 return Err(node.unsupported_value(value));
             }
@@ -119,4 +128,15 @@ fn unsupported(node: &Node<'_>) -> Refusal {
         format!("{} is only known as the comparison `sigmoid(z) > 0.5` of one output", node.operator()),
         "leave thresholds out of the model and write them into the specification: `on attack when p >= 0.9`",
     )
+}
+
+/// The label of a number: -1 or 1. Zero, of which the sign is zero, counts as -1.
+fn sign(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let row = node.row(0)?;
+    if row.affine.width() != 1 {
+        return Err(node.unsupported_value(&Value::Row(row.clone())));
+    }
+    let classes = Some(vec!["-1".to_owned(), "1".to_owned()]);
+    let form = Form::Label { logistic: true };
+    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes })])
 }

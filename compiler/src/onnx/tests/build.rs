@@ -3,8 +3,8 @@
 use prost::Message;
 
 use crate::onnx::schema::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, data_type,
+    AttributeProto, DimensionProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, data_type,
 };
 
 /// A model under construction.
@@ -117,6 +117,62 @@ impl Builder {
             ..AttributeProto::default()
         };
         self.attribute(attribute)
+    }
+
+    pub(super) fn floats(self, name: &str, values: &[f32]) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            floats: values.to_vec(),
+            r#type: Some(6),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    pub(super) fn ints(self, name: &str, values: &[i64]) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            ints: values.to_vec(),
+            r#type: Some(7),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    pub(super) fn text(self, name: &str, value: &str) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            s: Some(value.as_bytes().to_vec()),
+            r#type: Some(3),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    /// An attribute of the node before that stands for one of the function's caller.
+    pub(super) fn refers(self, name: &str, to: &str) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            ref_attr_name: Some(to.to_owned()),
+            r#type: Some(1),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
+    /// Turns all nodes so far into a function of the domain `local`.
+    pub(super) fn function(mut self, name: &str, inputs: &[&str], outputs: &[&str]) -> Self {
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        let function = FunctionProto {
+            name: Some(name.to_owned()),
+            domain: Some("local".to_owned()),
+            input: names(inputs),
+            output: names(outputs),
+            node: std::mem::take(&mut self.graph().node),
+            ..FunctionProto::default()
+        };
+        self.0.functions.push(function);
+        self
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {

@@ -4,7 +4,7 @@ use super::build::{Builder, scaled_6_32_32_2, tiny};
 use crate::model::{Activation, Body, Head, Model};
 use crate::onnx::{NoFiles, import};
 
-fn model(builder: &Builder) -> Model {
+pub(super) fn model(builder: &Builder) -> Model {
     import("model.onnx", &builder.bytes(), &NoFiles).unwrap_or_else(|reasons| panic!("{reasons:?}"))
 }
 

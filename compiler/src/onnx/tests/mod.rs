@@ -6,4 +6,6 @@ mod corpus;
 mod committed;
 mod decoders;
 mod graphs;
+mod pieces;
+mod linear;
 mod refusals;

@@ -179,8 +179,50 @@ fn all_reasons_are_in_one_report() {
 }
 
 #[test]
+fn large_graphs_are_refused_before_they_are_decoded() {
+    // A million empty nodes, 2 bytes each, inside a graph.
+    let nodes = [0x0a, 0x00].repeat(1_000_000);
+    let mut file = vec![0x08, 0x08, 0x3a];
+    let mut length = nodes.len();
+    while length >= 0x80 {
+        file.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    file.push(length as u8);
+    file.extend(&nodes);
+    let reasons = refuse(&file, &NoFiles);
+    assert_eq!(ids(&reasons), ["E0111"]);
+    assert!(reasons[0].message.contains("400000"), "{reasons:?}");
+    // Fewer, but too many to be looked at.
+    let mut builder = tiny();
+    let node = builder.graph().node[0].clone();
+    builder.graph().node.resize(20_000, node);
+    assert_eq!(ids(&refuse(&builder.bytes(), &NoFiles)), ["E0111"]);
+}
+
+#[test]
+fn label_lists_of_the_wrong_length_are_refused() {
+    let builder = super::linear::one_row("LOGISTIC");
+    for labels in [&[3][..], &[3, 7, 9]] {
+        let mut wrong = builder.clone();
+        wrong.graph().node[0].attribute[2].ints = labels.to_vec();
+        let reasons = refuse(&wrong.bytes(), &NoFiles);
+        assert_eq!(ids(&reasons), ["E0119"]);
+        assert!(reasons[0].message.contains(&format!("{} classes", labels.len())), "{reasons:?}");
+    }
+    let zipped = tiny()
+        .node("Softmax", &["y"], "p")
+        .node("ai.onnx.ml.ZipMap", &["p"], "z")
+        .ints("classlabels_int64s", &[1, 2, 3])
+        .output("z");
+    assert_eq!(ids(&refuse(&zipped.bytes(), &NoFiles)), ["E0119"]);
+}
+
+#[test]
 fn truncations_and_flipped_bytes_never_panic() {
-    for bytes in [tiny().bytes(), super::graphs::sklearn_tail().bytes()] {
+    let others = [super::linear::svc(&[]), super::linear::one_row("LOGISTIC"), super::pieces::called()];
+    let all = [tiny(), super::graphs::sklearn_tail()].into_iter().chain(others);
+    for bytes in all.map(|builder| builder.bytes()) {
         for length in 0..bytes.len() {
             // A cut at a field boundary may leave a whole model; anything else has reasons.
             withstand::model(&bytes[..length]);
