@@ -112,26 +112,35 @@ fn lp_normalization(_: &mut Stages, node: &Node<'_>) -> Evaluated {
 }
 
 fn normalised(node: &Node<'_>, sum: bool, norm: &str) -> Evaluated {
-    match node.input(0)? {
-        Value::Tail(tail) if sum => {
-            let form = match tail.form {
-                // Their sum is one already.
-                Form::Softmax | Form::BothProbabilities | Form::OneVersusRest => tail.form,
-                Form::EachProbability => Form::OneVersusRest,
-                _ => return Err(node.unsupported_value(&Value::Tail(tail.clone()))),
-            };
-            Ok(vec![Value::Tail(Tail { form, ..tail.clone() })])
-        }
-        _ => Err(node.refuse(
-            &codes::OPERATOR,
-            format!(
-                "{} divides each row by its own {norm} norm, which is not linear and not supported",
-                node.operator()
-            ),
-            "use a scaler with constants instead (StandardScaler, MinMaxScaler), or compute ratios of features in \
-             the specification",
-        )),
+    let value = node.input(0)?;
+    if let Value::Tail(tail) = value
+        && sum
+    {
+        let form = match tail.form {
+            // Their sum is one already.
+            Form::Softmax | Form::BothProbabilities | Form::OneVersusRest => tail.form,
+            Form::EachProbability => Form::OneVersusRest,
+            Form::LogSoftmax
+            | Form::Probability
+            | Form::Complement
+            | Form::SomeProbabilities { .. }
+            | Form::Label { .. }
+            | Form::BothScores { .. }
+            | Form::Values
+            | Form::EachLabel
+            | Form::EachClass => return Err(node.unsupported_value(value)),
+        };
+        return Ok(vec![Value::Tail(Tail { form, ..tail.clone() })]);
     }
+    Err(node.refuse(
+        &codes::OPERATOR,
+        format!(
+            "{} divides each row by its own {norm} norm, which is not linear and not supported",
+            node.operator()
+        ),
+        "use a scaler with constants instead (StandardScaler, MinMaxScaler), or compute ratios of features in \
+         the specification",
+    ))
 }
 
 /// Features of a flow are never missing, so that only the replacement of NaN leaves every value as it is.

@@ -136,21 +136,25 @@ pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meanin
         "Softmax" => Meaning::Softmax,
         "LogSoftmax" => Meaning::LogSoftmax,
         "Sigmoid" => Meaning::Sigmoid,
-        "Concat" => match meaning(graph, node.input.last().unwrap()) {
-            Meaning::Column(_) => Meaning::Each,
-            Meaning::Raw => Meaning::Decisions { flipped: false },
-            _ => Meaning::Both,
-        },
+        "Concat" => {
+            let last = meaning(graph, node.input.last().unwrap());
+            if matches!(last, Meaning::Column(_)) {
+                Meaning::Each
+            } else if last == Meaning::Raw {
+                Meaning::Decisions { flipped: false }
+            } else {
+                Meaning::Both
+            }
+        }
         "Slice" => {
             let start = constant(&node.input[1]).unwrap();
             Meaning::Column(
                 start.int64_data.first().map_or_else(|| usize::from(start.raw_data[0]), |v| *v as usize),
             )
         }
-        "ArrayFeatureExtractor" if constant(&node.input[0]).is_none() => match of_first() {
-            Meaning::Decisions { .. } => Meaning::Decision,
-            _ => Meaning::Raw,
-        },
+        "ArrayFeatureExtractor" if constant(&node.input[0]).is_none() => {
+            if matches!(of_first(), Meaning::Decisions { .. }) { Meaning::Decision } else { Meaning::Raw }
+        }
         "ArgMax" | "ArrayFeatureExtractor" | "Greater" | "Sign" => Meaning::Label,
         "LinearClassifier" | "SVMClassifier" if node.output[0] == output => Meaning::Label,
         "LinearClassifier" | "SVMClassifier" => {
@@ -162,10 +166,13 @@ pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meanin
                 _ => Meaning::Decisions { flipped: node.op_type == "SVMClassifier" },
             }
         }
-        "Normalizer" | "LpNormalization" => match of_first() {
-            Meaning::Softmax => Meaning::Softmax,
-            _ => Meaning::Normalised,
-        },
+        "Normalizer" | "LpNormalization" => {
+            if of_first() == Meaning::Softmax {
+                Meaning::Softmax
+            } else {
+                Meaning::Normalised
+            }
+        }
         _ => Meaning::Raw,
     }
 }

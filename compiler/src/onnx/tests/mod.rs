@@ -3,6 +3,8 @@
 mod build;
 mod npz;
 mod corpus;
+mod agreement;
+mod official;
 mod committed;
 mod decoders;
 mod graphs;
