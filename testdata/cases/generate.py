@@ -293,3 +293,13 @@ write_forms("pieces-5-8-6-5-3", [1, 10, 100, 1000, 10000], [2, 20, 200, 2000, 20
 write_forms("residual-6-8-8-8-2", [0, 1, 2, 3, 4, 5], [1, 1e2, 1e3, 1e4, 1e5, 1e6], [8, 8, 8, 2], [relu, residual, residual, softmax], 17)
 # A linear model of four classes, one versus the rest.
 write_forms("rest-6-4", [8000, 6, 900, 20, 300, 120], [15000, 20, 8000, 80, 500, 250], [4], [each], 18)
+# packet.spec: single packets.
+write(
+    "packet-12-12-2",
+    [60, 400, 16, 0.1, 0.4, 6, 2, 5, 0.5, 45, 400, 0.1],
+    [50, 500, 10, 0.3, 0.4, 4, 5, 20, 0.5, 15, 300, 0.3],
+    [12, 2],
+    "Softmax",
+    17,
+    0.2,
+)

@@ -64,6 +64,7 @@ pub enum Item {
     Header(Header),
     Attach(Attach),
     Flow(Flow),
+    Packets(Packets),
     Features(Features),
     Model(Model),
     Classify(Classify),
@@ -98,6 +99,14 @@ pub struct Flow {
     pub clauses: Vec<FlowClause>,
     /// Up to the opening brace.
     pub head: Span,
+}
+
+/// `packets on PROTOCOLS [where CONDITION];`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packets {
+    pub protocols: Vec<Name>,
+    pub condition: Option<Expr>,
+    pub span: Span,
 }
 
 /// A statement inside of a flow block.

@@ -85,6 +85,7 @@ fn insert(file: usize, parsed: &mut [ast::File], texts: &sources::Texts, whole: 
             ast::Item::Header(_)
             | ast::Item::Attach(_)
             | ast::Item::Flow(_)
+            | ast::Item::Packets(_)
             | ast::Item::Features(_)
             | ast::Item::Model(_)
             | ast::Item::Classify(_)

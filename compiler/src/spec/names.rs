@@ -72,6 +72,11 @@ pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) -> Option<()>
                     names.expand(condition, 0, reporter);
                 }
             }
+            Item::Packets(packets) => {
+                if let Some(condition) = &mut packets.condition {
+                    names.expand(condition, 0, reporter);
+                }
+            }
             Item::Header(_)
             | Item::Attach(_)
             | Item::Flow(_)

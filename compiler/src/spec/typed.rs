@@ -98,11 +98,23 @@ impl Hook {
     }
 }
 
+/// What features are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The packets of a flow, aggregated in a record.
+    Flow,
+    /// Each packet by itself: there is no table, and of a flow's parts only transports and filter mean something.
+    Packet,
+}
+
 /// The flow table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
+    pub scope: Scope,
     pub name: String,
     pub transports: Transports,
+    /// Which packets are judged, with [`Scope::Packet`] only; all packets of a flow are followed.
+    pub filter: Filter,
     /// What names a record.
     pub key: KeyParts,
     pub directions: Directions,

@@ -451,7 +451,8 @@ impl Engine for Virtual {
     }
 
     fn state(&mut self) -> State {
-        let mut entries = |name: &str| self.vm.map(name).unwrap().entries();
+        // Single packets have no table.
+        let mut entries = |name: &str| self.vm.map(name).map(|map| map.entries()).unwrap_or_default();
         let flows = entries(FLOWS).into_iter().collect();
         let sides =
             self.sides.iter().map(|name| (name.clone(), entries(name).into_iter().collect())).collect();
@@ -533,7 +534,8 @@ impl Running {
     /// Back to the state of a fresh object; a shadow stays.
     pub(crate) fn reset(&mut self) {
         for name in [FLOWS, BLOCKED].into_iter().chain(self.sides.iter().map(String::as_str)) {
-            let map = self.loaded.map(name).unwrap();
+            // Single packets have no table.
+            let Ok(map) = self.loaded.map(name) else { continue };
             for key in map.keys().unwrap() {
                 map.delete(&key).unwrap();
             }
@@ -583,7 +585,7 @@ impl Engine for Running {
 
     fn state(&mut self) -> State {
         let entries = |name: &str| -> BTreeMap<Vec<u8>, Vec<u8>> {
-            let map = self.loaded.map(name).unwrap();
+            let Ok(map) = self.loaded.map(name) else { return BTreeMap::new() };
             let keys = map.keys().unwrap().into_iter();
             keys.map(|key| (key.clone(), map.lookup(&key).unwrap().unwrap())).collect()
         };

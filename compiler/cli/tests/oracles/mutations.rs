@@ -166,6 +166,7 @@ fn damaged_packets_are_treated_alike() {
         ("oneway-9-12-1", Mode::Monitor, false),
         ("gaps-11-24-2", Mode::Enforce, false),
         ("cic6-6-16-2", Mode::Monitor, true),
+        ("packet-12-12-2", Mode::Enforce, false),
     ] {
         let plan = &case(name).plan;
         let mut target = target(Split::Auto, Clock::Replay);

@@ -80,7 +80,7 @@ pub static MISSING: Code = Code {
     title: "missing part",
     explanation: "Every specification has a `spec` line, an `attach` line, a `flow` block with key, capacity, \
         idle time and end, a `features` block with at least one feature, a `model` block with labels, \
-        and a `classify` line.",
+        and a `classify` line. Where single packets are judged, there is no `flow` block.",
 };
 
 pub static REPEATED: Code = Code {
@@ -145,7 +145,8 @@ pub static UNKNOWN_FLOW: Code = Code {
     id: "E0216",
     title: "unknown flow",
     explanation: "`features of NAME` and `classify NAME` refer to a flow block by its name, both to the same. \
-        Other flow blocks are tables that features read with `per NAME`.",
+        Other flow blocks are tables that features read with `per NAME`. \
+        Without a flow block packets are judged one by one: `features { … }` and `classify packet`.",
 };
 
 pub static UNKNOWN_FUNCTION: Code = Code {
@@ -212,7 +213,8 @@ pub static NOT_AN_AGGREGATE: Code = Code {
     id: "E0228",
     title: "not a value of a flow",
     explanation: "A field has one value per packet, a feature one value per flow: \
-        a function such as `first`, `last`, `max` or `sum` makes one from the other.",
+        a function such as `first`, `last`, `max` or `sum` makes one from the other. \
+        Where packets are judged one by one, features are fields themselves, and such functions have no meaning.",
 };
 
 pub static TABLE_OF_FEATURE: Code = Code {
@@ -264,7 +266,8 @@ pub static TRIGGER: Code = Code {
     id: "E0244",
     title: "unusable trigger",
     explanation: "`classify FLOW at …` takes `end` and `every N packets`, each at most once. \
-        `end` needs something that ends flows: a cause behind `end` or an idle time.",
+        `end` needs something that ends flows: a cause behind `end` or an idle time. \
+        Single packets are judged `at every packet` or `at every N packets`.",
 };
 
 pub static NAME: Code = Code {

@@ -11,7 +11,7 @@ use super::{
 use crate::diag::{Outcome, Span};
 use crate::ir::Interval;
 use crate::spec::typed::{
-    Action, Aggregate, Feature, FeatureSpec, Filter, Function, Nanos, Operand, TableRef, TimeUnit,
+    Action, Aggregate, Feature, FeatureSpec, Filter, Function, Nanos, Operand, Scope, TableRef, TimeUnit,
 };
 
 /// Names of the record's header, which slots must not take.
@@ -58,6 +58,8 @@ pub fn build(spec: &FeatureSpec) -> Outcome<FlowProgram> {
         SAMPLE_LIMIT
     };
     Ok(FlowProgram {
+        scope: spec.flow.scope,
+        filter: spec.flow.filter.clone(),
         name: spec.flow.name.clone(),
         transports: spec.flow.transports,
         key: spec.flow.key,
@@ -250,6 +252,9 @@ impl<'s> Builder<'s> {
             Some(Operand::Gap(unit)) => Sample::Gap(unit),
             Some(Operand::Address(address)) => Sample::Address(address),
         };
+        if let (Scope::Packet, Sample::Field(field)) = (self.spec.flow.scope, sample) {
+            return Expr::Field(field);
+        }
         match aggregate.function {
             Function::Count => Expr::Load(self.count(&request("count"), sample)),
             Function::Sum => Expr::Load(self.slot(&request("sum"), UpdateOp::Add, sample)),

@@ -5,6 +5,7 @@
 
 use super::formula::Formula;
 use super::{Expr, FlowProgram, Slot, SlotId, SlotKind, distinct, ranges, record};
+use crate::ir::packet::Parsed;
 use crate::spec::typed::{TimeUnit, Weight};
 
 /// The content of one slot: a 32- or 64-bit slot in the low bits.
@@ -23,6 +24,24 @@ pub fn value(
     formula.value(&|leaf| expr(program, slots, (first_ns, now), *leaf))
 }
 
+/// The raw value of a feature of a single packet.
+#[must_use]
+pub fn packet_value(packet: &Parsed, formula: &Formula<Expr>) -> i64 {
+    formula.value(&|leaf| match leaf {
+        Expr::Field(field) => packet.field(*field).cast_signed(),
+        // Single packets have no record.
+        Expr::Load(_)
+        | Expr::Mean { .. }
+        | Expr::Duration { .. }
+        | Expr::Span { .. }
+        | Expr::Std { .. }
+        | Expr::Var { .. }
+        | Expr::Ewma(_)
+        | Expr::Distinct { .. }
+        | Expr::Rate { .. } => 0,
+    })
+}
+
 /// The raw value of one leaf.
 fn expr(program: &FlowProgram, slots: &[Content], (first_ns, now): (u64, u64), expr: Expr) -> i64 {
     let load = |id: SlotId| {
@@ -33,6 +52,8 @@ fn expr(program: &FlowProgram, slots: &[Content], (first_ns, now): (u64, u64), e
     let narrow = |value: u128| value as u64;
     let raw = match expr {
         Expr::Load(slot) => narrow(load(slot)),
+        // Records have no packet.
+        Expr::Field(_) => 0,
         Expr::Mean { sum, count } => mean(narrow(load(sum)), narrow(load(count))),
         Expr::Duration { unit } => duration(first_ns, narrow(load(SlotId::LAST_TIME)), unit),
         Expr::Span { first, last, unit } => {

@@ -20,19 +20,21 @@ use super::table::{FlowId, ListAnswer, Record, Table, low};
 pub use super::verdict::{Acts, Fate, Judge, Judgement, Mode, NoJudge, PacketResult, Verdict};
 use super::{Counter, FlowProgram, Group, Sample, SlotId, Trigger, Update, UpdateOp, distinct, ranges};
 use crate::ir::packet::{self, Host, Parsed, Reason, tcp_flags};
-use crate::spec::typed::{Action, Address, Direction, Directions, End, Filter, Nanos, TimeUnit, Triggers};
+use crate::spec::typed::{
+    Action, Address, Direction, Directions, End, Filter, Nanos, Scope, TimeUnit, Triggers,
+};
 
 /// The packet path's state.
 #[derive(Debug, Clone)]
 pub struct FlowInterpreter<'p> {
-    program: &'p FlowProgram,
+    pub(super) program: &'p FlowProgram,
     mode: Mode,
     table: Table,
     /// Parallel to the program's further tables.
     sides: Vec<Table>,
     /// The time of the last packet, for the verdicts at the end of a capture.
     now: u64,
-    lists: HostLists,
+    pub(super) lists: HostLists,
     counters: Vec<u64>,
     created: u64,
     filter: (EventFilter, FilterState),
@@ -131,7 +133,7 @@ impl<'p> FlowInterpreter<'p> {
         self.counters.get(counter.index() as usize).copied().unwrap_or(0)
     }
 
-    fn count(&mut self, counter: Counter) {
+    pub(super) fn count(&mut self, counter: Counter) {
         if let Some(value) = self.counters.get_mut(counter.index() as usize) {
             *value += 1;
         }
@@ -162,8 +164,43 @@ impl<'p> FlowInterpreter<'p> {
             self.count(Counter::Unselected);
             return result;
         }
-        self.follow(&packet, now, judge, &mut result);
+        match self.program.scope {
+            Scope::Flow => self.follow(&packet, now, judge, &mut result),
+            Scope::Packet => self.judge_packet(&packet, now, judge, &mut result),
+        }
         result
+    }
+
+    /// Step 3 for a packet whose sender is blocked until a time: whether it ends here.
+    pub(super) fn blocks(&mut self, until: u64, now: u64, result: &mut PacketResult) -> bool {
+        if now >= until {
+            return false;
+        }
+        if self.mode == Mode::Monitor {
+            self.count(Counter::WouldBlock);
+            return false;
+        }
+        self.count(Counter::Blocked);
+        self.fuse_dropped(now);
+        result.fate = Fate::Blocked;
+        true
+    }
+
+    /// The verdict on the packet's own record, or on the packet: marks and drops it where it says so.
+    pub(super) fn own(&mut self, verdict: Verdict, now: u64, result: &mut PacketResult) {
+        if self.mode == Mode::Enforce {
+            result.mark = verdict.acts.mark;
+        }
+        if verdict.acts.drop {
+            if self.mode == Mode::Enforce {
+                self.count(Counter::Dropped);
+                self.fuse_dropped(now);
+                result.fate = Fate::Dropped;
+            } else {
+                self.count(Counter::WouldDrop);
+            }
+        }
+        result.own = Some(verdict);
     }
 
     /// Steps 2 to 10 for a packet of a transport that is followed.
@@ -173,17 +210,11 @@ impl<'p> FlowInterpreter<'p> {
         let mut known = self.table.take(&key);
 
         let answer = self.ask_lists(packet, oriented, known.as_mut());
-        if now < answer.blocked_until {
-            if self.mode == Mode::Enforce {
-                self.count(Counter::Blocked);
-                self.fuse_dropped(now);
-                result.fate = Fate::Blocked;
-                if let Some(record) = known {
-                    self.table.put(key, record);
-                }
-                return;
+        if self.blocks(answer.blocked_until, now, result) {
+            if let Some(record) = known {
+                self.table.put(key, record);
             }
-            self.count(Counter::WouldBlock);
+            return;
         }
 
         if let Some(old) = known.take_if(|record| self.expired(record, now))
@@ -216,19 +247,7 @@ impl<'p> FlowInterpreter<'p> {
         };
         if let Some(trigger) = trigger {
             let verdict = self.judge(trigger, (packet.src, packet.dst), key, &record, now, judge);
-            if self.mode == Mode::Enforce {
-                result.mark = verdict.acts.mark;
-            }
-            if verdict.acts.drop {
-                if self.mode == Mode::Enforce {
-                    self.count(Counter::Dropped);
-                    self.fuse_dropped(now);
-                    result.fate = Fate::Dropped;
-                } else {
-                    self.count(Counter::WouldDrop);
-                }
-            }
-            result.own = Some(verdict);
+            self.own(verdict, now, result);
         }
         self.table.put(key, record);
     }
@@ -294,11 +313,22 @@ impl<'p> FlowInterpreter<'p> {
         now: u64,
         judge: &mut dyn Judge,
     ) -> Verdict {
-        let mut verdict = verdict(self.program, trigger, key, record, &self.sides, now);
+        let verdict = verdict(self.program, trigger, key, record, &self.sides, now);
+        self.act(verdict, ends, now, judge)
+    }
+
+    /// Asks the judge about the features of a verdict, and acts. `ends` are those that lists are asked about.
+    pub(super) fn act(
+        &mut self,
+        mut verdict: Verdict,
+        ends: (Host, Host),
+        now: u64,
+        judge: &mut dyn Judge,
+    ) -> Verdict {
         verdict.judgement = judge.judge(&verdict.features);
         self.count(Counter::Verdicts);
         let acts = self.acts(verdict.judgement.rules, now);
-        verdict.acts = match (self.lists.exempt(ends.0, ends.1), trigger) {
+        verdict.acts = match (self.lists.exempt(ends.0, ends.1), verdict.trigger) {
             (true, _) => Acts { report: acts.report, ..Acts::default() },
             // The packet at hand belongs to the new record.
             (false, Trigger::Idle) => Acts { drop: false, mark: None, ..acts },

@@ -40,6 +40,15 @@
 //!    of the others does. One verdict at most, besides the old record's.
 //! 10. **Act**, per verdict, on the rules that fire, in their order, up to one with `pass`: see [`Rule`].
 //!
+//! # Single packets
+//!
+//! With [`Scope::Packet`] there is no table and no clock is asked for an ordinary packet. A packet that is parsed, of
+//! a followed transport, and fulfils [`FlowProgram::filter`] (others count as [`Counter::Unselected`]) is one that is
+//! judged. Unless the lists were never written to, they are asked (step 3, without a cache). Where it goes on and its
+//! number is a multiple of N, it is judged with [`Trigger::Every`], and step 10 follows. Its number is that among
+//! the packets of its processor that are judged, blocked ones included: what [`Reason::Parsed`] counts less
+//! [`Counter::Unselected`]. In verdicts it is a flow of one packet, whose first and last time is the packet's.
+//!
 //! # What two processors may do to one record
 //!
 //! Every write below names its atomic operation. Two packets of one flow on two processors then give the same
@@ -80,6 +89,7 @@ pub mod lists;
 pub mod guard;
 pub mod verdict;
 pub mod interpret;
+mod single;
 pub mod extract;
 
 pub use build::build;
@@ -92,8 +102,8 @@ use super::packet::Reason;
 use super::{FractionBits, Interval};
 use crate::diag::Span;
 use crate::spec::typed::{
-    Action, Address, Bitmap, Directions, End, Field, Filter, Nanos, TimeUnit, Transports, Triggers, Unit,
-    Weight,
+    Action, Address, Bitmap, Directions, End, Field, Filter, Nanos, Scope, TimeUnit, Transports, Triggers,
+    Unit, Weight,
 };
 
 /// Packets of a record that are aggregated; later ones find it saturated.
@@ -132,10 +142,13 @@ impl SlotId {
 /// What the packet path does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowProgram {
+    pub scope: Scope,
     /// The flow's name in the specification.
     pub name: String,
     /// Which transports are followed; others are counted and passed.
     pub transports: Transports,
+    /// Which packets are judged, with [`Scope::Packet`] only.
+    pub filter: Filter,
     /// What names a record.
     pub key: KeyParts,
     pub directions: Directions,
@@ -292,6 +305,8 @@ pub struct FeatureExpr {
 pub enum Expr {
     /// The slot's value; 0 for an empty minimum or first.
     Load(SlotId),
+    /// A field of the packet that is judged, with [`Scope::Packet`] only.
+    Field(Field),
     /// `floor(256 * sum / count)`, 0 without samples.
     Mean { sum: SlotId, count: SlotId },
     /// `min((last - first) / unit, limit)` of the header's times, 0 when time went backwards.
@@ -318,6 +333,7 @@ impl Expr {
     pub fn slots(&self) -> Vec<SlotId> {
         match *self {
             Self::Load(slot) => vec![slot],
+            Self::Field(_) => Vec::new(),
             Self::Mean { sum, count } => vec![sum, count],
             Self::Duration { unit: _ } => vec![SlotId::LAST_TIME],
             Self::Std { sum, squares, count, population: _ }
@@ -387,7 +403,7 @@ impl Trigger {
 pub enum Counter {
     /// Every packet once, by what the parser said.
     Packet(Reason),
-    /// Parsed, but of a transport that the specification does not follow.
+    /// Parsed, but not of those that the specification is about.
     Unselected,
     /// Dropped by the block list, enforce mode.
     Blocked,
@@ -586,3 +602,5 @@ mod key_tests;
 mod side_tests;
 #[cfg(test)]
 mod shipped_tests;
+#[cfg(test)]
+mod single_tests;

@@ -10,7 +10,7 @@ use crate::capture;
 use crate::ir::Interval;
 use crate::ir::packet::TCP;
 use crate::spec::typed::{
-    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output,
+    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output, Scope,
     Transports, Triggers, Unit,
 };
 
@@ -98,6 +98,8 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         source: String::new(),
         hook: Hook::Xdp,
         flow: Flow {
+            scope: Scope::Flow,
+            filter: Filter::default(),
             name: "conn".to_owned(),
             transports: Transports { tcp: true, udp: true, ..Transports::default() },
             key: KeyParts::FIVE_TUPLE,

@@ -4,9 +4,9 @@
 //! the original, so that paths which meet again are alike to the verifier.
 
 use super::path::Path;
-use super::table::Flow;
 use crate::bpf::{Cond, Label, Operand};
 use crate::ir::flow::decision::{Diagram, Edge, Node, Target, Variable};
+use crate::lower::code::VReg;
 use crate::spec::typed::Field;
 
 /// What a step looks at.
@@ -38,7 +38,8 @@ struct Step {
 
 impl Path<'_> {
     /// Jumps to `skip` when the packet does not fulfil the condition.
-    pub(super) fn condition(&mut self, flow: &Flow, diagram: &Diagram, skip: Label) {
+    /// `backward` is 1 for a packet that goes backwards in its flow.
+    pub(super) fn condition(&mut self, backward: VReg, diagram: &Diagram, skip: Label) {
         let steps = plan(diagram);
         let labels: Vec<Label> = diagram.nodes().iter().map(|_| self.b.label()).collect();
         let pass = self.b.label();
@@ -50,7 +51,7 @@ impl Path<'_> {
         for (at, step) in steps.iter().enumerate() {
             self.b.bind(label(Target::Node(step.node)));
             let subject = match step.subject {
-                Subject::Backward => self.direction_of(flow.backward),
+                Subject::Backward => self.direction_of(backward),
                 Subject::Flags(mask) => {
                     let flags = self.field(Field::TcpFlags);
                     self.b.and(flags, i32::from(mask));

@@ -1,7 +1,6 @@
 //! Slots to raw features, as [`crate::ir::flow::eval`] says.
 
 use super::path::Path;
-use super::table::Flow;
 use super::{distinct, rate, root};
 use crate::bpf::{AluOp, Operand, Size};
 use crate::ir::Interval;
@@ -29,6 +28,7 @@ impl Calls {
                 Expr::Rate { .. } => calls.rate = true,
                 Expr::Distinct { .. } => calls.estimate = true,
                 Expr::Load(_)
+                | Expr::Field(_)
                 | Expr::Mean { .. }
                 | Expr::Duration { .. }
                 | Expr::Span { .. }
@@ -50,11 +50,12 @@ pub(super) fn leaves(program: &FlowProgram) -> impl Iterator<Item = Expr> {
 }
 
 impl Path<'_> {
-    /// Writes all raw features of a record to the scratch value.
-    pub(super) fn features(&mut self, flow: &Flow, scratch: VReg) {
-        let (program, record) = (self.program, flow.record);
+    /// Writes all raw features of a record to the scratch value. Single packets have neither record nor time: their
+    /// features ask for none.
+    pub(super) fn features(&mut self, record: VReg, now: Option<VReg>, scratch: VReg) {
+        let program = self.program;
         self.images = Some(scratch);
-        self.judged_at = flow.now;
+        self.judged_at = now;
         for (index, feature) in program.features.iter().enumerate() {
             self.origin(&feature.span);
             let value = self.formula(record, &feature.value);
@@ -66,6 +67,7 @@ impl Path<'_> {
     pub(super) fn leaf(&mut self, record: VReg, leaf: Expr) -> VReg {
         match leaf {
             Expr::Load(slot) => self.slot_value(record, slot),
+            Expr::Field(field) => self.field(field),
             Expr::Mean { sum, count } => self.mean(record, sum, count),
             Expr::Duration { unit } => {
                 let (first, last) = self.times(record);

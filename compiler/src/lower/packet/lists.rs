@@ -126,8 +126,13 @@ impl Path<'_> {
         self.b.jump(Cond::Eq, flow.until, 0, on);
         let now = self.now(flow);
         self.b.jump(Cond::Le, flow.until, now, on);
+        self.denied(flow.now);
+    }
+
+    /// A packet on the block list: leaves in enforce mode, goes on in monitor mode.
+    pub(super) fn denied(&mut self, now: Option<VReg>) {
         let monitor = self.b.label();
-        let drop = self.exit(Exit::Drop { now: flow.now });
+        let drop = self.exit(Exit::Drop { now });
         let mode = self.mode();
         self.b.jump(Cond::Ne, mode, MODE_ENFORCE, monitor);
         self.count(Counter::Blocked);

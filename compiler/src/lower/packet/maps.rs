@@ -9,8 +9,9 @@ use crate::ir::flow::key::KeyPart;
 use crate::ir::flow::record::{KEY_SIZE, Layout};
 use crate::ir::flow::side::{Place, SideTable, TableId, Window, WindowId};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
+use crate::spec::typed::Scope;
 
-/// Flow table: key to record.
+/// Flow table: key to record. Not there where packets are judged one by one.
 pub const FLOWS: &str = "nn_flows";
 /// What the names of further tables begin with.
 pub const SIDE_FLOWS: &str = "nn_flows_";
@@ -260,14 +261,21 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
     };
     let prefix =
         structure("nn_prefix", 20, vec![member("bits", 0, Type::Unsigned(4)), member("host", 4, host())]);
-    let mut maps = vec![
-        map(FLOWS, MapKind::LruHash, Some(key()), Some(record(program)), program.capacity, 0),
+    let mut maps = Vec::new();
+    match program.scope {
+        Scope::Flow => {
+            let record = record(program);
+            maps.push(map(FLOWS, MapKind::LruHash, Some(key()), Some(record), program.capacity, 0));
+        }
+        Scope::Packet => {}
+    }
+    maps.extend([
         map(BLOCKED, MapKind::LruHash, Some(host()), Some(Type::Unsigned(8)), BLOCKED_HOSTS, 0),
         map(ALLOWED, MapKind::LpmTrie, Some(prefix), Some(Type::Unsigned(4)), ALLOWED_PREFIXES, NO_PREALLOC),
         map(COUNTERS, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(counters()), 1, 0),
         map(EVENTS, MapKind::RingBuf, None, None, EVENT_BYTES, 0),
         map(FUSE_SEEN, MapKind::PerCpuArray, Some(Type::Unsigned(4)), Some(seen_type()), 1, 0),
-    ];
+    ]);
     maps.extend(program.side_tables().map(|(id, table)| {
         let (key, record) = (side_key(table), side_record(program, id, table));
         map(&side_name(table), MapKind::LruHash, Some(key), Some(record), table.capacity, 0)

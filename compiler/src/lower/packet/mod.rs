@@ -14,6 +14,7 @@
 //! | `parse` | frame to key and fields |
 //! | `transport` | the transport's part of that |
 //! | `table` | look up, create, retire |
+//! | `single` | packets that are judged one by one, without a table |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
 //! | `update` | slots, by atomic operations |
 //! | `window` | panes of a record's windows |
@@ -45,6 +46,7 @@ mod clock;
 mod parse;
 mod transport;
 mod table;
+mod single;
 mod lists;
 mod condition;
 mod update;
@@ -71,7 +73,7 @@ use super::network::{Weights, shadow};
 use super::scratch::Scratch;
 use crate::bpf::module::{Data, Function, Map};
 use crate::ir::flow::FlowProgram;
-use crate::spec::typed::FeatureSpec;
+use crate::spec::typed::{FeatureSpec, Scope};
 use path::Path;
 
 /// What the clock operation is.
@@ -146,8 +148,14 @@ pub fn lower(
     };
     let path = |name| Path::new(name, program, spec, scratch, &shared, outputs, options);
     let mut packets = path(ENTRY);
-    let packet = packets.parse();
-    packets.follow(&packet);
+    let ends = packets.parse();
+    match program.scope {
+        Scope::Flow => {
+            let packet = packets.flow_key(&ends);
+            packets.follow(&packet);
+        }
+        Scope::Packet => packets.judge_each(&ends),
+    }
     packets.exits();
     let mut entry = packets.finish(limit)?;
     let mut sweep = None;
@@ -156,7 +164,12 @@ pub fn lower(
         records.sweep();
         sweep = Some(records.finish(limit)?);
     }
-    let mut functions = vec![lists::function(&shared)?, table::waiting(program, &shared)?, fuse::function()?];
+    let mut functions = vec![lists::function(&shared)?];
+    match program.scope {
+        Scope::Flow => functions.push(table::waiting(program, &shared)?),
+        Scope::Packet => {}
+    }
+    functions.push(fuse::function()?);
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
         functions.push(report::function(outputs, program, scratch, &shared)?);
         functions.push(act::function(program, spec, &shared)?);

@@ -28,7 +28,14 @@ pub(super) const TRANSPORT_BITS: u32 = 15;
 const FRAGMENT: i32 = 44;
 const AUTHENTICATION: i32 = 51;
 const EXTENSIONS: [i32; 5] = [0, 43, FRAGMENT, AUTHENTICATION, 60];
-/// What following steps need in registers; the rest is in the frame.
+/// What the parser leaves in registers; the rest is in the frame.
+pub(super) struct Ends {
+    pub(super) src_port: VReg,
+    pub(super) dst_port: VReg,
+    pub(super) proto: VReg,
+}
+
+/// What following steps of flows need in registers; the rest is in the frame.
 pub(super) struct Packet {
     /// 1 when the sender is end `b` of the key.
     pub(super) sender_is_b: VReg,
@@ -55,7 +62,7 @@ pub(super) struct Parser {
 
 impl Path<'_> {
     /// Emits the parser. Control goes on where the packet is one that the specification follows.
-    pub(super) fn parse(&mut self) -> Packet {
+    pub(super) fn parse(&mut self) -> Ends {
         self.step("parse Ethernet");
         let parser = self.ethernet();
         self.pull(&parser);
@@ -65,8 +72,7 @@ impl Path<'_> {
         self.ipv4(&parser);
         self.step("parse transport");
         let (src_port, dst_port) = self.transport(&parser);
-        self.step("key of the flow");
-        self.flow_key(&parser, src_port, dst_port)
+        Ends { src_port, dst_port, proto: parser.proto }
     }
 
     fn ethernet(&mut self) -> Parser {
@@ -406,7 +412,9 @@ impl Path<'_> {
     }
 
     /// The key of [`crate::ir::flow::record::Key`], in the frame.
-    fn flow_key(&mut self, parser: &Parser, src_port: VReg, dst_port: VReg) -> Packet {
+    pub(super) fn flow_key(&mut self, ends: &Ends) -> Packet {
+        self.step("key of the flow");
+        let (src_port, dst_port) = (ends.src_port, ends.dst_port);
         let sender_is_b = self.b.fresh();
         let (swap, keep, done) = (self.b.label(), self.b.label(), self.b.label());
         let (src, dst) = (self.frame.src, self.frame.dst);
@@ -428,14 +436,14 @@ impl Path<'_> {
         }
         self.b.bind(keep);
         self.b.mov(sender_is_b, 0);
-        self.store_key(parser, [src_low, src_high, dst_low, dst_high], src_port, dst_port);
+        self.store_key(ends.proto, [src_low, src_high, dst_low, dst_high], src_port, dst_port);
         match self.program.directions {
             Directions::One => {}
             Directions::Both => {
                 self.b.goto(done);
                 self.b.bind(swap);
                 self.b.mov(sender_is_b, 1);
-                self.store_key(parser, [dst_low, dst_high, src_low, src_high], dst_port, src_port);
+                self.store_key(ends.proto, [dst_low, dst_high, src_low, src_high], dst_port, src_port);
                 self.b.bind(done);
                 // It selects a part of the record, so that the verifier would follow 0 and 1 apart to the end.
                 self.blur(sender_is_b, 1);
@@ -449,13 +457,13 @@ impl Path<'_> {
         if self.program.key.has(part) { self.b.stack_load(Size::DW, slot, half) } else { self.b.constant(0) }
     }
 
-    fn store_key(&mut self, parser: &Parser, words: [VReg; 4], a_port: Option<VReg>, b_port: Option<VReg>) {
+    fn store_key(&mut self, proto: VReg, words: [VReg; 4], a_port: Option<VReg>, b_port: Option<VReg>) {
         let key = self.frame.key;
         for (offset, word) in [0, 8, 16, 24].into_iter().zip(words) {
             self.b.stack_store(Size::DW, key, offset, word);
         }
         let rest = if self.program.key.has(KeyPart::Proto) {
-            self.b.compute(AluOp::Lsh, parser.proto, 32)
+            self.b.compute(AluOp::Lsh, proto, 32)
         } else {
             self.b.constant(0)
         };

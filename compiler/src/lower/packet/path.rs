@@ -11,13 +11,13 @@ use crate::diag::Span;
 use crate::ir::flow::decision::Variable;
 use crate::ir::flow::ranges::field_limit;
 use crate::ir::flow::record::KEY_SIZE;
-use crate::ir::flow::{Counter, FlowProgram, Group, Sample};
+use crate::ir::flow::{Counter, Expr, FlowProgram, Group, Sample};
 use crate::ir::packet::Reason;
 use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, Scratch, bytes_of};
-use crate::spec::typed::{FeatureSpec, Field, Hook};
+use crate::spec::typed::{FeatureSpec, Field, Filter, Hook, Scope};
 
 /// A program of the packet path under construction.
 pub(super) struct Path<'a> {
@@ -164,7 +164,10 @@ impl<'a> Path<'a> {
         let mut b = Builder::new(name, section, &[Parameter::Context]);
         let context = b.parameter(0);
         let frame = Frame {
-            key: b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
+            key: match program.scope {
+                Scope::Flow => b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
+                Scope::Packet => StackSlot { offset: 0, size: 0 },
+            },
             zero: b.stack_slot(8),
             src: b.stack_slot(16),
             dst: b.stack_slot(16),
@@ -437,11 +440,26 @@ fn base_name(file: &str) -> String {
 /// Fields that samples and guards read, and the flags where the end of flows does.
 fn used_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = Vec::new();
-    if program.transports.tcp {
+    if program.transports.tcp && program.scope == Scope::Flow {
         fields.push(Field::TcpFlags);
     }
     for group in &program.groups {
         group_fields(group, &mut fields);
+    }
+    filter_fields(&program.filter, &mut fields);
+    for leaf in super::features::leaves(program) {
+        match leaf {
+            Expr::Field(field) => add_field(field, &mut fields),
+            Expr::Load(_)
+            | Expr::Mean { .. }
+            | Expr::Duration { .. }
+            | Expr::Span { .. }
+            | Expr::Std { .. }
+            | Expr::Var { .. }
+            | Expr::Ewma(_)
+            | Expr::Distinct { .. }
+            | Expr::Rate { .. } => {}
+        }
     }
     fields
 }
@@ -468,25 +486,30 @@ pub(super) fn side_fields(program: &FlowProgram) -> Vec<Field> {
 }
 
 fn group_fields(group: &Group, fields: &mut Vec<Field>) {
-    let mut add = |field| {
-        if !fields.contains(&field) {
-            fields.push(field);
-        }
-    };
-    if group.guard.flags_set | group.guard.flags_clear != 0 {
-        add(Field::TcpFlags);
-    }
-    for node in group.guard.rest.nodes() {
-        match node.variable {
-            Variable::Backward => {}
-            Variable::Flag(_) => add(Field::TcpFlags),
-            Variable::Field(field) => add(field),
-        }
-    }
+    filter_fields(&group.guard, fields);
     for update in &group.updates {
         match update.sample {
-            Sample::Field(field) => add(field),
+            Sample::Field(field) => add_field(field, fields),
             Sample::Packet | Sample::Gap(_) | Sample::AnyGap | Sample::Time | Sample::Address(_) => {}
         }
+    }
+}
+
+fn filter_fields(filter: &Filter, fields: &mut Vec<Field>) {
+    if filter.flags_set | filter.flags_clear != 0 {
+        add_field(Field::TcpFlags, fields);
+    }
+    for node in filter.rest.nodes() {
+        match node.variable {
+            Variable::Backward => {}
+            Variable::Flag(_) => add_field(Field::TcpFlags, fields),
+            Variable::Field(field) => add_field(field, fields),
+        }
+    }
+}
+
+fn add_field(field: Field, fields: &mut Vec<Field>) {
+    if !fields.contains(&field) {
+        fields.push(field);
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn function(program: &FlowProgram) -> Result<Function, LowerError> {
     let wide = super::features::leaves(program).any(|leaf| match leaf {
         Expr::Std { squares, .. } => program.slot(squares).width == Width::W128,
         Expr::Load(_)
+        | Expr::Field(_)
         | Expr::Mean { .. }
         | Expr::Duration { .. }
         | Expr::Span { .. }

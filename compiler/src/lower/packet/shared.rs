@@ -12,6 +12,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::Builder;
 use crate::lower::code::VReg;
 use crate::lower::scratch::Scratch;
+use crate::spec::typed::Scope;
 
 pub use crate::ir::flow::guard::acts;
 
@@ -38,9 +39,9 @@ pub struct Shared {
     pub retired: VerdictAt,
     /// Label (u32), rules (u32), then the outputs of the retired record's verdict.
     pub retired_model: i16,
-    /// The flow's key, for the function that waits for another processor.
+    /// The flow's key, where there are flows, for the function that waits for another processor.
     pub key: i16,
-    /// A record before its first packet.
+    /// A record before its first packet, where there are flows.
     pub image: i16,
     /// An event under construction.
     pub event: i16,
@@ -92,6 +93,11 @@ impl Shared {
                 member("outputs", 8, Type::Array(Box::new(Type::Signed(8)), outputs_count)),
             ],
         });
+        // Without a table there is neither key nor record.
+        let table = |scratch: &mut Scratch, name, count| match program.scope {
+            Scope::Flow => scratch.append(name, words(count)),
+            Scope::Packet => Ok(0),
+        };
         Ok(Self {
             src: scratch.append("src", host())?,
             dst: scratch.append("dst", host())?,
@@ -104,8 +110,8 @@ impl Shared {
             own: at(scratch.append("verdict", verdict())?),
             retired: at(scratch.append("retired_verdict", verdict())?),
             retired_model: scratch.append("retired_model", retired_model)?,
-            key: scratch.append("key", words(KEY_SIZE / 8))?,
-            image: scratch.append("image", words(program.record.size / 8))?,
+            key: table(scratch, "key", KEY_SIZE / 8)?,
+            image: table(scratch, "image", program.record.size / 8)?,
             event: scratch.append("event", event_type(outputs, program.features.len()))?,
             fields: match side_fields(program).len() {
                 0 => 0,

@@ -63,7 +63,7 @@ impl Path<'_> {
         let Some(first) = group.updates.first() else { return };
         self.origin(&first.span);
         let skip = self.b.label();
-        self.guard(flow, &group.guard, skip);
+        self.guard(flow.backward, &group.guard, skip);
         let previous = match group.clock {
             None => None,
             Some(clock) if self.program.is_last_time(clock) => previous,
@@ -105,11 +105,11 @@ impl Path<'_> {
     }
 
     /// Jumps to `skip` when the packet does not pass the filter.
-    fn guard(&mut self, flow: &Flow, filter: &Filter, skip: Label) {
+    pub(super) fn guard(&mut self, backward: VReg, filter: &Filter, skip: Label) {
         match filter.direction {
             None => {}
-            Some(Direction::Forward) => self.b.jump(Cond::Ne, flow.backward, 0, skip),
-            Some(Direction::Backward) => self.b.jump(Cond::Eq, flow.backward, 0, skip),
+            Some(Direction::Forward) => self.b.jump(Cond::Ne, backward, 0, skip),
+            Some(Direction::Backward) => self.b.jump(Cond::Eq, backward, 0, skip),
         }
         let (set, clear) = (filter.flags_set, filter.flags_clear);
         if set | clear != 0 {
@@ -118,7 +118,7 @@ impl Path<'_> {
             self.b.jump(Cond::Ne, flags, i32::from(set), skip);
         }
         if !filter.rest.is_always() {
-            self.condition(flow, &filter.rest, skip);
+            self.condition(backward, &filter.rest, skip);
         }
     }
 

@@ -127,7 +127,7 @@ impl Path<'_> {
         }
         self.b.store(Size::W, scratch, at.acts, 0);
         self.see(flow, scratch);
-        self.features(flow, scratch);
+        self.features(flow.record, flow.now, scratch);
         self.step("judge");
         self.infer();
         self.count(Counter::Verdicts);
@@ -154,7 +154,7 @@ impl Path<'_> {
     }
 
     /// Calls the model, and the shadow where there is one.
-    fn infer(&mut self) {
+    pub(super) fn infer(&mut self) {
         let active = call::active(&mut self.b, self.options.weights);
         let back = self.b.label();
         if let (Some(active), true) = (active, self.options.shadow) {

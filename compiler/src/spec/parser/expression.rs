@@ -21,6 +21,11 @@ pub(super) fn expression<'p>() -> Parsed<'p, Expr> {
     .boxed()
 }
 
+/// A condition, as behind `where`.
+pub(super) fn condition<'p>() -> Parsed<'p, Expr> {
+    logic(primary(expression()))
+}
+
 /// How messages call everything that joins two values.
 pub(super) const OPERATOR: &str = "an operator";
 

@@ -1,21 +1,36 @@
-//! `flow NAME on PROTOCOLS { key …; capacity …; idle …; active …; end …; }`
+//! `flow NAME on PROTOCOLS { key …; capacity …; idle …; active …; end …; }` and `packets on PROTOCOLS where …;`
 
 use chumsky::prelude::*;
 
 use super::basic::{block, name, number, path, quantity, range, semicolon, sign, word};
+use super::expression::condition;
 use super::{Parsed, Token};
-use crate::spec::ast::{Causes, Flow, FlowClause};
+use crate::spec::ast::{Causes, Flow, FlowClause, Name, Packets};
 
 pub(super) fn flow<'p>() -> Parsed<'p, Flow> {
-    let protocols = name("a protocol").separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>();
     let head = word("flow")
         .ignore_then(name("a name for the flow"))
         .then_ignore(word("on"))
-        .then(protocols)
+        .then(protocols())
         .map_with(|parts, extra| (parts, range(extra.span())));
     head.then(block(clause(), FlowClause::Broken))
         .map(|(((name, protocols), head), clauses)| Flow { name, protocols, clauses, head })
         .boxed()
+}
+
+/// `packets on PROTOCOLS [where CONDITION];`
+pub(super) fn packets<'p>() -> Parsed<'p, Packets> {
+    word("packets")
+        .ignore_then(word("on"))
+        .ignore_then(protocols())
+        .then(word("where").ignore_then(condition()).or_not())
+        .map_with(|(protocols, condition), extra| Packets { protocols, condition, span: range(extra.span()) })
+        .then_ignore(semicolon())
+        .boxed()
+}
+
+fn protocols<'p>() -> Parsed<'p, Vec<Name>> {
+    name("a protocol").separated_by(sign(Token::Comma)).at_least(1).collect::<Vec<_>>().boxed()
 }
 
 fn clause<'p>() -> Parsed<'p, FlowClause> {

@@ -17,6 +17,7 @@ fn item<'p>() -> Parsed<'p, Item> {
         header().map(Item::Header),
         attach().map(Item::Attach),
         super::flow::flow().map(Item::Flow),
+        super::flow::packets().map(Item::Packets),
         super::features::features().map(Item::Features),
         model().map(Item::Model),
         super::rule::classify().map(Item::Classify),

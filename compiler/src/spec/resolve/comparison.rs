@@ -59,6 +59,13 @@ pub(super) fn diagram(
         }
         return Err(Problem::Field(path.clone()));
     };
+    if facts.field == Field::Direction && flow.is_some_and(FlowFacts::single) {
+        return Err(Problem::Other {
+            span: path.span.clone(),
+            message: "a direction is one in a flow, and single packets have none".to_owned(),
+            help: "remove the condition, or compare ports: `l4.dst_port < 1024`".to_owned(),
+        });
+    }
     let value = number::whole(number).or_else(|misfit| match misfit {
         // Far above every field.
         number::Misfit::TooLarge => Ok(i128::from(i64::MAX)),

@@ -106,7 +106,12 @@ impl Reading<'_, '_, '_> {
                                 facts.name,
                                 comparison::values(facts.field, self.flow)
                             );
-                            self.never(place, "no packet of the flow fulfils this", &help);
+                            let message = if self.single() {
+                                "no packet fulfils this"
+                            } else {
+                                "no packet of the flow fulfils this"
+                            };
+                            self.never(place, message, &help);
                             return Ok(before);
                         }
                         self.joined(before, &diagram, &Part::Other, place)
@@ -137,6 +142,20 @@ impl Reading<'_, '_, '_> {
                 Ok(before)
             }
         }
+    }
+
+    fn single(&self) -> bool {
+        self.flow.is_some_and(FlowFacts::single)
+    }
+
+    /// Who has the packets.
+    fn subject(&self) -> &'static str {
+        if self.single() { "the specification has" } else { "the flow has" }
+    }
+
+    /// Whose protocols say which packets those are.
+    fn whose(&self) -> &'static str {
+        if self.single() { "specification's" } else { "flow's" }
     }
 
     /// Counts one test.
@@ -175,6 +194,17 @@ impl Reading<'_, '_, '_> {
     }
 
     fn direction(&mut self, before: Diagram, place: &Span, forward: bool) -> Result<Diagram, TooLarge> {
+        if self.flow.is_some_and(FlowFacts::single) {
+            self.reporter
+                .error(
+                    &codes::CONDITION,
+                    place.clone(),
+                    "a direction is one in a flow, and single packets have none",
+                    "remove the condition, or compare ports: `l4.dst_port < 1024`",
+                )
+                .primary("of a flow");
+            return Ok(before);
+        }
         if self.flow.is_some_and(|flow| flow.directional) {
             // Every packet is forward: the condition says nothing or excludes everything.
             if !forward {
@@ -205,8 +235,8 @@ impl Reading<'_, '_, '_> {
             let kind = if wanted { "no" } else { "only" };
             self.never(
                 place,
-                &format!("the flow has {kind} {} packets", name.to_ascii_uppercase()),
-                "remove the condition, or change the flow's protocols",
+                &format!("{} {kind} {} packets", self.subject(), name.to_ascii_uppercase()),
+                &format!("remove the condition, or change the {} protocols", self.whose()),
             );
             return Ok(before);
         }
@@ -225,8 +255,8 @@ impl Reading<'_, '_, '_> {
             if wanted {
                 self.never(
                     place,
-                    &format!("the flow has no TCP packets, so `{name}` never holds"),
-                    "remove the condition, or add `tcp` to the flow's protocols",
+                    &format!("{} no TCP packets, so `{name}` never holds", self.subject()),
+                    &format!("remove the condition, or add `tcp` to the {} protocols", self.whose()),
                 );
             }
             return Ok(before);

@@ -38,12 +38,29 @@ pub(super) fn features(
 ) -> Vec<Feature> {
     match &block.flow {
         None => {
-            unsupported(
-                block.head.clone(),
-                "features of single packets are not supported yet",
-                "write `features of NAME { … }` with the name of the flow",
-                reporter,
-            );
+            if let Some(flow) = flow.filter(|flow| !flow.single()) {
+                reporter
+                    .error(
+                        &codes::UNKNOWN_FLOW,
+                        block.head.clone(),
+                        "the features do not say of which flow they are",
+                        format!(
+                            "write `features of {} {{ … }}`, or remove the `flow` block and judge single packets",
+                            flow.name
+                        ),
+                    )
+                    .primary("features of single packets");
+            }
+        }
+        Some(name) if flow.is_some_and(FlowFacts::single) => {
+            reporter
+                .error(
+                    &codes::UNKNOWN_FLOW,
+                    name.span.clone(),
+                    format!("there is no flow `{}`: packets are judged one by one", name.text),
+                    "write `features { … }`, or a `flow` block in the place of `packets on …`",
+                )
+                .primary("not known");
         }
         Some(name) => check_flow(name, flow, reporter),
     }
@@ -52,7 +69,11 @@ pub(super) fn features(
             &codes::MISSING,
             block.head.clone(),
             "the specification has no features",
-            "add at least one, for example `packets = count();`",
+            if flow.is_some_and(FlowFacts::single) {
+                "add at least one, for example `ttl = ip.ttl;`"
+            } else {
+                "add at least one, for example `packets = count();`"
+            },
         );
     }
     if let Some(beyond) = block.features.get(MAX_FEATURES) {
@@ -85,6 +106,15 @@ pub(super) fn check_flow(name: &ast::Name, flow: Option<&FlowFacts>, reporter: &
                 format!("write `{}` here; its features read the table with `per {table}`", flow.name),
             )
             .primary("a table beside it");
+    } else if flow.single() && flow.name != name.text {
+        reporter
+            .error(
+                &codes::UNKNOWN_FLOW,
+                name.span.clone(),
+                format!("there is no flow `{}`: packets are judged one by one", name.text),
+                "write `classify packet at every packet;`, or a `flow` block in the place of `packets on …`",
+            )
+            .primary("not known");
     } else if flow.name != name.text {
         reporter
             .error(

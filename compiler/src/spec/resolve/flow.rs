@@ -11,7 +11,7 @@ use crate::diag::codes::spec as codes;
 use crate::ir::flow::key::{KeyPart, KeyParts};
 use crate::spec::ast::{self, Causes, FlowClause, Name, Number, Path};
 use crate::spec::report::Reporter;
-use crate::spec::typed::{Directions, End, Flow, Nanos, Table, Transports};
+use crate::spec::typed::{Directions, End, Filter, Flow, Nanos, Scope, Table, Transports};
 
 /// Most records of a table: the kernel would allow more, but not before some gigabytes of memory are gone.
 const MAX_CAPACITY: i128 = 1 << 24;
@@ -62,6 +62,7 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
             .label(key_span(&clauses, &flow.head), "the key does not name addresses and ports of both ends");
     }
     let facts = FlowFacts {
+        scope: Scope::Flow,
         name: flow.name.text.clone(),
         transports,
         key: key.map_or(KeyParts::FIVE_TUPLE, |(parts, _)| parts),
@@ -72,8 +73,10 @@ pub(super) fn flow(flow: &ast::Flow, reporter: &mut Reporter<'_>) -> Resolved {
     };
     let resolved = (|| {
         Some(Flow {
+            scope: Scope::Flow,
             name: flow.name.text.clone(),
             transports,
+            filter: Filter::default(),
             key: key?.0,
             directions: key?.1,
             capacity: capacity?,

@@ -2,7 +2,7 @@
 
 use super::aggregate::{aggregate, derived};
 use super::number;
-use super::{FlowFacts, feature};
+use super::{FlowFacts, feature, single};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::formula::{Binary, FRACTION, Formula, Misfit, Unary};
@@ -47,6 +47,16 @@ pub(super) fn formula(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Repo
             // Both sides are looked at, so that mistakes in both are shown.
             let (left, right) = (formula(left, flow, reporter), formula(right, flow, reporter));
             comparison(operator, left?, right?, &expr.span, reporter)
+        }
+        ExprKind::Path(_) | ExprKind::Slice { .. } | ExprKind::Qualified { .. }
+            if flow.is_some_and(FlowFacts::single) =>
+        {
+            single::value(expr, flow, reporter)
+        }
+        ExprKind::Call(call)
+            if flow.is_some_and(FlowFacts::single) && unary_function(&call.function.text).is_none() =>
+        {
+            single::value(expr, flow, reporter)
         }
         ExprKind::Call(call) => match unary_function(&call.function.text) {
             Some(op) => unary(op, &call.function, &call.arguments, flow, reporter),
@@ -344,7 +354,11 @@ fn unary(
             &codes::ARGUMENTS,
             name.span.clone(),
             format!("`{}` takes one argument, {} are given", name.text, arguments.len()),
-            format!("write `{}(1 + sum(ip.len))`, or another value", name.text),
+            if flow.is_some_and(FlowFacts::single) {
+                format!("write `{}(1 + ip.len)`, or another value", name.text)
+            } else {
+                format!("write `{}(1 + sum(ip.len))`, or another value", name.text)
+            },
         );
         return None;
     };

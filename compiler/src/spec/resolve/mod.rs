@@ -8,6 +8,7 @@ mod comparison;
 mod condition;
 mod feature;
 mod formula;
+mod single;
 mod model;
 pub(super) mod fields;
 mod flow;
@@ -28,6 +29,7 @@ use super::typed::FeatureSpec;
 /// What resolution knows about the flow while it looks at the rest.
 #[derive(Debug, Clone)]
 struct FlowFacts {
+    scope: super::typed::Scope,
     name: String,
     transports: super::typed::Transports,
     /// What names a record.
@@ -42,6 +44,11 @@ struct FlowFacts {
 }
 
 impl FlowFacts {
+    /// Whether features are those of single packets.
+    fn single(&self) -> bool {
+        self.scope == super::typed::Scope::Packet
+    }
+
     /// Whether no packet has flags.
     fn without_tcp(&self) -> bool {
         !self.transports.tcp && self.transports != super::typed::Transports::default()
@@ -58,7 +65,14 @@ pub(super) fn resolve(
     let parts = structure::sort(source, parsed, reporter);
     let header = parts.header.map(|header| structure::header(header, reporter));
     let hook = parts.attach.and_then(|attach| structure::hook(attach, reporter));
-    let mut flow = parts.flow.map(|flow| flow::flow(flow, reporter));
+    let mut flow = match parts.flow {
+        Some(flow) => Some(flow::flow(flow, reporter)),
+        None if parts.is_over_packets() => {
+            let head = parts.features.map_or(0..0, |features| features.head.clone());
+            Some(single::packets(parts.packets, head, reporter))
+        }
+        None => None,
+    };
     if let (Some(resolved), Some(block)) = (&mut flow, parts.flow) {
         table::tables(block, &parts.tables, resolved, reporter);
     }

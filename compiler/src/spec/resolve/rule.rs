@@ -26,6 +26,9 @@ pub(super) fn triggers(
     reporter: &mut Reporter<'_>,
 ) -> Option<Triggers> {
     check_flow(&classify.flow, facts, reporter);
+    if facts.is_some_and(FlowFacts::single) {
+        return packet_triggers(classify, reporter);
+    }
     if classify.triggers.is_empty() {
         reporter.error(
             &codes::TRIGGER,
@@ -88,6 +91,40 @@ pub(super) fn triggers(
         after: after.and_then(|(_, count)| count),
         after_time: after_time.and_then(|(_, time)| time),
     })
+}
+
+/// Single packets are judged one by one: without `at`, all of them.
+fn packet_triggers(classify: &ast::Classify, reporter: &mut Reporter<'_>) -> Option<Triggers> {
+    let mut every = None;
+    for trigger in &classify.triggers {
+        match trigger {
+            Trigger::EveryPackets { count, span } => {
+                let value = match count {
+                    None => Some(1),
+                    Some(count) => packets("every", count, reporter),
+                };
+                once(&mut every, "every … packets", span, value, reporter);
+            }
+            Trigger::End { span }
+            | Trigger::Every { time: ast::Quantity { span, .. }, .. }
+            | Trigger::After { span, .. } => {
+                reporter
+                    .error(
+                        &codes::TRIGGER,
+                        span.clone(),
+                        "single packets have no end and no age",
+                        "write `classify packet at every packet;`, or `every 16 packets` for a part of them",
+                    )
+                    .primary("about a flow");
+                return None;
+            }
+        }
+    }
+    let every = match every {
+        None => 1,
+        Some((_, count)) => count?,
+    };
+    Some(Triggers { every: Some(every), ..Triggers::default() })
 }
 
 /// Keeps the first trigger of a kind and reports the others.

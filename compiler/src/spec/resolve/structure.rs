@@ -19,10 +19,19 @@ pub(super) struct Parts<'a> {
     pub flow: Option<&'a ast::Flow>,
     /// The other flow blocks.
     pub tables: Vec<&'a ast::Flow>,
+    pub packets: Option<&'a ast::Packets>,
     pub features: Option<&'a ast::Features>,
     pub model: Option<&'a ast::Model>,
     pub classify: Option<&'a ast::Classify>,
     pub rules: Vec<&'a ast::Rule>,
+}
+
+impl Parts<'_> {
+    /// Whether features are those of single packets: nothing says what a flow is.
+    pub(super) fn is_over_packets(&self) -> bool {
+        let unnamed = self.features.is_some_and(|features| features.flow.is_none());
+        self.flow.is_none() && (self.packets.is_some() || unnamed)
+    }
 }
 
 /// Sorts the statements by kind and reports parts that are missing, given twice or not supported.
@@ -32,6 +41,7 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
         attach: None,
         flow: None,
         tables: Vec::new(),
+        packets: None,
         features: None,
         model: None,
         classify: None,
@@ -50,6 +60,9 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
                     repeated(&name, first.head.clone(), flow.head.clone(), reporter);
                 }
             },
+            Item::Packets(packets) => {
+                keep(&mut parts.packets, packets, |p| p.span.clone(), "packets", reporter);
+            }
             Item::Features(features) => {
                 keep(&mut parts.features, features, |f| f.head.clone(), "features", reporter);
             }
@@ -69,6 +82,17 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
     if flow < parts.tables.len() {
         parts.flow = Some(parts.tables.remove(flow));
     }
+    if let (Some(flow), Some(packets)) = (parts.flow, parts.packets) {
+        reporter
+            .error(
+                &codes::REPEATED,
+                packets.span.clone(),
+                "a specification is over flows or over single packets",
+                "remove `packets on …`, or the `flow` block",
+            )
+            .primary("single packets")
+            .label(flow.head.clone(), "flows");
+    }
     if complete {
         report_missing(&parts, source, reporter);
     }
@@ -76,18 +100,31 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
 }
 
 fn report_missing(parts: &Parts<'_>, source: &str, reporter: &mut Reporter<'_>) {
+    let single = parts.is_over_packets();
     let required: [(bool, &str, &str); 6] = [
         (parts.header.is_some(), "`spec` line", "begin the file with `spec NAME v1;`"),
         (parts.attach.is_some(), "`attach` line", "add `attach xdp;`"),
         (
-            parts.flow.is_some(),
+            parts.flow.is_some() || single,
             "`flow` block",
             "add `flow conn on tcp, udp { key five_tuple bidirectional; capacity 65536 evict lru; idle 120 s; \
              end tcp.fin or tcp.rst; }`",
         ),
-        (parts.features.is_some(), "`features` block", "add `features of conn { packets = count(); }`"),
+        (
+            parts.features.is_some(),
+            "`features` block",
+            if single {
+                "add `features { ttl = ip.ttl; }`"
+            } else {
+                "add `features of conn { packets = count(); }`"
+            },
+        ),
         (parts.model.is_some(), "`model` block", "add `model { labels benign, attack; }`"),
-        (parts.classify.is_some(), "`classify` line", "add `classify conn at end;`"),
+        (
+            parts.classify.is_some(),
+            "`classify` line",
+            if single { "add `classify packet at every packet;`" } else { "add `classify conn at end;`" },
+        ),
     ];
     let end = source.trim_end().len();
     for (present, part, help) in required {
