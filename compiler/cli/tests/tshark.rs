@@ -384,3 +384,134 @@ fn what_sources_do_is_what_tshark_says() {
     // The lab's scans reach many ports.
     assert!(judged > 3_000 && widest > 90, "{judged} rows, up to {widest} ports");
 }
+
+/// What tshark is asked for about headers, in this order.
+const HEADERS: [&str; 32] = [
+    "frame.time_epoch",
+    "frame.cap_len",
+    "vlan.id",
+    "ip.version",
+    "ip.hdr_len",
+    "ip.dsfield.dscp",
+    "ip.dsfield.ecn",
+    "ip.len",
+    "ip.flags.df",
+    "ip.flags.mf",
+    "ip.ttl",
+    "ip.proto",
+    "ipv6.version",
+    "ipv6.tclass.dscp",
+    "ipv6.tclass.ecn",
+    "ipv6.plen",
+    "ipv6.hlim",
+    "ipv6.nxt",
+    "tcp.srcport",
+    "tcp.dstport",
+    "tcp.hdr_len",
+    "tcp.flags",
+    "tcp.window_size_value",
+    "tcp.urgent_pointer",
+    "udp.srcport",
+    "udp.dstport",
+    "udp.length",
+    "icmp.type",
+    "icmp.code",
+    "icmpv6.type",
+    "icmpv6.code",
+    "ip.frag_offset",
+];
+
+/// The features of `specs/header.spec` as they follow from tshark's fields of a packet, and its time.
+fn header(cells: &HashMap<&str, &str>) -> (String, Vec<(&'static str, u64)>) {
+    let number = |name: &str| match cells[name] {
+        "" | "False" => 0,
+        "True" => 1,
+        hexadecimal if hexadecimal.starts_with("0x") => u64::from_str_radix(&hexadecimal[2..], 16).unwrap(),
+        decimal => decimal.parse::<u64>().unwrap(),
+    };
+    let first = |name: &str, other: &str| if cells[name].is_empty() { number(other) } else { number(name) };
+    let six = !cells["ipv6.plen"].is_empty();
+    let (ip_len, ip_header) =
+        if six { (number("ipv6.plen") + 40, 40) } else { (number("ip.len"), number("ip.hdr_len")) };
+    let proto = if six { number("ipv6.nxt") } else { number("ip.proto") };
+    // Errors of ICMP quote the headers of other packets, which are not this one's.
+    let of = |wanted: u64, name: &str| if proto == wanted { number(name) } else { 0 };
+    let l4_len = ip_len - ip_header;
+    let l4_header = if proto == 6 { number("tcp.hdr_len") } else { 8 };
+    let flags = of(6, "tcp.flags");
+    let icmp = |name: &str, six: &str| of(1, name) + of(58, six);
+    let (seconds, nanos) = cells["frame.time_epoch"].split_once('.').unwrap();
+    let features = vec![
+        ("frame_len", number("frame.cap_len")),
+        ("vlan_tags", u64::from(!cells["vlan.id"].is_empty())),
+        ("ip_version", first("ip.version", "ipv6.version")),
+        ("ip_header_len", ip_header),
+        ("ip_dscp", first("ip.dsfield.dscp", "ipv6.tclass.dscp")),
+        ("ip_ecn", first("ip.dsfield.ecn", "ipv6.tclass.ecn")),
+        ("ip_len", ip_len),
+        ("ip_df", number("ip.flags.df")),
+        ("ip_mf", number("ip.flags.mf")),
+        ("ip_ttl", first("ip.ttl", "ipv6.hlim")),
+        ("ip_proto", proto),
+        ("l4_len", l4_len),
+        ("l4_header_len", l4_header),
+        ("payload_len", l4_len - l4_header),
+        ("src_port", of(6, "tcp.srcport") + of(17, "udp.srcport")),
+        ("dst_port", of(6, "tcp.dstport") + of(17, "udp.dstport")),
+        ("tcp_fin", flags & 1),
+        ("tcp_syn", flags >> 1 & 1),
+        ("tcp_rst", flags >> 2 & 1),
+        ("tcp_psh", flags >> 3 & 1),
+        ("tcp_ack", flags >> 4 & 1),
+        ("tcp_urg", flags >> 5 & 1),
+        ("tcp_ece", flags >> 6 & 1),
+        ("tcp_cwr", flags >> 7 & 1),
+        ("tcp_window", of(6, "tcp.window_size_value")),
+        ("tcp_urgent", of(6, "tcp.urgent_pointer")),
+        ("tcp_options", if proto == 6 { l4_header - 20 } else { 0 }),
+        ("udp_len", of(17, "udp.length")),
+        ("icmp_type", icmp("icmp.type", "icmpv6.type")),
+        ("icmp_code", icmp("icmp.code", "icmpv6.code")),
+    ];
+    (format!("{seconds}{nanos}"), features)
+}
+
+/// `specs/header.spec`, packet by packet.
+#[test]
+fn the_header_of_every_packet_is_what_tshark_says() {
+    if !has_tshark("the_header_of_every_packet_is_what_tshark_says") {
+        return;
+    }
+    let (names, rows) = extracted(&repository("specs/header.spec"));
+    let mut command = Command::new("tshark");
+    command.arg("-n").arg("-r").arg(repository(CAPTURE));
+    for option in ["ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.desegment_tcp_streams:FALSE"] {
+        command.args(["-o", option]);
+    }
+    command.args(["-Y", "(tcp || udp || icmp || icmpv6) && !(ip.frag_offset > 0)"]);
+    command.args(["-T", "fields", "-E", "separator=,", "-E", "occurrence=f"]);
+    for column in HEADERS {
+        command.args(["-e", column]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "tshark: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (mut compared, mut protocols) = (0_usize, BTreeSet::new());
+    assert_eq!(rows.len(), text.lines().count(), "every packet is a row");
+    for (number, (row, line)) in rows.iter().zip(text.lines()).enumerate() {
+        let cells: HashMap<&str, &str> = HEADERS.into_iter().zip(line.split(',')).collect();
+        let (time, features) = header(&cells);
+        let what = format!("row {number}: {line}");
+        assert_eq!((&row["first_ns"], &row["last_ns"]), (&time, &time), "{what}");
+        assert_eq!(row["trigger"], "every", "{what}");
+        for (name, value) in features {
+            assert_eq!(row[name], value.to_string(), "{name} of {what}");
+            compared += 1;
+        }
+        protocols.insert(row["ip_proto"].clone());
+    }
+    assert_eq!(compared, rows.len() * (names.len() - 8), "every extracted feature is compared");
+    let wanted = ["1", "17", "58", "6"].map(str::to_owned);
+    assert_eq!(protocols, BTreeSet::from(wanted));
+    assert!(rows.len() >= 50_000, "{} packets", rows.len());
+}

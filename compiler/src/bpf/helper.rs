@@ -18,9 +18,11 @@ static HELPERS: &[Entry] = &[
     entry(Helper::KtimeGetNs, 5, "bpf_ktime_get_ns"),
     entry(Helper::GetSmpProcessorId, 8, "bpf_get_smp_processor_id"),
     entry(Helper::TailCall, 12, "bpf_tail_call"),
+    entry(Helper::SkbLoadBytes, 26, "bpf_skb_load_bytes"),
     entry(Helper::SkbPullData, 39, "bpf_skb_pull_data"),
     entry(Helper::RingbufOutput, 130, "bpf_ringbuf_output"),
     entry(Helper::XdpGetBuffLen, 188, "bpf_xdp_get_buff_len"),
+    entry(Helper::XdpLoadBytes, 189, "bpf_xdp_load_bytes"),
 ];
 
 const fn entry(helper: Helper, number: u32, name: &'static str) -> Entry {

@@ -224,4 +224,6 @@ pub enum Helper {
     RingbufOutput,
     XdpGetBuffLen,
     SkbPullData,
+    SkbLoadBytes,
+    XdpLoadBytes,
 }

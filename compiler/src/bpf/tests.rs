@@ -69,9 +69,11 @@ fn helpers_have_numbers_and_names() {
         Helper::KtimeGetNs,
         Helper::GetSmpProcessorId,
         Helper::TailCall,
+        Helper::SkbLoadBytes,
         Helper::SkbPullData,
         Helper::RingbufOutput,
         Helper::XdpGetBuffLen,
+        Helper::XdpLoadBytes,
     ];
     assert_eq!(Helper::all().collect::<Vec<_>>(), all);
     for helper in all {

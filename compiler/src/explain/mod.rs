@@ -27,7 +27,7 @@ use crate::lower::packet::maps::{EVENTS, FLOWS};
 use crate::lower::packet::{ENTRY, hook};
 use crate::lower::{internal, shipped};
 use crate::spec::advice;
-use crate::spec::typed::{FeatureSpec, Triggers};
+use crate::spec::typed::{FeatureSpec, Scope, Triggers};
 use crate::vm::Vm;
 use layout::{Part, Table};
 use memory::MapMemory;
@@ -130,14 +130,27 @@ pub fn explain(spec: &FeatureSpec, target: &Target) -> Outcome<Explanation> {
     let features = feature_costs(spec, &program, target, &cost)?;
     let acted = Sampled::of(&module(&at_every_packet(spec), target, true)?, &program)?.judged;
     let ordinary = if own.ordinary.packets == 0 { &cost.quiet } else { &own.ordinary };
-    let mut packets = vec![
-        packet("ordinary", "of a known flow, without a verdict", ordinary),
-        packet("first", "the first one of a flow, without a verdict", &own.first),
-        packet("judged", "of a known flow, no rule fires", &cost.judged),
-    ];
-    if spec.rules.iter().any(|rule| !rule.actions.is_empty()) {
-        packets.push(packet("acted on", "of a known flow, every rule fires, monitor mode", &acted));
-    }
+    let acts = spec.rules.iter().any(|rule| !rule.actions.is_empty());
+    let packets = match spec.flow.scope {
+        Scope::Flow => {
+            let all = [
+                packet("ordinary", "of a known flow, without a verdict", ordinary),
+                packet("first", "the first one of a flow, without a verdict", &own.first),
+                packet("judged", "of a known flow, no rule fires", &cost.judged),
+            ];
+            let acted =
+                acts.then(|| packet("acted on", "of a known flow, every rule fires, monitor mode", &acted));
+            all.into_iter().chain(acted).collect()
+        }
+        Scope::Packet => {
+            let all = [
+                packet("ordinary", "without a verdict", ordinary),
+                packet("judged", "no rule fires", &cost.judged),
+            ];
+            let acted = acts.then(|| packet("acted on", "every rule fires, monitor mode", &acted));
+            all.into_iter().chain(acted).collect()
+        }
+    };
     let (tables, maps) = (layout::tables(&whole, &program), memory::maps(&whole));
     let parts = layout::parts(&program, &tables);
     let parts = parts.iter().map(|part| part_cost(spec, &program, target, &cost, part, &maps));
@@ -244,7 +257,7 @@ fn part_cost(
 /// Work of one version of a specification.
 struct Cost {
     record_bytes: u32,
-    /// Packets of a known flow that are never judged.
+    /// Packets, of a known flow where there are flows, that are never judged.
     quiet: Work,
     /// The same packets, each judged.
     judged: Work,
@@ -256,7 +269,11 @@ impl Cost {
         let program = flow::build(&never)?;
         let quiet = Sampled::of(&module(&never, target, false)?, &program)?.ordinary;
         let judged = Sampled::of(&module(&at_every_packet(spec), target, false)?, &program)?.judged;
-        Ok(Self { record_bytes: program.record.size, quiet, judged })
+        let record_bytes = match program.scope {
+            Scope::Flow => program.record.size,
+            Scope::Packet => 0,
+        };
+        Ok(Self { record_bytes, quiet, judged })
     }
 
     /// Instructions and nanoseconds of an ordinary packet.

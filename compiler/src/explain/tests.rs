@@ -237,3 +237,26 @@ fn what_needs_no_time_reads_no_clock_and_keeps_no_times() {
     assert_eq!((kinds, times, bytes), ([0.0, 0.0, 0.0, 1.0], 0, 56));
     assert_eq!(calls, 4);
 }
+
+#[test]
+fn single_packets_pay_for_no_table_and_no_clock() {
+    let text = "spec test v1;\nattach xdp;\npackets on tcp, udp;\nfeatures { a = ip.ttl; b = l4.len / ip.len; }\n\
+                model { labels no, yes; }\nclassify packet at every 4 packets;\non yes { drop; }\n";
+    let spec = spec::from_bytes(Named { name: "test.spec", bytes: text.as_bytes() }).unwrap();
+    let explanation = explain(&spec, &target()).unwrap();
+    assert!(explanation.tables.is_empty());
+    assert!(explanation.maps.iter().all(|map| map.map != "nn_flows"));
+    let kinds: Vec<_> = explanation.packets.iter().map(|packet| packet.kind).collect();
+    assert_eq!(kinds, ["ordinary", "judged", "acted on"]);
+    assert_eq!(kind(&explanation, "ordinary").samples, 144);
+    // Its own counters, in an array; one that is judged looks at the place where the model's inputs are as well.
+    let helpers = |kind: &PacketCost| -> Vec<(&str, String)> {
+        kind.helper_calls.iter().map(|call| (call.helper, call.map.clone())).collect()
+    };
+    let lookup = |map: &str| ("bpf_map_lookup_elem", map.to_owned());
+    assert_eq!(helpers(kind(&explanation, "ordinary")), [lookup("nn_counters")]);
+    assert_eq!(helpers(kind(&explanation, "judged")), [lookup("nn_counters"), lookup("nn_scratch")]);
+    assert_eq!(calls(kind(&explanation, "acted on"), "bpf_ktime_get_ns", ""), 1.0);
+    assert!(explanation.features.iter().all(|feature| feature.slots.is_empty() && feature.record_bytes == 0));
+    assert!(explanation.features[1].verdict_instructions > explanation.features[0].verdict_instructions);
+}

@@ -170,6 +170,10 @@ fn helper_class(call: &HelperCall, sizes: &Sizes) -> Class {
         Helper::KtimeGetNs => Class::Clock,
         Helper::RingbufOutput => Class::Event,
         Helper::TailCall => Class::TailCall,
-        Helper::GetSmpProcessorId | Helper::XdpGetBuffLen | Helper::SkbPullData => Class::Context,
+        Helper::GetSmpProcessorId
+        | Helper::XdpGetBuffLen
+        | Helper::SkbPullData
+        | Helper::SkbLoadBytes
+        | Helper::XdpLoadBytes => Class::Context,
     }
 }

@@ -33,6 +33,9 @@
 //!    length field of the UDP header is a field like others: no length follows from it.
 //! 10. SCTP: `l4.len` at least 12, else `BadTransport`; 12 bytes present, else `Truncated`.
 //!
+//! Of the payload, which begins behind the transport header and its options, the bytes that are captured and
+//! within `l4.len` are fields; padding is none.
+//!
 //! A first fragment is parsed like a whole packet; its lengths are those of the fragment. Checksums are not
 //! verified.
 
@@ -173,6 +176,27 @@ impl std::fmt::Debug for Host {
     }
 }
 
+/// Bytes of the payload that fields can name.
+pub const MAX_PAYLOAD: usize = 256;
+
+/// The first bytes of a payload, zeros behind its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Payload(pub [u8; MAX_PAYLOAD]);
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self([0; MAX_PAYLOAD])
+    }
+}
+
+/// Prints what comes before the zeros.
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.0.get(..end).unwrap_or_default().fmt(f)
+    }
+}
+
 /// The fields of one packet. What its headers do not have is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parsed {
@@ -180,6 +204,9 @@ pub struct Parsed {
     pub backward: bool,
     pub src: Host,
     pub dst: Host,
+    /// Ethernet addresses, 48 bits each.
+    pub eth_src: u64,
+    pub eth_dst: u64,
     /// VLAN tags, and the control information of the outer one.
     pub vlan_count: u8,
     pub vlan_tci: u16,
@@ -196,15 +223,19 @@ pub struct Parsed {
     pub more_fragments: bool,
     pub flow_label: u32,
     pub tcp_flags: u8,
+    pub tcp_seq: u32,
+    pub tcp_ack_number: u32,
     pub tcp_window: u16,
     pub tcp_urgent: u16,
     pub udp_len: u16,
+    pub sctp_tag: u32,
     pub icmp_type: u8,
     pub icmp_code: u8,
     pub frame_len: u32,
     pub ip_len: u32,
     pub l4_len: u32,
     pub l4_header_len: u32,
+    pub payload: Payload,
 }
 
 impl Parsed {
@@ -222,6 +253,8 @@ impl Parsed {
             Field::Direction => u64::from(self.backward),
             Field::FrameLen => u64::from(self.frame_len),
             Field::EthType => u64::from(if self.ip_version == 4 { ETHER_IPV4 } else { ETHER_IPV6 }),
+            Field::EthSrc => self.eth_src,
+            Field::EthDst => self.eth_dst,
             Field::VlanCount => u64::from(self.vlan_count),
             Field::VlanId => u64::from(self.vlan_tci & 0x0fff),
             Field::VlanPcp => u64::from(self.vlan_tci >> 13),
@@ -245,6 +278,8 @@ impl Parsed {
             Field::DstPort => u64::from(self.dst_port),
             Field::TcpFlags => u64::from(self.tcp_flags),
             Field::TcpFlag(bit) => u64::from(self.tcp_flags) >> bit.min(63) & 1,
+            Field::TcpSeq => u64::from(self.tcp_seq),
+            Field::TcpAckNumber => u64::from(self.tcp_ack_number),
             Field::TcpWindow => u64::from(self.tcp_window),
             Field::TcpUrgent => u64::from(self.tcp_urgent),
             Field::TcpOptionsLen => match self.proto {
@@ -252,8 +287,10 @@ impl Parsed {
                 _ => 0,
             },
             Field::UdpLen => u64::from(self.udp_len),
+            Field::SctpTag => u64::from(self.sctp_tag),
             Field::IcmpType => u64::from(self.icmp_type),
             Field::IcmpCode => u64::from(self.icmp_code),
+            Field::Payload(index) => self.payload.0.get(usize::from(index)).copied().map_or(0, u64::from),
         }
     }
 }
@@ -273,12 +310,14 @@ pub fn parse(frame: &[u8], transports: Transports) -> Result<Parsed, Reason> {
         return Err(Reason::FrameTooLong);
     }
     let ethernet: &[u8; ETHERNET_HEADER] = bytes(frame, 0)?;
-    let [.., high, low] = *ethernet;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, high, low] = *ethernet;
     let mut ether_type = u16::from_be_bytes([high, low]);
     let mut at = ETHERNET_HEADER;
     let mut parsed = Parsed {
         // At most MAX_FRAME, checked on entry.
         frame_len: u32::try_from(frame.len()).map_err(|_| Reason::FrameTooLong)?,
+        eth_src: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
+        eth_dst: u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]),
         ..Parsed::default()
     };
     for _ in 0..MAX_TAGS {
@@ -300,6 +339,11 @@ pub fn parse(frame: &[u8], transports: Transports) -> Result<Parsed, Reason> {
         _ => return Err(Reason::NotIp),
     };
     transport(frame, l4, transports, &mut parsed)?;
+    let start = l4 + parsed.l4_header_len as usize;
+    let captured = frame.get(start..).unwrap_or_default().iter().take(parsed.payload_len() as usize);
+    for (place, byte) in parsed.payload.0.iter_mut().zip(captured) {
+        *place = *byte;
+    }
     Ok(parsed)
 }
 
@@ -425,13 +469,16 @@ fn transport(frame: &[u8], l4: usize, transports: Transports, parsed: &mut Parse
     match parsed.proto {
         TCP => {
             let header: &[u8; 20] = bytes(frame, l4)?;
-            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, offset, flags, w0, w1, _, _, u0, u1] = *header;
+            let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1] =
+                *header;
             let header_len = u32::from(offset >> 4) * 4;
             if header_len < 20 || header_len > parsed.l4_len {
                 return Err(Reason::BadTransport);
             }
             parsed.l4_header_len = header_len;
             parsed.tcp_flags = flags;
+            parsed.tcp_seq = u32::from_be_bytes([q0, q1, q2, q3]);
+            parsed.tcp_ack_number = u32::from_be_bytes([a0, a1, a2, a3]);
             parsed.tcp_window = u16::from_be_bytes([w0, w1]);
             parsed.tcp_urgent = u16::from_be_bytes([u0, u1]);
             ports = [s0, s1, d0, d1];
@@ -442,7 +489,8 @@ fn transport(frame: &[u8], l4: usize, transports: Transports, parsed: &mut Parse
             ports = [s0, s1, d0, d1];
         }
         SCTP => {
-            let [s0, s1, d0, d1, ..]: [u8; 12] = *bytes(frame, l4)?;
+            let [s0, s1, d0, d1, t0, t1, t2, t3, ..]: [u8; 12] = *bytes(frame, l4)?;
+            parsed.sctp_tag = u32::from_be_bytes([t0, t1, t2, t3]);
             ports = [s0, s1, d0, d1];
         }
         // ICMP and ICMPv6: anything else was refused.

@@ -255,6 +255,6 @@ pub(crate) const fn helper_arguments(helper: Helper) -> usize {
         Helper::XdpGetBuffLen => 1,
         Helper::MapLookup | Helper::MapDelete | Helper::SkbPullData => 2,
         Helper::TailCall => 3,
-        Helper::MapUpdate | Helper::RingbufOutput => 4,
+        Helper::MapUpdate | Helper::RingbufOutput | Helper::SkbLoadBytes | Helper::XdpLoadBytes => 4,
     }
 }

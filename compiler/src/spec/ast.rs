@@ -180,10 +180,11 @@ impl Expr {
 pub enum ExprKind {
     Number(Number),
     Path(Path),
-    /// `payload[0..64]`
+    /// `payload[0..64]`, or `payload[3]`: then `single`, and both ends of the range are this number.
     Slice {
         base: Path,
         range: Range,
+        single: bool,
     },
     Call(Call),
     /// `( … )`

@@ -254,13 +254,14 @@ mod random {
 }
 
 /// Shipped specifications with the number of their features.
-const SHIPPED: [(&str, &str, usize); 8] = [
+const SHIPPED: [(&str, &str, usize); 9] = [
     ("cic6", include_str!("../../../specs/cic6.spec"), 6),
     ("cicflowmeter", include_str!("../../../specs/cicflowmeter.spec"), 58),
     ("nfstream", include_str!("../../../specs/nfstream.spec"), 61),
     ("bachl_hara", include_str!("../../../specs/bachl-hara.spec"), 12),
     ("dsn24", include_str!("../../../specs/dsn24.spec"), 6),
     ("dsn24_cic", include_str!("../../../specs/dsn24-cic.spec"), 6),
+    ("header", include_str!("../../../specs/header.spec"), 30),
     ("ids", include_str!("../../../specs/ids.spec"), 14),
     ("scan", include_str!("../../../specs/scan.spec"), 10),
 ];

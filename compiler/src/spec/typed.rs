@@ -291,6 +291,9 @@ pub enum Field {
     FrameLen,
     /// `eth.type`: what follows the VLAN tags.
     EthType,
+    /// `eth.src`, `eth.dst`: the 48 bits of an Ethernet address as one number, the first byte highest.
+    EthSrc,
+    EthDst,
     /// `vlan.count`: VLAN tags, 0 to 2.
     VlanCount,
     /// `vlan.id`: number of the network in the outer tag; 0 without a tag.
@@ -333,6 +336,10 @@ pub enum Field {
     TcpFlags,
     /// `tcp.syn` and the like: one of these bits, by its position.
     TcpFlag(u8),
+    /// `tcp.seq`: sequence number as sent; 0 without TCP.
+    TcpSeq,
+    /// `tcp.ack_number`: acknowledgement number as sent, whether ACK is set or not; 0 without TCP.
+    TcpAckNumber,
     /// `tcp.window`: unscaled; 0 without TCP.
     TcpWindow,
     /// `tcp.urgent`: the urgent pointer; 0 without TCP.
@@ -341,10 +348,14 @@ pub enum Field {
     TcpOptionsLen,
     /// `udp.len`: as the UDP header states it; 0 without UDP.
     UdpLen,
+    /// `sctp.tag`: verification tag; 0 without SCTP.
+    SctpTag,
     /// `icmp.type`, of ICMP and ICMPv6; 0 without.
     IcmpType,
     /// `icmp.code`, of ICMP and ICMPv6; 0 without.
     IcmpCode,
+    /// `payload[N]`: a byte of what follows the transport header; 0 beyond its end and where it is not captured.
+    Payload(u8),
 }
 
 /// Units that time is counted in; conversion divides nanoseconds and rounds down.

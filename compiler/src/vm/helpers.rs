@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::error::Fault;
 use super::machine::{After, Machine};
-use super::memory::{CONTEXT, is_in, map_of_handle, place};
+use super::memory::{CONTEXT, PACKET, is_in, map_of_handle, place};
 use crate::bpf::Helper;
 use crate::bpf::limits::TAIL_CALLS;
 
@@ -30,6 +30,14 @@ pub(super) fn call(machine: &mut Machine<'_>, helper: Helper) -> Result<After, F
         Helper::SkbPullData => {
             context(r1).ok_or(refused)?;
             signed(pull(machine, r2))?
+        }
+        Helper::SkbLoadBytes => {
+            context(r1).ok_or(refused)?;
+            signed(load(machine, Context::SkBuff, (r2, r3, r4), LONGEST_SKB_OFFSET)?)?
+        }
+        Helper::XdpLoadBytes => {
+            context(r1).ok_or(refused)?;
+            signed(load(machine, Context::Xdp, (r2, r3, r4), LONGEST_XDP_OFFSET)?)?
         }
         Helper::TailCall => {
             context(r1).ok_or(refused)?;
@@ -72,6 +80,41 @@ fn pull(machine: &mut Machine<'_>, bytes: u64) -> Option<i64> {
     machine.skb.linear = machine.skb.linear.max(bytes);
     Some(0)
 }
+
+/// Offsets beyond are refused with `EFAULT`: `INT_MAX` in `bpf_skb_load_bytes`, 0xffff in `bpf_xdp_pointer`, both of
+/// `net/core/filter.c`.
+const LONGEST_SKB_OFFSET: u64 = 0x7fff_ffff;
+const LONGEST_XDP_OFFSET: u64 = 0xffff;
+
+/// `bpf_skb_load_bytes` and `bpf_xdp_load_bytes`: copies `(offset, to, bytes)` of the packet, wherever they lie.
+/// Where they are not all there, the first gives zeros and the second changes nothing; both fail. `None` in a program
+/// of another kind.
+fn load(
+    machine: &mut Machine<'_>,
+    kind: Context,
+    (offset, to, bytes): (u64, u64, u64),
+    longest: u64,
+) -> Result<Option<i64>, Fault> {
+    if machine.context != kind {
+        return Ok(None);
+    }
+    // The kernel takes the low 32 bits of both.
+    let (offset, bytes) = (offset & 0xffff_ffff, bytes & 0xffff_ffff);
+    let memory = &mut machine.maps.memory;
+    let end = offset + bytes;
+    if offset > longest || end > u64::from(memory.packet_len()) {
+        if kind == Context::SkBuff {
+            memory.fill(to, bytes, &vec![0; usize::try_from(bytes).unwrap_or(0)])?;
+        }
+        return Ok(Some(EFAULT));
+    }
+    let copied = memory.read(memory.address(PACKET, 0, 0) + offset, bytes)?.to_vec();
+    memory.fill(to, bytes, &copied)?;
+    Ok(Some(0))
+}
+
+/// `-EFAULT`.
+const EFAULT: i64 = -14;
 
 /// Whether a register holds the context pointer as it was given.
 fn context(register: u64) -> Option<()> {

@@ -123,6 +123,17 @@ impl Memory {
         self.bytes(address, bytes).ok_or(Fault::BadRead { address, bytes })
     }
 
+    /// Writes what a helper gives.
+    pub(super) fn fill(&mut self, address: u64, bytes: u64, content: &[u8]) -> Result<(), Fault> {
+        match self.bytes_mut(address, bytes) {
+            Some(place) if place.len() == content.len() => {
+                place.copy_from_slice(content);
+                Ok(())
+            }
+            Some(_) | None => Err(Fault::BadWrite { address, bytes }),
+        }
+    }
+
     /// All of an element, for the host.
     pub(super) fn element(&self, region: RegionId, element: u32) -> Option<&[u8]> {
         let region = self.regions.get(usize::from(region.0))?;

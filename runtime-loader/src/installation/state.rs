@@ -68,6 +68,12 @@ impl Installation {
     pub(super) fn carry_over(&self, to: &CodeDirectory) -> Result<Vec<String>, InstallationError> {
         let mut lost = Vec::new();
         let pinned = pins::entries(&to.maps());
+        if !to.map(FLOWS).exists()
+            && let Ok(flows) = self.map(FLOWS)
+        {
+            let records = flows.keys()?.len();
+            lost.push(format!("the new object judges single packets: {records} flows are forgotten"));
+        }
         for name in with_tables(pinned.iter().map(String::as_str)) {
             let path = to.map(name);
             if !path.exists() {

@@ -21,6 +21,7 @@ mod update;
 mod constants;
 mod shadow;
 mod sweep;
+mod single;
 mod by_hand;
 mod tc_hooks;
 mod tc_installed;

@@ -16,7 +16,7 @@ fn engines(test: &str) -> Vec<&'static str> {
 }
 
 /// Runs a command once for each engine, whole and split; all files must be the same. Gives the file.
-fn same(folder: &Folder, test: &str, command: &str) -> String {
+pub(crate) fn same(folder: &Folder, test: &str, command: &str) -> String {
     let mut first: Option<String> = None;
     for engine in engines(test) {
         for split in ["auto", "layer"] {

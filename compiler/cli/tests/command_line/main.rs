@@ -9,6 +9,7 @@ mod refusals;
 mod usage;
 mod outputs;
 mod engines;
+mod single;
 mod thresholds;
 mod privileges;
 mod tools;

@@ -28,11 +28,12 @@ pub(crate) fn root() -> PathBuf {
 }
 
 /// Shipped specifications and the folder of the model that stands in for a trained one.
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 5] = [
     ("dsn24-6-32-32-2", "dsn24"),
     ("dsn24-cic-6-12-2", "dsn24-cic"),
     ("cic6-6-16-2", "cic6"),
     ("sources-10-14-2", "scan"),
+    ("header-30-16-2", "header"),
 ];
 
 /// All committed models. Planning is done once for all tests.

@@ -83,6 +83,9 @@ fn shapes() -> Vec<Vec<u8>> {
         frames.push(ethernet(0x0800, tags, &ipv4(17, 10, 0x2000, &udp())));
         frames.push(ethernet(0x0800, tags, &ipv4(6, 3, 0x2005, &tcp(0x10, 10))));
         frames.push(ethernet(0x0800, tags, &ipv4(1, 0, 0, &udp())));
+        frames.push(ethernet(0x0800, tags, &ipv4(132, 2, 0x2000, &udp())));
+        frames.push(ethernet(0x86dd, tags, &ipv6(58, &[(0, 0)], &udp())));
+        frames.push(ethernet(0x86dd, tags, &ipv6(132, &[(44, 0)], &udp())));
         frames.push(ethernet(0x86dd, tags, &ipv6(17, &[], &udp())));
         frames.push(ethernet(0x86dd, tags, &ipv6(6, &all_kinds, &tcp(0x18, 3))));
         for kind in [0, 43, 44, 51, 60] {
@@ -167,6 +170,10 @@ fn damaged_packets_are_treated_alike() {
         ("gaps-11-24-2", Mode::Enforce, false),
         ("cic6-6-16-2", Mode::Monitor, true),
         ("packet-12-12-2", Mode::Enforce, false),
+        ("bytes-44-16-2", Mode::Enforce, false),
+        ("bytes-44-16-2", Mode::Monitor, true),
+        ("payload-14-12-2", Mode::Monitor, false),
+        ("payload-14-12-2", Mode::Enforce, true),
     ] {
         let plan = &case(name).plan;
         let mut target = target(Split::Auto, Clock::Replay);

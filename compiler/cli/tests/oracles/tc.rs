@@ -14,7 +14,13 @@ use super::engines::{Engine, Interpreted, LONGEST_TC, Running, Virtual};
 use super::{mutations, verifier};
 
 /// Whose specification is attached to which hook.
-const CASES: [(&str, Hook); 2] = [("gaps-11-24-2", Hook::TcIngress), ("oneway-9-12-1", Hook::TcEgress)];
+const CASES: [(&str, Hook); 5] = [
+    ("gaps-11-24-2", Hook::TcIngress),
+    ("oneway-9-12-1", Hook::TcEgress),
+    ("packet-12-12-2", Hook::TcEgress),
+    ("bytes-44-16-2", Hook::TcIngress),
+    ("payload-14-12-2", Hook::TcEgress),
+];
 
 fn plan(name: &str, hook: Hook) -> Plan {
     let mut plan = case(name).plan.clone();

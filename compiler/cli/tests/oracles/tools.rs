@@ -6,6 +6,7 @@ use std::process::Command;
 use nnbpf_compiler::compile;
 use nnbpf_compiler::lower::network::Split;
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::spec::typed::Scope;
 
 use super::common::{SPLITS, cases_with_spec, skip, target};
 
@@ -67,12 +68,17 @@ fn bpftool_loads_and_runs_every_object() {
             let entry = format!("{programs}/nn_entry");
             let run = bpftool(&["prog", "run", "pinned", &entry, "data_in", &packet, "repeat", "3"]);
             assert!(run.contains("Return value: 2"), "{}: {run}", case.name);
-            let flows = bpftool(&["map", "dump", "pinned", &format!("{maps}/nn_flows")]);
-            assert!(
-                flows.contains("\"packets\": 3") && flows.contains("\"a_port\""),
-                "{}: {flows}",
-                case.name
-            );
+            match case.plan.flow.as_ref().unwrap().scope {
+                Scope::Flow => {
+                    let flows = bpftool(&["map", "dump", "pinned", &format!("{maps}/nn_flows")]);
+                    assert!(
+                        flows.contains("\"packets\": 3") && flows.contains("\"a_port\""),
+                        "{}: {flows}",
+                        case.name
+                    );
+                }
+                Scope::Packet => assert!(!pins.0.join("maps/nn_flows").exists(), "{}", case.name),
+            }
             let counters = bpftool(&["map", "dump", "pinned", &format!("{maps}/nn_counters")]);
             assert!(counters.contains("\"parsed\": 3"), "{}: {counters}", case.name);
             let listing = bpftool(&["prog", "dump", "xlated", "pinned", &entry, "linum"]);

@@ -31,7 +31,9 @@ pub const fn field_limit(field: Field) -> u64 {
         Field::VlanPcp => 7,
         // 40 and eight extension headers of 2,048 bytes.
         Field::IpHeaderLen => 16_424,
-        Field::IpTos | Field::IcmpType | Field::IcmpCode => 255,
+        Field::EthSrc | Field::EthDst => (1 << 48) - 1,
+        Field::TcpSeq | Field::TcpAckNumber | Field::SctpTag => 0xffff_ffff,
+        Field::IpTos | Field::IcmpType | Field::IcmpCode | Field::Payload(_) => 255,
         Field::IpDscp => 63,
         Field::IpEcn => 3,
         Field::IpId | Field::TcpUrgent | Field::UdpLen => 65_535,

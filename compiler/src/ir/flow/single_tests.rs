@@ -1,9 +1,10 @@
-//! Packets that are judged one by one: against hand-made rows.
+//! Packets that are judged one by one: against hand-made rows, and `header.spec` against tshark's table.
 
 use super::extract::{COLUMNS, extract};
 use super::interpret::{Acts, Fate, FlowInterpreter, Judgement, Mode, NoJudge};
 use super::lists::HostLists;
-use super::{Counter, FlowProgram, build};
+use super::reference_tests::CAPTURES;
+use super::{Counter, FlowProgram, build, testing};
 use crate::capture::Packet;
 use crate::ir::packet::{Host, Reason};
 
@@ -59,6 +60,55 @@ fn rows_are_packets() {
 }
 
 #[test]
+fn bytes_are_those_of_the_payload() {
+    let mut cut = udp(&[1, 2, 3, 4], 0);
+    cut.truncate(44);
+    // Two bytes and padding, cut behind two of four bytes, five bytes, none.
+    let frames = [udp(&[200, 7], 3), cut, udp(&[9, 8, 7, 6, 5], 0), udp(&[], 18)];
+    let every = program(
+        "packets on udp;",
+        "one = payload[1]; p = payload[0..3]; end = payload[2..5]; word = payload[0] * 256 + payload[1];",
+        "",
+        "",
+    );
+    let text = extract(&every, &packets(&frames));
+    let rows: Vec<&str> =
+        text.lines().map(|line| line.split_once(COLUMNS).map_or(line, |(_, rest)| rest)).collect();
+    assert_eq!(rows[0], ",one,p_0,p_1,p_2,end_2,end_3,end_4,word");
+    for (row, wanted) in rows[1..].iter().zip([
+        ",7,200,7,0,0,0,0,51207",
+        ",2,1,2,0,0,0,0,258",
+        ",8,9,8,7,7,6,5,2312",
+        ",0,0,0,0,0,0,0,0",
+    ]) {
+        assert!(row.ends_with(&format!(",every{wanted}")), "{row}");
+    }
+    // A condition asks for them as for any other field.
+    let some = program("packets on udp where payload[0] >= 9;", "n = payload[4];", "", "");
+    assert_eq!(extract(&some, &packets(&frames)).lines().count(), 3);
+}
+
+#[test]
+fn addresses_and_sequence_numbers_are_numbers() {
+    let mut frame = udp(&[], 0);
+    frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1]);
+    let program = program(
+        "packets on udp, tcp, sctp;",
+        "to = eth.dst; from = eth.src; seq = tcp.seq; tag = sctp.tag;",
+        "",
+        "",
+    );
+    let text = extract(&program, &packets(&[frame.clone()]));
+    assert!(text.ends_with(",every,281474976710655,2199023255553,0,0\n"), "{text}");
+    frame[23] = 132;
+    frame[16..18].copy_from_slice(&[0, 40]);
+    frame.extend([0; 12]);
+    frame[38..42].copy_from_slice(&[0x80, 0, 0, 1]);
+    let text = extract(&program, &packets(&[frame]));
+    assert!(text.ends_with(",0,2147483649\n"), "{text}");
+}
+
+#[test]
 fn lists_are_asked_and_rules_act() {
     let rules = "on attack { drop; block ip.src for 1 s; }";
     let program =
@@ -104,6 +154,56 @@ fn records_of_flows_are_no_records_of_packets() {
     let one = program("packets on udp;", "ttl = ip.ttl;", "", "");
     let other = program("packets on tcp, udp;", "len = ip.len; flags = tcp.flags;", "at every 2 packets", "");
     assert_eq!(one.identity(), other.identity());
-    let flow = super::testing::spec(Vec::new());
+    let flow = testing::spec(Vec::new());
     assert_ne!(build(&flow).unwrap().identity(), one.identity());
+}
+
+/// `header.spec` against the table that tshark made of the same packets.
+#[test]
+fn the_header_set_agrees_with_tshark() {
+    let Some(folder) = testing::shared("the_header_set_agrees_with_tshark", "reference-features") else {
+        return;
+    };
+    let source = include_str!("../../../../specs/header.spec").replace("tcp, udp, icmp, sctp", "tcp, udp");
+    let program = build(&crate::spec::compile("header.spec", &source).unwrap()).unwrap();
+    for (name, extension) in CAPTURES {
+        let (columns, table) = testing::table(&folder.join(format!("{name}.packets.csv.gz")));
+        let bytes = std::fs::read(folder.join(format!("../pcaps/{name}.{extension}"))).unwrap();
+        let text = extract(&program, &testing::capture(&bytes).packets);
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let head = lines.next().unwrap();
+        let cell = |row: &csv::StringRecord, column: &str| -> u64 {
+            let at = columns.iter().position(|c| c == column).unwrap();
+            row[at].trim_end_matches(".0").parse().unwrap_or(0)
+        };
+        // Only TCP and UDP have ports in the table.
+        let port = columns.iter().position(|c| c == "sport").unwrap();
+        let expected: Vec<&csv::StringRecord> = table.iter().filter(|row| !row[port].is_empty()).collect();
+        let rows: Vec<Vec<&str>> = lines.collect();
+        assert_eq!(rows.len(), expected.len(), "{name}");
+        for (ours, theirs) in rows.iter().zip(expected) {
+            let what = format!("{name} packet {}", cell(theirs, "n"));
+            let value = |column: &str| ours[head.iter().position(|c| *c == column).unwrap()];
+            for (column, of) in [
+                ("first_ns", "ts_ns"),
+                ("frame_len", "cap_len"),
+                ("ip_len", "ip_len"),
+                ("ip_header_len", "ip_hdr"),
+                ("ip_ttl", "ttl"),
+                ("ip_version", "ipver"),
+                ("ip_proto", "proto"),
+                ("l4_len", "l4_len"),
+                ("l4_header_len", "l4_hdr"),
+                ("payload_len", "payload"),
+                ("src_port", "sport"),
+                ("dst_port", "dport"),
+                ("tcp_window", "tcp_win"),
+            ] {
+                assert_eq!(value(column), cell(theirs, of).to_string(), "{what} {column}");
+            }
+            let flags = cell(theirs, "tcp_flags");
+            assert_eq!(value("tcp_syn"), (flags >> 1 & 1).to_string(), "{what}");
+            assert_eq!(value("tcp_ack"), (flags >> 4 & 1).to_string(), "{what}");
+        }
+    }
 }

@@ -130,10 +130,23 @@ fn lower(frame: &[u8]) -> Option<Lower> {
     }
 }
 
-/// All fields by the header types of `etherparse`.
+/// All fields by the header types of `etherparse`, which leaves the payload to us.
 fn etherparse(frame: &[u8]) -> Other {
     let Some(Lower { known, l4 }) = lower(frame) else { return Other::Nothing };
     let Some(rest) = frame.get(l4..) else { return Other::Nothing };
+    let mut other = headers(frame, known, rest);
+    if let (Other::Fields(fields), Ok(ethernet)) = (&mut other, Ethernet2HeaderSlice::from_slice(frame)) {
+        let number = |address: [u8; 6]| address.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        (fields.eth_src, fields.eth_dst) = (number(ethernet.source()), number(ethernet.destination()));
+        let from = rest.len().min(fields.l4_header_len as usize);
+        let to = rest.len().min(fields.l4_len as usize).min(from + MAX_PAYLOAD);
+        fields.payload.0[..to - from].copy_from_slice(&rest[from..to]);
+    }
+    other
+}
+
+/// The transport's header, which `rest` begins with.
+fn headers(frame: &[u8], known: Parsed, rest: &[u8]) -> Other {
     let l4_len = known.l4_len;
     let common = Parsed { frame_len: frame.len() as u32, l4_header_len: 8, ..known };
     match known.proto {
@@ -162,6 +175,8 @@ fn etherparse(frame: &[u8]) -> Other {
                 src_port: tcp.source_port(),
                 dst_port: tcp.destination_port(),
                 tcp_flags: bits.iter().filter(|bit| bit.0).map(|bit| bit.1).sum(),
+                tcp_seq: tcp.sequence_number(),
+                tcp_ack_number: tcp.acknowledgment_number(),
                 tcp_window: tcp.window_size(),
                 tcp_urgent: tcp.urgent_pointer(),
                 l4_header_len,
@@ -198,6 +213,7 @@ fn etherparse(frame: &[u8]) -> Other {
         SCTP if l4_len >= 12 && rest.len() >= 12 => Other::Fields(Box::new(Parsed {
             src_port: u16::from(rest[0]) << 8 | u16::from(rest[1]),
             dst_port: u16::from(rest[2]) << 8 | u16::from(rest[3]),
+            sctp_tag: u32::from_be_bytes(*rest[4..].first_chunk().unwrap()),
             l4_header_len: 12,
             ..common
         })),

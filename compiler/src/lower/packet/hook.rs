@@ -159,6 +159,11 @@ impl Path<'_> {
         self.b.load(Size::W, self.context, skb::VLAN_TCI)
     }
 
+    /// Bytes of a socket buffer, linear or not.
+    pub(super) fn whole_length(&mut self) -> VReg {
+        self.b.load(Size::W, self.context, skb::LEN)
+    }
+
     /// Loads the packet's start again.
     pub(super) fn load_start(&mut self, data: VReg) {
         let at = match self.hook {

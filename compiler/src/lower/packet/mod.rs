@@ -13,6 +13,7 @@
 //! | `clock` | what replay builds do instead of asking for the time |
 //! | `parse` | frame to key and fields |
 //! | `transport` | the transport's part of that |
+//! | `payload` | payload bytes to the scratch value |
 //! | `table` | look up, create, retire |
 //! | `single` | packets that are judged one by one, without a table |
 //! | `lists` | blocked and allowed hosts, with the cached answer |
@@ -45,6 +46,7 @@ pub mod hook;
 mod clock;
 mod parse;
 mod transport;
+mod payload;
 mod table;
 mod single;
 mod lists;

@@ -44,7 +44,7 @@ pub(super) struct Packet {
 /// Registers of the parser. Blocks that jump to a label leave their results here.
 pub(super) struct Parser {
     pub(super) data: VReg,
-    end: VReg,
+    pub(super) end: VReg,
     /// Where to go when a header is not all there.
     pub(super) truncated: Label,
     /// What only socket buffers have.
@@ -107,6 +107,9 @@ impl Path<'_> {
             }
             self.present(&parser, data, header);
             self.vlan(&parser, tags);
+            if tags == 0 {
+                self.ethernet_addresses(data);
+            }
             let ether_type = self.b.load(Size::H, data, i16::try_from(header - 2).unwrap_or(i16::MAX));
             if let (0, Some(buffer)) = (tags, &parser.buffer) {
                 let not_ip = self.refused(Reason::NotIp);
@@ -127,6 +130,21 @@ impl Path<'_> {
             self.b.goto(not_ip);
         }
         parser
+    }
+
+    /// Both addresses as numbers.
+    fn ethernet_addresses(&mut self, data: VReg) {
+        for (field, at) in [(Field::EthDst, 0), (Field::EthSrc, 6)] {
+            if !self.keeps(field) {
+                continue;
+            }
+            let number = self.number(data, at);
+            self.b.lsh(number, 32);
+            let low = self.b.load(Size::W, data, at + 2);
+            self.b.to_big_endian(32, low);
+            self.b.or(number, low);
+            self.keep(field, number);
+        }
     }
 
     /// The fields of VLAN tags, of which so many have been found in the frame and are captured.
@@ -208,14 +226,19 @@ impl Path<'_> {
     }
 
     /// Loads the packet's start again: what the verifier knows to be captured differs with the number of tags.
-    fn reload(&mut self, parser: &Parser) {
+    pub(super) fn reload(&mut self, parser: &Parser) {
         self.load_start(parser.data);
     }
 
     /// Checks that `bytes` from `header` on are captured.
     pub(super) fn present(&mut self, parser: &Parser, header: VReg, bytes: i32) {
+        self.present_or(parser, header, bytes, parser.truncated);
+    }
+
+    /// The same, with another place to go when they are not.
+    pub(super) fn present_or(&mut self, parser: &Parser, header: VReg, bytes: i32, missing: Label) {
         let end = self.b.compute(AluOp::Add, header, bytes);
-        self.b.jump(Cond::Gt, end, parser.end, parser.truncated);
+        self.b.jump(Cond::Gt, end, parser.end, missing);
     }
 
     /// Pointer to the header at `at`, of which so many bytes are captured.

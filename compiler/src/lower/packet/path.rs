@@ -4,7 +4,7 @@ use super::hook::{self, Answers};
 use super::maps::{CONFIG, CONFIG_EPOCH, COUNTERS, EVENTS};
 use super::seldom::Pending;
 use super::shared::Shared;
-use super::{Options, fuse, guard};
+use super::{Options, distinct, fuse, guard};
 use crate::bpf::module::{Function, Line, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::diag::Span;
@@ -35,6 +35,8 @@ pub(super) struct Path<'a> {
     pub(super) frame: Frame,
     /// The context, live from end to end.
     pub(super) context: VReg,
+    /// The scratch value, where the specification reads payload bytes.
+    pub(super) payload: VReg,
     /// A register whose value is 0, which the verifier does not know.
     pub(super) unknown: VReg,
     /// Code that runs seldom, emitted after everything else.
@@ -115,7 +117,7 @@ impl<'a> Path<'a> {
             dst: nowhere,
             fields: Vec::new(),
         };
-        let unknown = b.fresh();
+        let (unknown, payload) = (b.fresh(), b.fresh());
         let mut path = Self {
             b,
             program,
@@ -128,6 +130,7 @@ impl<'a> Path<'a> {
             answers: Answers { pass: 0, drop: 0 },
             frame,
             context,
+            payload,
             unknown,
             pending: Vec::new(),
             shadows: Vec::new(),
@@ -173,7 +176,7 @@ impl<'a> Path<'a> {
             dst: b.stack_slot(16),
             fields: places(asked_fields(program), &mut b),
         };
-        let unknown = b.fresh();
+        let (unknown, payload) = (b.fresh(), b.fresh());
         Self {
             b,
             program,
@@ -186,6 +189,7 @@ impl<'a> Path<'a> {
             answers: hook::answers(spec.hook),
             frame,
             context,
+            payload,
             unknown,
             pending: Vec::new(),
             shadows: Vec::new(),
@@ -217,10 +221,27 @@ impl<'a> Path<'a> {
         self.b.and(register, (1_i32 << bits) - 1);
     }
 
+    /// A value for a place where the verifier knows again what it knew when it was stored: where that matters, a copy of
+    /// which it knows no more than the field's size.
+    fn forgotten(&mut self, field: Field, place: Place, value: VReg) -> VReg {
+        if place.size != Size::DW || !distinct::counted(self.program, Sample::Field(field)) {
+            return value;
+        }
+        let bits = u64::BITS - field_limit(field).leading_zeros();
+        let value = self.b.copy(value);
+        self.b.add(value, self.unknown);
+        let mask = self.b.constant((1 << bits) - 1);
+        self.b.and(value, mask);
+        value
+    }
+
     /// Keeps a field for later steps, if the specification reads it.
     pub(super) fn keep(&mut self, field: Field, value: VReg) {
         match self.frame.word(field) {
-            Some(Word::Frame(place)) => self.b.stack_store(place.size, place.slot, place.offset, value),
+            Some(Word::Frame(place)) => {
+                let value = self.forgotten(field, place, value);
+                self.b.stack_store(place.size, place.slot, place.offset, value);
+            }
             Some(Word::Scratch(base, offset)) => self.b.store(Size::DW, base, offset, value),
             None => {}
         }
@@ -233,7 +254,12 @@ impl<'a> Path<'a> {
 
     /// The value of a kept field.
     pub(super) fn field(&mut self, field: Field) -> VReg {
-        match self.frame.word(field) {
+        let word = self.frame.word(field);
+        if let (None, Field::Payload(index)) = (word, field) {
+            let at = self.shared.payload.saturating_add(i16::from(index));
+            return self.b.load(Size::B, self.payload, at);
+        }
+        match word {
             Some(Word::Frame(place)) => self.b.stack_load(place.size, place.slot, place.offset),
             Some(Word::Scratch(base, offset)) => self.b.load(Size::DW, base, offset),
             // Not reached: `used_fields` names every field that a step asks for.
@@ -347,13 +373,18 @@ fn places(mut fields: Vec<Field>, b: &mut Builder) -> Vec<(Field, Word)> {
     let size = |field: &Field| match field_limit(*field) {
         0..=0xff => Size::B,
         0x100..=0xffff => Size::H,
-        _ => Size::W,
+        0x1_0000..=0xffff_ffff => Size::W,
+        _ => Size::DW,
     };
     // Large ones first: small ones fill what they leave.
     fields.sort_by_key(|field| std::cmp::Reverse(bytes_of(size(field))));
     let mut words: Vec<(StackSlot, [bool; 8])> = Vec::new();
     let mut place = |field: Field| {
         let size = size(&field);
+        if size == Size::DW {
+            let slot = b.stack_slot(8);
+            return Some((field, Word::Frame(Place { slot, offset: 0, size })));
+        }
         let bytes = bytes_of(size) as usize;
         let free = |taken: &[bool; 8]| {
             let fits = |at: &usize| taken.get(*at..at + bytes).is_some_and(|part| !part.contains(&true));
@@ -465,15 +496,26 @@ fn used_fields(program: &FlowProgram) -> Vec<Field> {
 }
 
 /// What is kept in the frame: these fields, and the direction where a condition that is no list of properties asks for
-/// it.
+/// it. Bytes of the payload are in the scratch value.
 fn asked_fields(program: &FlowProgram) -> Vec<Field> {
     let mut fields = used_fields(program);
+    fields.retain(|field| !matches!(field, Field::Payload(_)));
     let asks =
         |group: &Group| group.guard.rest.nodes().iter().any(|node| node.variable == Variable::Backward);
     if program.groups.iter().any(asks) && !fields.contains(&Field::Direction) {
         fields.push(Field::Direction);
     }
     fields
+}
+
+/// How many of the payload's first bytes are copied, if the specification reads some: a multiple of 8.
+pub(super) fn payload_bytes(program: &FlowProgram) -> Option<i16> {
+    let end = |field| match field {
+        Field::Payload(index) => Some(i16::from(index) + 1),
+        _ => None,
+    };
+    let last: Option<i16> = used_fields(program).into_iter().filter_map(end).max();
+    last.map(|bytes| (bytes + 7) / 8 * 8)
 }
 
 /// Those that groups of further tables read.

@@ -2,7 +2,7 @@
 //! verdicts of the last packet as replaying programs read them.
 
 use super::maps::{event_type, host, member};
-use super::path::side_fields;
+use super::path::{payload_bytes, side_fields};
 use crate::bpf::AluOp;
 use crate::bpf::module::{Struct, Type};
 use crate::ir::flow::FlowProgram;
@@ -39,6 +39,12 @@ pub struct Shared {
     pub retired: VerdictAt,
     /// Label (u32), rules (u32), then the outputs of the retired record's verdict.
     pub retired_model: i16,
+    /// The first bytes of the payload, where the specification reads some, and how many are copied: a multiple of 8.
+    pub payload: i16,
+    pub payload_bytes: Option<i16>,
+    /// Offset of the payload in the frame, and how many of its bytes there are.
+    pub payload_start: i16,
+    pub payload_length: i16,
     /// The flow's key, where there are flows, for the function that waits for another processor.
     pub key: i16,
     /// A record before its first packet, where there are flows.
@@ -93,12 +99,28 @@ impl Shared {
                 member("outputs", 8, Type::Array(Box::new(Type::Signed(8)), outputs_count)),
             ],
         });
+        let payload_bytes = payload_bytes(program);
+        let (payload, payload_start, payload_length) = match payload_bytes {
+            None => (0, 0, 0),
+            Some(bytes) => {
+                let bytes = u32::from(bytes.unsigned_abs()).next_power_of_two();
+                (
+                    scratch.append("payload", Type::Array(Box::new(Type::Unsigned(1)), bytes))?,
+                    scratch.append("payload_start", Type::Unsigned(8))?,
+                    scratch.append("payload_length", Type::Unsigned(8))?,
+                )
+            }
+        };
         // Without a table there is neither key nor record.
         let table = |scratch: &mut Scratch, name, count| match program.scope {
             Scope::Flow => scratch.append(name, words(count)),
             Scope::Packet => Ok(0),
         };
         Ok(Self {
+            payload,
+            payload_bytes,
+            payload_start,
+            payload_length,
             src: scratch.append("src", host())?,
             dst: scratch.append("dst", host())?,
             exempt: scratch.append("exempt", Type::Unsigned(8))?,

@@ -29,6 +29,8 @@ enum Part {
     Byte(i16),
     /// The 16-bit number at an offset.
     Number(i16),
+    /// The 32-bit number at an offset.
+    Word(i16),
     /// A bit of the byte at an offset.
     Bit(i16, u8),
     /// The header's length without so many bytes.
@@ -40,14 +42,19 @@ const fn part(field: Field) -> Option<(u8, Part)> {
     match field {
         Field::TcpFlags => Some((TCP, Part::Byte(13))),
         Field::TcpFlag(bit) => Some((TCP, Part::Bit(13, bit))),
+        Field::TcpSeq => Some((TCP, Part::Word(4))),
+        Field::TcpAckNumber => Some((TCP, Part::Word(8))),
         Field::TcpWindow => Some((TCP, Part::Number(14))),
         Field::TcpUrgent => Some((TCP, Part::Number(18))),
         Field::TcpOptionsLen => Some((TCP, Part::Beyond(TCP_HEADER))),
         Field::UdpLen => Some((UDP, Part::Number(4))),
+        Field::SctpTag => Some((SCTP, Part::Word(4))),
         Field::IcmpType => Some((ICMP, Part::Byte(0))),
         Field::IcmpCode => Some((ICMP, Part::Byte(1))),
         Field::Direction
         | Field::FrameLen
+        | Field::EthSrc
+        | Field::EthDst
         | Field::EthType
         | Field::VlanCount
         | Field::VlanId
@@ -68,7 +75,8 @@ const fn part(field: Field) -> Option<(u8, Part)> {
         | Field::L4HeaderLen
         | Field::L4PayloadLen
         | Field::SrcPort
-        | Field::DstPort => None,
+        | Field::DstPort
+        | Field::Payload(_) => None,
     }
 }
 
@@ -120,6 +128,7 @@ impl Path<'_> {
         self.keep(Field::IpProto, parser.proto);
         self.keep(Field::SrcPort, met.src_port);
         self.keep(Field::DstPort, met.dst_port);
+        self.payload(parser, met.header_len);
         (met.src_port, met.dst_port)
     }
 
@@ -217,6 +226,10 @@ impl Path<'_> {
             Part::Number(offset) => {
                 self.b.load_to(value, Size::H, header, offset);
                 self.b.to_big_endian(16, value);
+            }
+            Part::Word(offset) => {
+                self.b.load_to(value, Size::W, header, offset);
+                self.b.to_big_endian(32, value);
             }
             Part::Bit(offset, bit) => {
                 self.b.load_to(value, Size::B, header, offset);

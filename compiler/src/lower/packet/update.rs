@@ -1,5 +1,6 @@
 //! Step 7 of [`crate::ir::flow`]: what a packet writes to its record, each write by its atomic operation.
 
+use super::distinct;
 use super::path::Path;
 use super::seldom::{Exchange, HighWord, NotBefore, Pending, Seldom, Step};
 use super::table::{Flow, PACKETS};
@@ -196,6 +197,13 @@ impl Path<'_> {
         let sample = match sample {
             Some(sample) => sample,
             None => self.b.constant(1),
+        };
+        // Where different values of it are counted too, what comparisons teach the verifier stays with a copy.
+        let compared = matches!(update.op, UpdateOp::Min | UpdateOp::Max);
+        let sample = if compared && distinct::counted(program, update.sample) {
+            self.b.compute(AluOp::Add, sample, self.unknown)
+        } else {
+            sample
         };
         match update.op {
             UpdateOp::Count | UpdateOp::Add => {

@@ -118,11 +118,18 @@ fn samples(spec: &FeatureSpec, aggregate: &Aggregate) -> Option<Same> {
 fn of_transports(field: Field, transports: Transports) -> Option<(u64, &'static str)> {
     let Transports { tcp, udp, icmp, sctp } = transports;
     match field {
-        Field::TcpFlags | Field::TcpFlag(_) | Field::TcpWindow | Field::TcpUrgent | Field::TcpOptionsLen
+        Field::TcpFlags
+        | Field::TcpFlag(_)
+        | Field::TcpWindow
+        | Field::TcpUrgent
+        | Field::TcpOptionsLen
+        | Field::TcpSeq
+        | Field::TcpAckNumber
             if !tcp =>
         {
             Some((0, "the flow has no TCP packets"))
         }
+        Field::SctpTag if !sctp => Some((0, "the flow has no SCTP packets")),
         Field::UdpLen if !udp => Some((0, "the flow has no UDP packets")),
         Field::IcmpType | Field::IcmpCode if !icmp => Some((0, "the flow has no ICMP packets")),
         Field::SrcPort | Field::DstPort if !(tcp || udp || sctp) => Some((0, "ICMP has no ports")),
@@ -167,7 +174,13 @@ fn of_transports(field: Field, transports: Transports) -> Option<(u64, &'static 
         | Field::TcpOptionsLen
         | Field::UdpLen
         | Field::IcmpType
-        | Field::IcmpCode => None,
+        | Field::IcmpCode
+        | Field::EthSrc
+        | Field::EthDst
+        | Field::TcpSeq
+        | Field::TcpAckNumber
+        | Field::SctpTag
+        | Field::Payload(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use chumsky::prelude::*;
 use super::basic::{bounds, name, path, quantity, range, sign, word};
 use super::{Parsed, Token};
 use crate::diag::Span;
-use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
+use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier, Range};
 
 /// An expression.
 pub(super) fn expression<'p>() -> Parsed<'p, Expr> {
@@ -40,12 +40,18 @@ fn primary<'p>(expression: Parsed<'p, Expr>) -> Parsed<'p, Expr> {
         .allow_trailing()
         .collect::<Vec<_>>()
         .delimited_by(sign(Token::LeftParen), sign(Token::RightParen));
-    let slice = bounds().delimited_by(sign(Token::LeftBracket), sign(Token::RightBracket));
-    let tail = choice((arguments.map(Tail::Arguments), slice.map(Tail::Slice)));
+    let one = super::basic::number().map(|number| {
+        let span = number.span.clone();
+        (Range { low: number.clone(), high: number, span }, true)
+    });
+    let slice = choice((bounds().map(|range| (range, false)), one))
+        .delimited_by(sign(Token::LeftBracket), sign(Token::RightBracket));
+    let tail =
+        choice((arguments.map(Tail::Arguments), slice.map(|(range, single)| Tail::Slice(range, single))));
     let named = path("a field or function", OPERATORS).then(tail.or_not()).map(|(path, tail)| match tail {
         None => ExprKind::Path(path),
         Some(Tail::Arguments(arguments)) => ExprKind::Call(Call { function: whole(&path), arguments }),
-        Some(Tail::Slice(range)) => ExprKind::Slice { base: path, range },
+        Some(Tail::Slice(range, single)) => ExprKind::Slice { base: path, range, single },
     });
     let group = expression
         .delimited_by(sign(Token::LeftParen), sign(Token::RightParen))
@@ -56,7 +62,7 @@ fn primary<'p>(expression: Parsed<'p, Expr>) -> Parsed<'p, Expr> {
 /// What may follow a name.
 enum Tail {
     Arguments(Vec<Expr>),
-    Slice(crate::spec::ast::Range),
+    Slice(Range, bool),
 }
 
 /// A path as one name: functions have no dots, and resolution says so.

@@ -13,6 +13,7 @@ use super::units::time_unit;
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::formula::{Binary, FRACTION, Formula};
+use crate::ir::flow::{GAP_LIMIT, ranges};
 use crate::ir::{FractionBits, Interval};
 use crate::spec::ast::{Call, Expr, ExprKind, Name, Path, Qualifier};
 use crate::spec::report::Reporter;
@@ -210,7 +211,17 @@ fn resolve(
         }
         ExprKind::Qualified { .. } => ("qualifiers behind a bracket are", "write them behind the function"),
         ExprKind::Number(_) => ("a constant as a part of a feature is", "leave it to the model's bias"),
-        ExprKind::Slice { .. } => ("payload bytes are", "use lengths, counts and flags"),
+        ExprKind::Slice { .. } => {
+            reporter
+                .error(
+                    &codes::NOT_AN_AGGREGATE,
+                    expr.span.clone(),
+                    "a byte of the payload has a value for each packet, a feature has one for the flow",
+                    "write `first(payload[0])`, or another function such as `last`, `max`, `mean`",
+                )
+                .primary("one value per packet");
+            return None;
+        }
         ExprKind::Negate(_)
         | ExprKind::Sum(_)
         | ExprKind::Product(_)
@@ -392,8 +403,11 @@ fn operand(
             );
             return None;
         }
-        ExprKind::Slice { .. }
-        | ExprKind::Call(_)
+        ExprKind::Slice { base, range, single } => {
+            let field = super::payload::byte(base, range, *single, reporter)?;
+            return no_unit(unit, "a byte", reporter).then_some(Some(Operand::Field(field)));
+        }
+        ExprKind::Call(_)
         | ExprKind::Group(_)
         | ExprKind::Not(_)
         | ExprKind::Negate(_)
@@ -439,12 +453,44 @@ fn operand(
     }
     match field(&text) {
         Some(facts) => {
+            if ranges::field_limit(facts.field) > GAP_LIMIT && !takes_wide(function) {
+                reporter
+                    .error(
+                        &codes::RANGE,
+                        path.span.clone(),
+                        format!("`{text}` has more than 31 bits, too many for `{}`", name.text),
+                        "use `first`, `last`, `min`, `max` or `distinct`",
+                    )
+                    .primary("a wide number");
+                return None;
+            }
             no_unit(unit, &format!("`{text}`"), reporter).then_some(Some(Operand::Field(facts.field)))
         }
         None => {
             unknown_field(path, reporter);
             None
         }
+    }
+}
+
+/// Whether a function takes samples of more than 31 bits, which sums and squares of them have no room for.
+const fn takes_wide(function: Function) -> bool {
+    match function {
+        Function::Count
+        | Function::Min
+        | Function::Max
+        | Function::First
+        | Function::Last
+        | Function::Distinct(_)
+        | Function::Duration => true,
+        Function::Sum
+        | Function::Mean
+        | Function::Std
+        | Function::StdPop
+        | Function::Var
+        | Function::VarPop
+        | Function::Ewma(_)
+        | Function::Rate => false,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Comparisons of a field with a constant: which of the values that the field can have fulfil them.
 
 use super::FlowFacts;
-use super::fields::{FieldFacts, field, flag};
-use super::number;
+use super::fields::{field, flag};
+use super::{number, payload};
 use crate::diag::Span;
 use crate::ir::flow::decision::{Diagram, Variable};
 use crate::ir::flow::ranges;
 use crate::ir::packet;
-use crate::spec::ast::{Expr, ExprKind, Name, Number, Path};
+use crate::spec::ast::{Expr, ExprKind, Name, Number, Path, Range};
+use crate::spec::report::Reporter;
 use crate::spec::typed::{Field, Transports};
 
 /// Why a comparison cannot be used.
@@ -21,47 +22,54 @@ pub(super) enum Problem {
     },
 }
 
-/// The packets for which the comparison holds, and the field that is compared.
+/// The packets for which the comparison holds, and the field that is compared, with its name. `None` after a report.
 pub(super) fn diagram(
     left: &Expr,
     operator: &Name,
     right: &Expr,
     flow: Option<&FlowFacts>,
-) -> Result<(&'static FieldFacts, Diagram), Problem> {
-    let (path, number, turned) = match (side(left), side(right)) {
-        (Side::Field(path), Side::Number(number)) => (path, number, false),
-        (Side::Number(number), Side::Field(path)) => (path, number, true),
-        (Side::Field(_), Side::Field(_)) => {
-            return Err(other(left, right, "both sides of the comparison are fields"));
-        }
+    reporter: &mut Reporter<'_>,
+) -> Result<Option<(String, Field, Diagram)>, Problem> {
+    let (side, number, turned) = match (side(left), side(right)) {
         (Side::Number(_), Side::Number(_)) => {
             return Err(other(left, right, "both sides of the comparison are constants"));
         }
         (Side::Other, _) | (_, Side::Other) => {
             return Err(other(left, right, "this is no comparison of a field with a constant"));
         }
+        (side, Side::Number(number)) => (side, number, false),
+        (Side::Number(number), side) => (side, number, true),
+        (_, _) => return Err(other(left, right, "both sides of the comparison are fields")),
     };
-    let name = path.text();
-    if flag(&name).is_some() {
-        return Err(Problem::Other {
-            span: path.span.clone(),
-            message: format!("`{name}` is a condition, not a number"),
-            help: format!("write `{name}`, or `not {name}`"),
-        });
-    }
-    let Some(facts) = field(&name) else {
-        if name == "gap" {
-            return Err(Problem::Other {
-                span: path.span.clone(),
-                message: "a condition cannot ask for `gap`: it depends on which packets pass".to_owned(),
-                help: "compare a field of the packet".to_owned(),
-            });
+    let (name, field, span) = match side {
+        Side::Byte(base, range, single, span) => {
+            let Some(field) = payload::byte(base, range, single, reporter) else { return Ok(None) };
+            (format!("payload[{}]", range.low.text), field, span)
         }
-        return Err(Problem::Field(path.clone()));
+        Side::Field(path) => {
+            let name = path.text();
+            if flag(&name).is_some() {
+                return Err(Problem::Other {
+                    span: path.span.clone(),
+                    message: format!("`{name}` is a condition, not a number"),
+                    help: format!("write `{name}`, or `not {name}`"),
+                });
+            }
+            if name == "gap" {
+                return Err(Problem::Other {
+                    span: path.span.clone(),
+                    message: "a condition cannot ask for `gap`: it depends on which packets pass".to_owned(),
+                    help: "compare a field of the packet".to_owned(),
+                });
+            }
+            let Some(facts) = field(&name) else { return Err(Problem::Field(path.clone())) };
+            (name, facts.field, &path.span)
+        }
+        Side::Number(_) | Side::Other => return Ok(None),
     };
-    if facts.field == Field::Direction && flow.is_some_and(FlowFacts::single) {
+    if field == Field::Direction && flow.is_some_and(FlowFacts::single) {
         return Err(Problem::Other {
-            span: path.span.clone(),
+            span: span.clone(),
             message: "a direction is one in a flow, and single packets have none".to_owned(),
             help: "remove the condition, or compare ports: `l4.dst_port < 1024`".to_owned(),
         });
@@ -76,8 +84,8 @@ pub(super) fn diagram(
         }),
     })?;
     let value = u64::try_from(value).unwrap_or(0);
-    let holds = |field: u64| {
-        let (one, other) = if turned { (value, field) } else { (field, value) };
+    let holds = |of: u64| {
+        let (one, other) = if turned { (value, of) } else { (of, value) };
         match operator.text.as_str() {
             "<" => one < other,
             "<=" => one <= other,
@@ -87,11 +95,13 @@ pub(super) fn diagram(
             _ => one == other,
         }
     };
-    Ok((facts, compared(facts.field, value, flow, holds)))
+    Ok(Some((name, field, compared(field, value, flow, holds))))
 }
 
 enum Side<'a> {
     Field(&'a Path),
+    /// A byte of the payload, as [`ExprKind::Slice`] has it.
+    Byte(&'a Path, &'a Range, bool, &'a Span),
     Number(&'a Number),
     Other,
 }
@@ -102,8 +112,8 @@ fn side(expr: &Expr) -> Side<'_> {
         ExprKind::Number(number) => Side::Number(number),
         // As deep as brackets nest.
         ExprKind::Group(inner) => side(inner),
-        ExprKind::Slice { .. }
-        | ExprKind::Call(_)
+        ExprKind::Slice { base, range, single } => Side::Byte(base, range, *single, &expr.span),
+        ExprKind::Call(_)
         | ExprKind::Not(_)
         | ExprKind::Negate(_)
         | ExprKind::Or(_)
@@ -195,6 +205,8 @@ fn possible(field: Field, flow: Option<&FlowFacts>) -> Vec<(u64, u64)> {
         }
         Field::Direction
         | Field::FrameLen
+        | Field::EthSrc
+        | Field::EthDst
         | Field::VlanCount
         | Field::VlanId
         | Field::VlanPcp
@@ -215,12 +227,16 @@ fn possible(field: Field, flow: Option<&FlowFacts>) -> Vec<(u64, u64)> {
         | Field::DstPort
         | Field::TcpFlags
         | Field::TcpFlag(_)
+        | Field::TcpSeq
+        | Field::TcpAckNumber
         | Field::TcpWindow
         | Field::TcpUrgent
         | Field::TcpOptionsLen
         | Field::UdpLen
+        | Field::SctpTag
         | Field::IcmpType
-        | Field::IcmpCode => vec![(0, ranges::field_limit(field))],
+        | Field::IcmpCode
+        | Field::Payload(_) => vec![(0, ranges::field_limit(field))],
     }
 }
 

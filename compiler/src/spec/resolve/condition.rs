@@ -97,14 +97,16 @@ impl Reading<'_, '_, '_> {
             ExprKind::Path(path) => self.name(before, path, place, wanted),
             ExprKind::Compare { left, operator, right } => {
                 self.tests()?;
-                match comparison::diagram(left, operator, right, self.flow) {
-                    Ok((facts, diagram)) => {
+                match comparison::diagram(left, operator, right, self.flow, self.reporter) {
+                    // Reported.
+                    Ok(None) => Ok(before),
+                    Ok(Some((name, field, diagram))) => {
                         let diagram = if wanted { diagram } else { diagram.not() };
                         if diagram.is_never() {
                             let help = format!(
                                 "remove the condition, or compare with another value: `{}` is {}",
-                                facts.name,
-                                comparison::values(facts.field, self.flow)
+                                name,
+                                comparison::values(field, self.flow)
                             );
                             let message = if self.single() {
                                 "no packet fulfils this"

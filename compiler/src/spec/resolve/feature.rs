@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::FlowFacts;
 use super::fields::FIELDS;
 use super::formula::{clipped, formula};
-use super::number;
 use super::structure::unsupported;
+use super::{number, payload};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::ranges;
@@ -84,11 +84,32 @@ pub(super) fn features(
             "remove features that carry little information",
         );
     }
-    let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    let mut names: BTreeMap<String, Span> = BTreeMap::new();
     let mut resolved = Vec::new();
     for entry in &block.features {
-        check_name(entry, &mut names, reporter);
-        resolved.extend(feature(entry, flow, reporter));
+        match payload::features(entry, flow, reporter) {
+            None => {
+                check_name(&entry.name.text, &entry.name.span, &mut names, reporter);
+                resolved.extend(feature(entry, flow, reporter));
+            }
+            Some(bytes) => {
+                for byte in bytes {
+                    check_name(&byte.name, &entry.name.span, &mut names, reporter);
+                    resolved.push(byte);
+                }
+            }
+        }
+    }
+    if let (Some(beyond), false) = (resolved.get(MAX_FEATURES), block.features.len() > MAX_FEATURES) {
+        let count = resolved.len();
+        reporter.error(
+            &codes::TOO_LARGE,
+            beyond.span.clone(),
+            format!(
+                "{count} features are defined, each byte of a payload counted, the limit is {MAX_FEATURES}"
+            ),
+            "take fewer bytes of the payload",
+        );
     }
     resolved
 }
@@ -127,34 +148,33 @@ pub(super) fn check_flow(name: &ast::Name, flow: Option<&FlowFacts>, reporter: &
     }
 }
 
-fn check_name<'a>(entry: &'a ast::Feature, names: &mut BTreeMap<&'a str, Span>, reporter: &mut Reporter<'_>) {
-    let name = &entry.name;
-    if let Some(first) = names.get(name.text.as_str()) {
+fn check_name(text: &str, span: &Span, names: &mut BTreeMap<String, Span>, reporter: &mut Reporter<'_>) {
+    if let Some(first) = names.get(text) {
         reporter
             .error(
                 &codes::FEATURE_NAME,
-                name.span.clone(),
-                format!("two features are called `{}`", name.text),
+                span.clone(),
+                format!("two features are called `{text}`"),
                 "give one of them another name",
             )
             .primary("second")
             .label(first.clone(), "first");
         return;
     }
-    names.insert(&name.text, name.span.clone());
-    if COLUMNS.contains(&name.text.as_str()) {
+    names.insert(text.to_owned(), span.clone());
+    if COLUMNS.contains(&text) {
         reporter.error(
             &codes::FEATURE_NAME,
-            name.span.clone(),
-            format!("extracted rows have a column `{}` of their own", name.text),
-            format!("choose another name, for example `{}_value`", name.text),
+            span.clone(),
+            format!("extracted rows have a column `{text}` of their own"),
+            format!("choose another name, for example `{text}_value`"),
         );
     }
-    if name.text.len() > MAX_NAME {
+    if text.len() > MAX_NAME {
         reporter.error(
             &codes::TOO_LARGE,
-            name.span.clone(),
-            format!("the name has {} letters, the limit is {MAX_NAME}", name.text.len()),
+            span.clone(),
+            format!("the name has {} letters, the limit is {MAX_NAME}", text.len()),
             "choose a shorter name",
         );
     }

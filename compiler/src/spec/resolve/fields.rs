@@ -12,9 +12,11 @@ pub(in crate::spec) struct FieldFacts {
 }
 
 /// Every field, in the order of the reference.
-pub(in crate::spec) static FIELDS: [FieldFacts; 38] = [
+pub(in crate::spec) static FIELDS: [FieldFacts; 43] = [
     FieldFacts { name: "direction", field: Field::Direction, unit: Unit::Plain },
     FieldFacts { name: "frame.len", field: Field::FrameLen, unit: Unit::Bytes },
+    FieldFacts { name: "eth.src", field: Field::EthSrc, unit: Unit::Plain },
+    FieldFacts { name: "eth.dst", field: Field::EthDst, unit: Unit::Plain },
     FieldFacts { name: "eth.type", field: Field::EthType, unit: Unit::Plain },
     FieldFacts { name: "vlan.count", field: Field::VlanCount, unit: Unit::Plain },
     FieldFacts { name: "vlan.id", field: Field::VlanId, unit: Unit::Plain },
@@ -45,10 +47,13 @@ pub(in crate::spec) static FIELDS: [FieldFacts; 38] = [
     FieldFacts { name: "tcp.urg", field: Field::TcpFlag(5), unit: Unit::Plain },
     FieldFacts { name: "tcp.ece", field: Field::TcpFlag(6), unit: Unit::Plain },
     FieldFacts { name: "tcp.cwr", field: Field::TcpFlag(7), unit: Unit::Plain },
+    FieldFacts { name: "tcp.seq", field: Field::TcpSeq, unit: Unit::Plain },
+    FieldFacts { name: "tcp.ack_number", field: Field::TcpAckNumber, unit: Unit::Plain },
     FieldFacts { name: "tcp.window", field: Field::TcpWindow, unit: Unit::Plain },
     FieldFacts { name: "tcp.urgent", field: Field::TcpUrgent, unit: Unit::Plain },
     FieldFacts { name: "tcp.options_len", field: Field::TcpOptionsLen, unit: Unit::Bytes },
     FieldFacts { name: "udp.len", field: Field::UdpLen, unit: Unit::Bytes },
+    FieldFacts { name: "sctp.tag", field: Field::SctpTag, unit: Unit::Plain },
     FieldFacts { name: "icmp.type", field: Field::IcmpType, unit: Unit::Plain },
     FieldFacts { name: "icmp.code", field: Field::IcmpCode, unit: Unit::Plain },
 ];
@@ -70,17 +75,12 @@ pub(in crate::spec) static FLAGS: [(&str, u8); 8] = [
     ("tcp.cwr", 0x80),
 ];
 
-/// What packets have and the language leaves out, with what to write instead. Samples are below 2^31, which
-/// sums, squares and the kernel's atomic operations rest on.
-static REFUSED: [(&str, &str, &str); 11] = [
-    ("eth.src", WIDE, LENGTHS),
-    ("eth.dst", WIDE, LENGTHS),
+/// What packets have and the language leaves out, with what to write instead.
+static REFUSED: [(&str, &str, &str); 7] = [
     ("ip.src", WIDE, ADDRESSES),
     ("ip.dst", WIDE, ADDRESSES),
-    ("tcp.seq", WIDE, LENGTHS),
-    ("tcp.ack_number", WIDE, LENGTHS),
-    ("sctp.tag", WIDE, LENGTHS),
-    ("sctp.checksum", WIDE, LENGTHS),
+    ("ip.checksum", CHECKSUM, LENGTHS),
+    ("sctp.checksum", CHECKSUM, LENGTHS),
     (
         "ip.fragment",
         "is always 0: later fragments belong to no flow",
@@ -89,7 +89,8 @@ static REFUSED: [(&str, &str, &str); 11] = [
     ("time", "depends on when the machine was started", "use `gap` or `duration()`"),
     ("payload", "is many bytes", "write one of them, `payload[0]`"),
 ];
-const WIDE: &str = "does not fit the 31 bits of a sample";
+const WIDE: &str = "has 128 bits, more than a number of a feature";
+const CHECKSUM: &str = "follows from the other bytes and looks like a random number";
 const LENGTHS: &str = "use ports, lengths, flags and counts, which also generalise to other machines";
 const ADDRESSES: &str =
     "count different ones with `distinct(ip.src)`, or put hosts on the lists with `nnbpf block`";

@@ -9,6 +9,7 @@ mod condition;
 mod feature;
 mod formula;
 mod single;
+mod payload;
 mod model;
 pub(super) mod fields;
 mod flow;

@@ -4,7 +4,7 @@ use super::aggregate::unknown_field;
 use super::fields::{field, flag};
 use super::flow::{self, Resolved};
 use super::formula::Value;
-use super::{FlowFacts, condition};
+use super::{FlowFacts, condition, payload};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::ir::flow::key::KeyParts;
@@ -68,14 +68,8 @@ pub(super) fn value(expr: &Expr, flow: Option<&FlowFacts>, reporter: &mut Report
             let message = "qualifiers are for values over the packets of a flow, and there is none";
             refuse(expr, message, HELP, reporter)
         }
-        ExprKind::Slice { .. } => {
-            super::structure::unsupported(
-                expr.span.clone(),
-                "payload bytes are not supported yet",
-                "use lengths, counts and flags",
-                reporter,
-            );
-            None
+        ExprKind::Slice { base, range, single } => {
+            payload::byte(base, range, *single, reporter).map(|field| leaf(field, expr, flow))
         }
         // Formulas take these apart.
         ExprKind::Number(_)
@@ -131,7 +125,7 @@ fn refuse(expr: &Expr, message: &str, help: &str, reporter: &mut Reporter<'_>) -
 }
 
 /// Over one packet the last value is the value.
-fn leaf(field: Field, expr: &Expr, flow: Option<&FlowFacts>) -> Value {
+pub(super) fn leaf(field: Field, expr: &Expr, flow: Option<&FlowFacts>) -> Value {
     let aggregate = Aggregate {
         function: Function::Last,
         operand: Some(Operand::Field(field)),

@@ -201,6 +201,43 @@ fn socket_buffers_are_pulled_and_tagged() {
     }
 }
 
+/// Bytes of a packet, linear or not, at the end of a word of eights on the stack.
+#[test]
+fn bytes_are_loaded_from_wherever_they_lie() {
+    let one = |section: &str, helper: Helper, offset: i32, bytes: i32| {
+        let mut module = main(vec![
+            mov(R6, -1),
+            stx(Size::DW, Reg::FP, -8, R6),
+            mov(R2, offset),
+            mov(R3, Reg::FP),
+            add(R3, -8),
+            mov(R4, bytes),
+            call(helper),
+            ldx(Size::DW, R7, Reg::FP, -8),
+            alu(Width::W64, AluOp::Add, R0, R7),
+            exit(),
+        ]);
+        module.programs[0].section = section.to_owned();
+        let skb = Skb { linear: 2, ..Skb::default() };
+        let mut frame: Vec<u8> = (1..=20).collect();
+        Vm::new(&module).unwrap().run_skb("main", &mut frame, skb, 0).map(|run| run.ret)
+    };
+    let (skb, xdp) = (("classifier", Helper::SkbLoadBytes), ("xdp", Helper::XdpLoadBytes));
+    for (section, helper) in [skb, xdp] {
+        let loaded = |offset, bytes| one(section, helper, offset, bytes).unwrap();
+        assert_eq!(loaded(0, 8), 0x0807_0605_0403_0201, "{section}");
+        assert_eq!(loaded(18, 2), 0xffff_ffff_ffff_1413, "{section}");
+    }
+    // Not all there: the one helper clears, the other changes nothing; both answer -EFAULT.
+    assert_eq!(one(skb.0, skb.1, 18, 3).unwrap().cast_signed(), (-1_i64 << 24) - 14);
+    assert_eq!(one(xdp.0, xdp.1, 18, 3).unwrap().cast_signed(), -1 - 14);
+    assert_eq!(one(xdp.0, xdp.1, 0x1_0000, 1).unwrap().cast_signed(), -1 - 14);
+    for (section, helper) in [(skb.0, xdp.1), (xdp.0, skb.1)] {
+        let error = one(section, helper, 0, 4).unwrap_err();
+        assert!(matches!(error, VmError::Fault { fault: Fault::BadArgument { .. }, .. }), "{error}");
+    }
+}
+
 #[test]
 fn only_socket_buffers_are_pulled() {
     let module = main(vec![mov(R2, 0), call(Helper::SkbPullData), exit()]);
