@@ -510,10 +510,7 @@ fn asked_fields(program: &FlowProgram) -> Vec<Field> {
 
 /// How many of the payload's first bytes are copied, if the specification reads some: a multiple of 8.
 pub(super) fn payload_bytes(program: &FlowProgram) -> Option<i16> {
-    let end = |field| match field {
-        Field::Payload(index) => Some(i16::from(index) + 1),
-        _ => None,
-    };
+    let end = |field| if let Field::Payload(index) = field { Some(i16::from(index) + 1) } else { None };
     let last: Option<i16> = used_fields(program).into_iter().filter_map(end).max();
     last.map(|bytes| (bytes + 7) / 8 * 8)
 }
