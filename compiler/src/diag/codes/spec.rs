@@ -107,7 +107,8 @@ pub static HOOK: Code = Code {
 pub static PROTOCOL: Code = Code {
     id: "E0211",
     title: "unknown protocol",
-    explanation: "`flow NAME on …` lists the transport protocols whose packets belong to flows: `tcp`, `udp`.",
+    explanation: "`flow NAME on …` lists the transport protocols whose packets belong to flows, `packets on …` those of the packets \
+        that are judged one by one: `tcp`, `udp`, `icmp`, `sctp`.",
 };
 
 pub static KEY: Code = Code {

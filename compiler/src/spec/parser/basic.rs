@@ -105,10 +105,16 @@ pub(super) const TOP_LEVEL: [&str; 10] =
 const IN_BLOCKS: [&str; 11] =
     ["key", "capacity", "idle", "end", "labels", "output", "drop", "block", "report", "pass", "mark"];
 
+/// The beginning of a statement of the top level. `packets` is a common name of features, so that it begins one only
+/// before `on`.
+fn top_level<'p>() -> Parsed<'p, ()> {
+    choice((one_of(TOP_LEVEL.map(Token::Word)).ignored(), word("packets").ignore_then(word("on")))).boxed()
+}
+
 /// The end of a statement. Where it was forgotten, visibly because the next statement begins, reading goes on.
 pub(super) fn semicolon<'p>() -> Parsed<'p, ()> {
     let next = choice((
-        one_of(TOP_LEVEL.map(Token::Word)).ignored(),
+        top_level(),
         one_of(IN_BLOCKS.map(Token::Word)).ignored(),
         name("a name").ignore_then(sign(Token::Assign)),
         sign(Token::RightBrace),
@@ -121,7 +127,7 @@ pub(super) fn semicolon<'p>() -> Parsed<'p, ()> {
 /// Where the closing brace was forgotten, visibly because a statement of the top level begins, reading goes
 /// on there.
 pub(super) fn block<'p, O: Clone + 'p>(statement: Parsed<'p, O>, broken: O) -> Parsed<'p, Vec<O>> {
-    let outside = one_of(TOP_LEVEL.map(Token::Word)).ignored().boxed();
+    let outside = top_level();
     let skipped = outside.clone().not().ignore_then(skipped_statement()).map(move |()| broken.clone());
     let closing = sign(Token::RightBrace).recover_with(via_parser(outside.rewind().or(end())));
     statement
