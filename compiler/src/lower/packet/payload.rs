@@ -24,7 +24,7 @@ impl Path<'_> {
         self.b.and(start, (1 << HEADER_BITS) - 1);
         self.b.add(start, parser.at);
         match (self.hook, self.options.fragments) {
-            (Hook::Xdp, false) => self.linear(parser, start, wanted, bytes),
+            (Hook::Xdp, false) => self.direct(parser, start, wanted, bytes),
             (Hook::Xdp, true) => {
                 let packet = self.b.call(Helper::XdpGetBuffLen, &[self.context]);
                 self.loaded(Helper::XdpLoadBytes, start, (wanted, packet), bytes);
@@ -40,7 +40,7 @@ impl Path<'_> {
     ///
     /// Where they are fewer than the specification reads, whole words are copied first. The rest is in the eight bytes
     /// in front of its end, of which the first ones are of the header or copied already: a shift takes them away.
-    fn linear(&mut self, parser: &Parser, start: VReg, wanted: VReg, bytes: i16) {
+    fn direct(&mut self, parser: &Parser, start: VReg, wanted: VReg, bytes: i16) {
         let to = self.shared.payload;
         let (short, rest, done) = (self.b.label(), self.b.label(), self.b.label());
         // Offset and length come back from the scratch value as numbers without a past: the verifier would follow them
@@ -103,7 +103,7 @@ impl Path<'_> {
         self.at_most_register(wanted, rest);
         let most = self.b.constant(i64::from(bytes));
         self.at_most_register(wanted, most);
-        // Without a past, as in `linear`.
+        // Without a past, as in `direct`.
         let at = self.shared.payload_length;
         self.b.store(Size::DW, self.payload, at, wanted);
         let length = self.b.load(Size::DW, self.payload, at);
