@@ -185,7 +185,7 @@ write(
     0.1,
 )
 # rates.spec: rates over windows.
-write("rates-5-10-2", [30, 40000, 60, 30000, 0.02], [90, 200000, 300, 100000, 0.1], [10, 2], "Softmax", 12, 0.3)
+write("rates-5-10-2", [30, 40000, 60, 30000, 0.02], [90, 200000, 300, 100000, 0.1], [10, 2], "Softmax", 14, 0.1)
 # ticks.spec: durations and gaps.
 write(
     "ticks-10-12-2",

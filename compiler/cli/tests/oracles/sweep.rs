@@ -11,6 +11,7 @@ use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::flow::interpret::Mode;
+use nnbpf_compiler::ir::flow::record::Layout;
 use nnbpf_compiler::ir::packet::tcp_flags::{ACK, RST};
 use nnbpf_compiler::lower::network::Split;
 use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS, FLOWS};
@@ -64,9 +65,9 @@ fn at(hook: Hook, mut plan: Plan) -> Plan {
 /// Whether a sweep removes a record by the definition in `docs/flows.md`.
 fn over(plan: &Plan, record: &[u8], now: u64) -> bool {
     let flow = plan.flow.as_ref().unwrap();
-    let since = |at: usize| u64::from_le_bytes(*record[at..].first_chunk().unwrap());
+    let since = |at: Option<u32>| u64::from_le_bytes(*record[at.unwrap() as usize..].first_chunk().unwrap());
     let late = |at, time: Option<Nanos>| time.is_some_and(|time| now > since(at).saturating_add(time.0));
-    late(8, flow.idle) || late(16, flow.active)
+    late(flow.record.last, flow.idle) || late(flow.record.first, flow.active)
 }
 
 #[derive(Default)]
@@ -181,6 +182,7 @@ const START: u64 = 1_700_000_000_000_000_000;
 /// A loaded object that judges flows at their end and no sooner.
 struct Judging {
     loaded: Loaded,
+    record: Layout,
 }
 
 impl Judging {
@@ -192,8 +194,9 @@ impl Judging {
         let mut plan = plan("triggers-4-8-2");
         let flow = plan.flow.as_mut().unwrap();
         flow.triggers = Triggers { end: true, ..Triggers::default() };
+        let record = flow.record;
         let module = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
-        Some(Self { loaded: Kernel::load(&elf::write(&module).unwrap()).unwrap() })
+        Some(Self { record, loaded: Kernel::load(&elf::write(&module).unwrap()).unwrap() })
     }
 
     fn clock(&self, now: u64) {
@@ -315,9 +318,10 @@ fn a_sweep_and_a_late_packet_judge_a_flow_once() {
         let records: Vec<Vec<u8>> = keys.iter().filter_map(|key| map.lookup(key).unwrap()).collect();
         assert_eq!(records.len() as u64, created);
         for record in records {
-            let word = |at: usize| u64::from_le_bytes(*record[at..].first_chunk().unwrap());
-            let flags = u32::from_le_bytes(*record[24..].first_chunk().unwrap());
-            assert_eq!((word(0), word(8), flags & 12), (1, now + IDLE + 1, 0));
+            let word = |at: u32| u64::from_le_bytes(*record[at as usize..].first_chunk().unwrap());
+            let flags = u32::from_le_bytes(*record[judging.record.flags as usize..].first_chunk().unwrap());
+            let last = word(judging.record.last.unwrap());
+            assert_eq!((word(Layout::PACKETS), last, flags & 12), (1, now + IDLE + 1, 0));
         }
         // All of them are over, whoever made them.
         judging.clock(now + 2 * IDLE + 2);
@@ -340,6 +344,8 @@ fn a_packet_that_closes_a_retired_record_judges_nothing() {
     const RETIRED: i32 = 8;
     let mut plan = plan("triggers-4-8-2");
     plan.flow.as_mut().unwrap().triggers = Triggers { end: true, ..Triggers::default() };
+    let flags = plan.flow.as_ref().unwrap().record.flags;
+    let at = i16::try_from(flags).unwrap();
     let plain = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
     let mut raced = plain.clone();
     let entry = raced.programs.iter_mut().find(|program| program.name == ENTRY).unwrap();
@@ -355,14 +361,16 @@ fn a_packet_that_closes_a_retired_record_judges_nothing() {
         .windows(2)
         .enumerate()
         .filter_map(|(index, pair)| match (constant(&pair[0]), &pair[1]) {
-            (Some(bit), Insn::Atomic { op: AtomicOp::FetchOr, base, offset: 24, src, .. }) if *src == bit => {
+            (Some(bit), Insn::Atomic { op: AtomicOp::FetchOr, base, offset, src, .. })
+                if (*offset, *src) == (at, bit) =>
+            {
                 Some((index, *base, bit))
             }
             _ => None,
         })
         .collect();
     let [(place, record, bit)] = places.as_slice() else { panic!("one place that closes: {places:?}") };
-    let retire = [mov(*bit, RETIRED), atomic(Size::W, AtomicOp::Or, *record, 24, *bit)];
+    let retire = [mov(*bit, RETIRED), atomic(Size::W, AtomicOp::Or, *record, at, *bit)];
     entry.code.splice(place..place, retire);
     let line = entry.line_of[*place];
     entry.line_of.splice(place..place, [line; 2]);
@@ -378,6 +386,6 @@ fn a_packet_that_closes_a_retired_record_judges_nothing() {
             assert_eq!(verdicts, if ordinal == 0 { 0 } else { wanted });
         }
         let records = vm.map(FLOWS).unwrap().entries();
-        assert_eq!(records[0].1[24] & 4, 4);
+        assert_eq!(records[0].1[flags as usize] & 4, 4);
     }
 }
