@@ -16,8 +16,9 @@ const MAX_PARTS: usize = 1 << 16;
 
 /// Words that mean something by themselves in an expression, or join its parts.
 const TAKEN: [&str; 28] = [
-    "fwd", "bwd", "tcp", "udp", "icmp", "sctp", "gap", "time", "payload", "p", "end", "never", "packet", "and",
-    "or", "not", "where", "when", "in", "clip", "over", "per", "as", "at", "on", "for", "every", "after",
+    "fwd", "bwd", "tcp", "udp", "icmp", "sctp", "gap", "time", "payload", "p", "end", "never", "packet",
+    "and", "or", "not", "where", "when", "in", "clip", "over", "per", "as", "at", "on", "for", "every",
+    "after",
 ];
 
 /// What a name stands for.

@@ -24,7 +24,8 @@ pub fn substance(file: Named<'_>, surroundings: &Surroundings<'_>) -> Outcome<Ve
         files.extend(lexer::lex(part, span.start, &mut reporter));
     }
     let parameters = Parameters::read(&files, surroundings.parameters, &mut reporter);
-    let said = files.into_iter().flat_map(|tokens| said(&parameters.replaced(tokens, &mut reporter))).collect();
+    let said =
+        files.into_iter().flat_map(|tokens| said(&parameters.replaced(tokens, &mut reporter))).collect();
     let diagnostics = reporter.into_diagnostics();
     if diagnostics.is_empty() { Ok(said) } else { Err(diagnostics) }
 }
@@ -56,10 +57,8 @@ mod tests {
     use crate::spec::Parameter;
 
     fn of(source: &str, given: &[(&str, &str)]) -> Vec<String> {
-        let parameter = |(name, value): &(&str, &str)| Parameter {
-            name: (*name).to_owned(),
-            value: (*value).to_owned(),
-        };
+        let parameter =
+            |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).to_owned() };
         let parameters: Vec<_> = given.iter().map(parameter).collect();
         let surroundings = Surroundings { parameters: &parameters, ..Surroundings::default() };
         substance(Named { name: "a.spec", bytes: source.as_bytes() }, &surroundings).unwrap()

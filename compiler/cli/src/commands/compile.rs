@@ -12,8 +12,8 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
 use serde_json::json;
 
-use crate::args::{ClockArg, CompileArgs, Weights};
 use super::like::Like;
+use crate::args::{ClockArg, CompileArgs, Weights};
 use crate::inputs::{Files, target};
 use crate::{Refusal, files};
 

@@ -71,8 +71,9 @@ pub static SYNTAX: Code = Code {
 pub static TOO_LARGE: Code = Code {
     id: "E0202",
     title: "specification beyond a limit",
-    explanation: "A specification has at most 1 MiB of text, 64 levels of brackets, \
-        1,024 features of 256 values each and 32 rules. The limits keep the compiler's own memory and stack bounded.",
+    explanation: "A specification has at most 1 MiB of text in 64 files, 64 levels of brackets, 65,536 parts behind its \
+        names, 1,024 features of 256 values each and 32 rules; a condition has at most 256 comparisons and 512 \
+        cases. The limits keep the compiler's own memory and stack bounded.",
 };
 
 pub static MISSING: Code = Code {
@@ -154,7 +155,8 @@ pub static UNKNOWN_FUNCTION: Code = Code {
     id: "E0220",
     title: "unknown function",
     explanation: "Features are made by the functions `count`, `sum`, `min`, `max`, `first`, `last`, `mean`, `std`, \
-        `std_pop`, `var`, `var_pop`, `ewma`, `rate` and `distinct`, and by `duration`, `range`, `share`, `any` and `all`.",
+        `std_pop`, `var`, `var_pop`, `ewma`, `rate` and `distinct`, and by `duration`, `range`, `share`, `any` and `all`; \
+        `abs` and `log2` take a value made by them, and nothing stands behind their bracket but `clip` and `in`.",
 };
 
 pub static ARGUMENTS: Code = Code {
@@ -192,8 +194,9 @@ pub static NEVER_TRUE: Code = Code {
 pub static UNIT: Code = Code {
     id: "E0225",
     title: "unusable unit",
-    explanation: "`as` converts a time to `ns`, `us`, `ms` or `s`; the result is a whole number, rounded down. \
-        Packets, bytes and plain numbers have no other unit.",
+    explanation: "`as` converts a time to `ns`, `us`, `ms` or `s`, or to ticks of a clock that shows nothing finer, \
+        `us_ticks`, `ms_ticks` or `s_ticks`; the result is a whole number, rounded down. \
+        Packets, bytes and plain numbers have no other unit, and what is added, subtracted or compared has one unit.",
 };
 
 pub static RANGE: Code = Code {
@@ -201,7 +204,8 @@ pub static RANGE: Code = Code {
     title: "unusable range",
     explanation: "`in LOW..HIGH` narrows the range that follows from a feature's type. \
         LOW lies below HIGH and both lie inside that range, in the feature's unit. \
-        Whole-number features have whole bounds.",
+        Whole-number features have whole bounds. A formula, a variance or a constant whose values could pass 62 bits \
+        needs `clip LOW..HIGH` on its parts.",
 };
 
 pub static FEATURE_NAME: Code = Code {
@@ -259,14 +263,16 @@ pub static THRESHOLD: Code = Code {
 pub static ACTION: Code = Code {
     id: "E0243",
     title: "unusable action",
-    explanation: "A rule's actions are `drop;`, `block ip.src for TIME;` and `report;`, each at most once, \
-        and at least one of them. Whom to block is known where `ip.src` is part of the flow's key.",
+    explanation: "A rule's actions are `drop;`, `pass;`, `block ip.src for TIME;`, `block ip.dst for TIME;`, \
+        `mark NUMBER;` at tc, and `report;` or `report 1 in N;`, each at most once, and at least one of them; `pass` goes \
+        with neither `drop` nor `block`. Whom to block is known where the end is part of the flow's key.",
 };
 
 pub static TRIGGER: Code = Code {
     id: "E0244",
     title: "unusable trigger",
-    explanation: "`classify FLOW at …` takes `end` and `every N packets`, each at most once. \
+    explanation: "`classify FLOW at …` takes `end`, `every N packets` and `every TIME`, and `after N packets` and \
+        `after TIME`, each at most once. \
         `end` needs something that ends flows: a cause behind `end` or an idle time. \
         Single packets are judged `at every packet` or `at every N packets`.",
 };

@@ -1,7 +1,7 @@
 //! Bitmaps of different values, as [`crate::ir::flow::distinct`] says.
 
 use super::path::{Path, address};
-use super::root::leading_zeros;
+use super::root::{leading_zeros, log2_digits};
 use super::table::Flow;
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Size};
@@ -149,19 +149,9 @@ pub(super) fn function() -> Result<Function, LowerError> {
 
     // The logarithm of the clear bits, as in `crate::ir::flow::formula::log2_steps`.
     let zeros = leading_zeros(&mut b, clear);
-    let mantissa = b.compute(AluOp::Lsh, clear, zeros);
-    b.rsh(mantissa, 32);
     let result = b.constant(63);
     b.sub(result, zeros);
-    for _ in 0..LOG_BITS {
-        let factor = b.copy(mantissa);
-        b.mul(mantissa, factor);
-        b.rsh(mantissa, 31);
-        let bit = b.compute(AluOp::Rsh, mantissa, 32);
-        b.lsh(result, 1);
-        b.add(result, bit);
-        b.rsh(mantissa, bit);
-    }
+    log2_digits(&mut b, clear, zeros, result, LOG_BITS);
 
     let rest = b.compute(AluOp::Lsh, log, i32::from(LOG_BITS));
     b.sub(rest, result);

@@ -1,6 +1,7 @@
 //! Arithmetic between running values, as [`crate::ir::flow::formula`] says; no branches.
 
 use super::path::Path;
+use super::root::{leading_zeros, log2_digits};
 use crate::bpf::{AluOp, Operand};
 use crate::ir::flow::Expr;
 use crate::ir::flow::formula::{Binary, FRACTION, Formula, Node, Shifts, Unary, shifts};
@@ -169,34 +170,10 @@ impl Path<'_> {
         let below = self.b.compute(AluOp::Sub, value, one);
         self.b.arsh(below, 63);
 
-        let rest = self.b.copy(value);
-        let highest = self.b.constant(0);
-        for step in [5, 4, 3, 2, 1, 0] {
-            // 1 << step when anything stands above that many bits.
-            let above = self.b.compute(AluOp::Rsh, rest, 1 << step);
-            let empty = self.zero(above);
-            self.b.xor(empty, 1);
-            self.b.lsh(empty, step);
-            self.b.rsh(rest, empty);
-            self.b.add(highest, empty);
-        }
-        let missing = self.b.constant(63);
-        self.b.sub(missing, highest);
-        let mantissa = self.b.copy(value);
-        self.b.lsh(mantissa, missing);
-        self.b.rsh(mantissa, 32);
-
-        let result = highest;
-        self.b.sub(result, i32::from(bits.0));
-        for _ in 0..FRACTION.0 {
-            let factor = self.b.copy(mantissa);
-            self.b.mul(mantissa, factor);
-            self.b.rsh(mantissa, 31);
-            let bit = self.b.compute(AluOp::Rsh, mantissa, 32);
-            self.b.lsh(result, 1);
-            self.b.add(result, bit);
-            self.b.rsh(mantissa, bit);
-        }
+        let zeros = leading_zeros(&mut self.b, value);
+        let result = self.b.constant(63 - i64::from(bits.0));
+        self.b.sub(result, zeros);
+        log2_digits(&mut self.b, value, zeros, result, FRACTION.0);
         self.b.xor(below, -1);
         self.b.and(result, below);
         result

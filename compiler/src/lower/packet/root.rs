@@ -254,6 +254,22 @@ pub(super) fn leading_zeros(b: &mut Builder, value: VReg) -> VReg {
     zeros
 }
 
+/// Appends so many binary digits of the logarithm to `result`, its whole part: the squares of
+/// `crate::ir::flow::formula::log2_steps`. `zeros` are the value's [`leading_zeros`].
+pub(super) fn log2_digits(b: &mut Builder, value: VReg, zeros: VReg, result: VReg, digits: u8) {
+    let mantissa = b.compute(AluOp::Lsh, value, zeros);
+    b.rsh(mantissa, 32);
+    for _ in 0..digits {
+        let factor = b.copy(mantissa);
+        b.mul(mantissa, factor);
+        b.rsh(mantissa, 31);
+        let bit = b.compute(AluOp::Rsh, mantissa, 32);
+        b.lsh(result, 1);
+        b.add(result, bit);
+        b.rsh(mantissa, bit);
+    }
+}
+
 /// `2^ceil(bits / 2)`, at least the root of a number of so many bits and less than twice it.
 fn start(b: &mut Builder, bits: VReg) -> VReg {
     b.add(bits, 1);

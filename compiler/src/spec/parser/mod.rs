@@ -58,7 +58,8 @@ pub(super) fn parses(source: &str, tokens: &[Spanned<'_>], reporter: &mut Report
         if failures.is_empty() {
             return;
         }
-        let words: Vec<SimpleSpan> = failures.iter().filter(|at| wants_number(at)).map(|at| *at.span()).collect();
+        let words: Vec<SimpleSpan> =
+            failures.iter().filter(|at| wants_number(at)).map(|at| *at.span()).collect();
         if words.is_empty() {
             break;
         }
@@ -74,5 +75,7 @@ pub(super) fn parses(source: &str, tokens: &[Spanned<'_>], reporter: &mut Report
 /// Whether a word stands where a number could.
 fn wants_number(failure: &Failure<'_>) -> bool {
     matches!(failure.found(), Some(Token::Word(_)))
-        && failure.expected().any(|pattern| matches!(pattern, RichPattern::Label(label) if *label == basic::NUMBER))
+        && failure
+            .expected()
+            .any(|pattern| matches!(pattern, RichPattern::Label(label) if *label == basic::NUMBER))
 }

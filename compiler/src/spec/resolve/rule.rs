@@ -80,7 +80,7 @@ pub(super) fn triggers(
                 &codes::TRIGGER,
                 span.clone(),
                 "nothing ends this flow: it has `end never` and `idle never`",
-                "give the flow an idle time, for example `idle 120 s;`, or classify `every 16 packets`",
+                "give the flow an idle time, for example `idle 120 s;`, or classify `at every 16 packets`",
             )
             .label(flow.span.clone(), "the flow");
     }
