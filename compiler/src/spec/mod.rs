@@ -8,6 +8,7 @@ pub mod sources;
 mod parameters;
 mod parser;
 mod names;
+mod fixed;
 mod resolve;
 mod report;
 pub mod format;

@@ -9,16 +9,16 @@ use nnbpf_compiler::bpf::asm::{atomic, mov};
 use nnbpf_compiler::bpf::{AluOp, AtomicOp, Insn, Operand, Reg, Size};
 use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::elf;
-use nnbpf_compiler::ir::flow::Counter;
 use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::ir::flow::record::Layout;
+use nnbpf_compiler::ir::flow::{self, Counter};
 use nnbpf_compiler::ir::packet::tcp_flags::{ACK, RST};
 use nnbpf_compiler::lower::network::Split;
 use nnbpf_compiler::lower::packet::maps::{CLOCK, COUNTERS, FLOWS};
 use nnbpf_compiler::lower::packet::sweep::SWEEP;
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::walk;
-use nnbpf_compiler::spec::typed::{Hook, Nanos, Triggers};
+use nnbpf_compiler::spec::typed::{FeatureSpec, Hook, Nanos, Triggers};
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, pin_to_cpu};
 
@@ -38,23 +38,28 @@ const ACTIVE: u64 = 3 * IDLE;
 /// Ethernet and IPv6 headers: a test run of tc takes no shorter frame of IP.
 const SHORTEST: usize = 54;
 
+/// A plan whose specification says something else: what records keep depends on it.
+fn changed(mut plan: Plan, change: impl FnOnce(&mut FeatureSpec)) -> Plan {
+    let spec = plan.spec.as_mut().unwrap();
+    change(spec);
+    plan.flow = Some(flow::build(spec).unwrap());
+    plan
+}
+
 /// A case with sweeps and a short idle time.
 fn plan(name: &str) -> Plan {
-    let mut plan = case(name).plan.clone();
-    let flow = plan.flow.as_mut().unwrap();
-    flow.idle = Some(Nanos(IDLE));
-    flow.sweep = true;
-    plan
+    changed(case(name).plan.clone(), |spec| {
+        spec.flow.idle = Some(Nanos(IDLE));
+        spec.flow.sweep = true;
+    })
 }
 
-fn without_end(mut plan: Plan) -> Plan {
-    plan.flow.as_mut().unwrap().triggers.end = false;
-    plan
+fn without_end(plan: Plan) -> Plan {
+    changed(plan, |spec| spec.triggers.end = false)
 }
 
-fn active(mut plan: Plan) -> Plan {
-    plan.flow.as_mut().unwrap().active = Some(Nanos(ACTIVE));
-    plan
+fn active(plan: Plan) -> Plan {
+    changed(plan, |spec| spec.flow.active = Some(Nanos(ACTIVE)))
 }
 
 fn at(hook: Hook, mut plan: Plan) -> Plan {
@@ -191,10 +196,10 @@ impl Judging {
         if alone(test) {
             return None;
         }
-        let mut plan = plan("triggers-4-8-2");
-        let flow = plan.flow.as_mut().unwrap();
-        flow.triggers = Triggers { end: true, ..Triggers::default() };
-        let record = flow.record;
+        let plan = changed(plan("triggers-4-8-2"), |spec| {
+            spec.triggers = Triggers { end: true, ..Triggers::default() }
+        });
+        let record = plan.flow.as_ref().unwrap().record;
         let module = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
         Some(Self { record, loaded: Kernel::load(&elf::write(&module).unwrap()).unwrap() })
     }
@@ -342,8 +347,8 @@ fn a_sweep_and_a_late_packet_judge_a_flow_once() {
 fn a_packet_that_closes_a_retired_record_judges_nothing() {
     const CLOSED: i32 = 4;
     const RETIRED: i32 = 8;
-    let mut plan = plan("triggers-4-8-2");
-    plan.flow.as_mut().unwrap().triggers = Triggers { end: true, ..Triggers::default() };
+    let plan =
+        changed(plan("triggers-4-8-2"), |spec| spec.triggers = Triggers { end: true, ..Triggers::default() });
     let flags = plan.flow.as_ref().unwrap().record.flags;
     let at = i16::try_from(flags).unwrap();
     let plain = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();

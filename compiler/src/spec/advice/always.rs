@@ -7,7 +7,8 @@ use crate::ir::Interval;
 use crate::ir::flow::decision::Variable;
 use crate::ir::flow::key::KeyPart;
 use crate::ir::flow::ranges;
-use crate::ir::packet::{ICMP, ICMP_HEADER, ICMPV6, SCTP, SCTP_HEADER, TCP, UDP};
+use crate::ir::packet::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::spec::fixed;
 use crate::spec::resolve::field_name;
 use crate::spec::typed::{
     Aggregate, Direction, Directions, Feature, FeatureSpec, Field, Function, Operand, Transports,
@@ -84,7 +85,7 @@ fn samples(spec: &FeatureSpec, aggregate: &Aggregate) -> Option<Same> {
     let Some(Operand::Field(field)) = aggregate.operand else { return None };
     let name = field_name(field);
     let value = |value, reason: String| Some(Same { value: Some(value), reason });
-    if let Some((only, why)) = of_transports(field, spec.flow.transports) {
+    if let Some((only, why)) = fixed::of(field, spec.flow.transports) {
         return value(only, format!("`{name}` is {only}: {why}"));
     }
     let own = aggregate.table.is_none();
@@ -96,7 +97,7 @@ fn samples(spec: &FeatureSpec, aggregate: &Aggregate) -> Option<Same> {
         );
     }
     let admitted = admitted(spec.flow.transports, aggregate);
-    if let Some((only, _)) = of_transports(field, admitted) {
+    if let Some((only, _)) = fixed::of(field, admitted) {
         return value(
             only,
             format!("`{name}` is {only}: the condition admits no packets that have another value"),
@@ -112,76 +113,6 @@ fn samples(spec: &FeatureSpec, aggregate: &Aggregate) -> Option<Same> {
         });
     }
     None
-}
-
-/// The only value of a field among packets of these transports.
-fn of_transports(field: Field, transports: Transports) -> Option<(u64, &'static str)> {
-    let Transports { tcp, udp, icmp, sctp } = transports;
-    match field {
-        Field::TcpFlags
-        | Field::TcpFlag(_)
-        | Field::TcpWindow
-        | Field::TcpUrgent
-        | Field::TcpOptionsLen
-        | Field::TcpSeq
-        | Field::TcpAckNumber
-            if !tcp =>
-        {
-            Some((0, "the flow has no TCP packets"))
-        }
-        Field::SctpTag if !sctp => Some((0, "the flow has no SCTP packets")),
-        Field::UdpLen if !udp => Some((0, "the flow has no UDP packets")),
-        Field::IcmpType | Field::IcmpCode if !icmp => Some((0, "the flow has no ICMP packets")),
-        Field::SrcPort | Field::DstPort if !(tcp || udp || sctp) => Some((0, "ICMP has no ports")),
-        Field::L4HeaderLen if !(tcp || sctp) => {
-            Some((ICMP_HEADER.into(), "headers of UDP and ICMP have no options"))
-        }
-        Field::L4HeaderLen if !(tcp || udp || icmp) => {
-            Some((SCTP_HEADER.into(), "headers of SCTP have no options"))
-        }
-        Field::IpProto => match (tcp, udp, icmp, sctp) {
-            (true, false, false, false) => Some((TCP.into(), "the flow has TCP packets only")),
-            (false, true, false, false) => Some((UDP.into(), "the flow has UDP packets only")),
-            (false, false, false, true) => Some((SCTP.into(), "the flow has SCTP packets only")),
-            _ => None,
-        },
-        Field::Direction
-        | Field::FrameLen
-        | Field::EthType
-        | Field::VlanCount
-        | Field::VlanId
-        | Field::VlanPcp
-        | Field::IpLen
-        | Field::IpTtl
-        | Field::IpVersion
-        | Field::IpHeaderLen
-        | Field::IpTos
-        | Field::IpDscp
-        | Field::IpEcn
-        | Field::IpId
-        | Field::IpDf
-        | Field::IpMf
-        | Field::IpFlowLabel
-        | Field::L4Len
-        | Field::L4HeaderLen
-        | Field::L4PayloadLen
-        | Field::SrcPort
-        | Field::DstPort
-        | Field::TcpFlags
-        | Field::TcpFlag(_)
-        | Field::TcpWindow
-        | Field::TcpUrgent
-        | Field::TcpOptionsLen
-        | Field::UdpLen
-        | Field::IcmpType
-        | Field::IcmpCode
-        | Field::EthSrc
-        | Field::EthDst
-        | Field::TcpSeq
-        | Field::TcpAckNumber
-        | Field::SctpTag
-        | Field::Payload(_) => None,
-    }
 }
 
 /// The transports of which a filter admits packets.

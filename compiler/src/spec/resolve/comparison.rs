@@ -8,6 +8,7 @@ use crate::ir::flow::decision::{Diagram, Variable};
 use crate::ir::flow::ranges;
 use crate::ir::packet;
 use crate::spec::ast::{Expr, ExprKind, Name, Number, Path, Range};
+use crate::spec::fixed;
 use crate::spec::report::Reporter;
 use crate::spec::typed::{Field, Transports};
 
@@ -186,14 +187,17 @@ fn flags(flow: Option<&FlowFacts>, holds: impl Fn(u64) -> bool) -> Diagram {
 /// Ranges of values that a field can have in this flow, in their order.
 fn possible(field: Field, flow: Option<&FlowFacts>) -> Vec<(u64, u64)> {
     let one = |value: u64| (value, value);
+    // A flow block without a known protocol was reported.
+    let named = flow.map(|flow| flow.transports).filter(|named| *named != Transports::default());
+    let named = named.unwrap_or(Transports::ALL);
+    if let Some((only, _)) = fixed::of(field, named) {
+        return vec![one(only)];
+    }
     match field {
         Field::Direction if flow.is_some_and(|flow| flow.directional) => vec![one(0)],
         Field::EthType => vec![one(0x0800), one(0x86dd)],
         Field::IpVersion => vec![one(4), one(6)],
         Field::IpProto => {
-            // A flow block without a known protocol was reported.
-            let named = flow.map(|flow| flow.transports).filter(|named| *named != Transports::default());
-            let named = named.unwrap_or(Transports::ALL);
             let all = [
                 (named.icmp, packet::ICMP),
                 (named.tcp, packet::TCP),
