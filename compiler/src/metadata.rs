@@ -15,6 +15,7 @@ use crate::diag::codes::object::{CONSTANT_WEIGHTS, METADATA_CONTENT};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::elf::metadata::read_metadata;
 use crate::ir::flow::FlowProgram;
+use crate::ir::forest::Node;
 use crate::ir::{Network, Op};
 use crate::lower::network::Weights;
 use crate::lower::packet::maps::SIDE_FLOWS;
@@ -249,6 +250,10 @@ fn plausible(plan: &Network) -> bool {
             let one = dense.rows.checked_mul(dense.columns.checked_add(1)?)?;
             sum.checked_add(one.max(dense.rows).max(dense.columns))
         }
+        Op::Forest(forest) => {
+            let leaves = forest.rows.checked_mul(forest.stride().max(1))?;
+            sum.checked_add(forest.pairs.checked_mul(4)?)?.checked_add(leaves)?.checked_add(forest.outputs)
+        }
     });
     weights.is_some_and(|weights| weights <= MOST_WEIGHTS)
 }
@@ -266,6 +271,11 @@ pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Netwo
             Op::Dense(dense) => {
                 dense.weights = vec![0; dense.rows.checked_mul(dense.columns)?];
                 dense.bias = vec![0; dense.rows];
+            }
+            Op::Forest(forest) => {
+                forest.nodes = vec![Node::leaf(0, 0); forest.pairs.checked_mul(2)?];
+                forest.leaves = vec![0; forest.rows.checked_mul(forest.stride())?];
+                forest.base = vec![0; forest.outputs];
             }
         }
     }
@@ -297,6 +307,11 @@ fn without_parameters(network: &Network) -> Network {
             Op::Dense(dense) => {
                 dense.weights.clear();
                 dense.bias.clear();
+            }
+            Op::Forest(forest) => {
+                forest.nodes.clear();
+                forest.leaves.clear();
+                forest.base.clear();
             }
         }
     }

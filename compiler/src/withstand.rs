@@ -7,6 +7,7 @@
 use crate::compile::Named;
 use crate::diag::{Diagnostic, Outcome, render};
 use crate::ir::{FractionBits, Input, Interval, packet};
+use crate::model::Body;
 use crate::onnx::{self, NoFiles};
 use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
@@ -63,8 +64,10 @@ pub fn specification(bytes: &[u8]) {
 /// A model: decoding, import, and the outputs of a row of zeros.
 pub fn model(bytes: &[u8]) {
     let Some(model) = outcome(onnx::import("input", bytes, &NoFiles)) else { return };
-    let crate::model::Body::Mlp(layers) = &model.body;
-    let work: usize = layers.iter().map(|layer| layer.weights.values.len()).sum();
+    let work: usize = match &model.body {
+        Body::Mlp(layers) => layers.iter().map(|layer| layer.weights.values.len()).sum(),
+        Body::Forest(forest) => forest.node_count(),
+    };
     if work <= SMALL_MODEL {
         let outputs = model.outputs_f64(&vec![0.0; model.input_count()]);
         assert_eq!(outputs.len(), model.output_count());

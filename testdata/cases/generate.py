@@ -52,8 +52,9 @@ def write(name, mean, scale, widths, tail, seed, lean=0.0):
     save(name, graph)
 
 
-def save(name, graph):
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="generate.py")
+def save(name, graph, more=()):
+    opsets = [helper.make_opsetid("", 17), *more]
+    model = helper.make_model(graph, opset_imports=opsets, producer_name="generate.py")
     model.ir_version = 8
     onnx.checker.check_model(model)
     folder = pathlib.Path(__file__).parent / name
@@ -91,6 +92,76 @@ def write_heads(name, mean, scale, hidden, heads, seed):
     tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in constants.items()]
     inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])]
     save(name, helper.make_graph(nodes, name, inputs, outputs, tensors))
+
+
+def write_trees(name, scales, trees, depth, classes, kind, seed, mean=None):
+    """Trees over features of these sizes, with thresholds spread evenly over their magnitudes.
+
+    `kind` is `probability` (two classes, leaves with the share of the second), `shares` (leaves with a share for
+    every class) or `boosted` (each tree adds to one class; a softmax follows).
+    """
+    random = np.random.default_rng(seed)
+    nodes = {key: [] for key in ["treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids"]}
+    leaves = {key: [] for key in ["treeids", "nodeids", "ids", "weights"]}
+
+    def leaf(tree, node):
+        shares = random.dirichlet([0.4] * classes)
+        weights = {
+            "probability": {0: shares[1]},
+            "shares": {c: shares[c] / trees for c in range(classes)},
+            "boosted": {tree % classes: random.normal(0, 0.6)},
+        }[kind]
+        for output, weight in weights.items():
+            for key, value in zip(leaves, [tree, node, output, float(np.float32(weight))]):
+                leaves[key].append(value)
+
+    def grow(tree, node, level):
+        row = len(nodes["modes"])
+        for key, value in zip(nodes, [tree, node, 0, "LEAF", 0.0, 0, 0]):
+            nodes[key].append(value)
+        if level == depth or (level > 2 and random.random() < 0.15):
+            leaf(tree, node)
+            return node
+        feature = int(random.integers(len(scales)))
+        value = scales[feature] ** random.random() - 0.5
+        if mean is not None:
+            value = (value - mean[feature]) / scales[feature]
+        nodes["featureids"][row], nodes["values"][row] = feature, float(np.float32(value))
+        nodes["modes"][row] = "BRANCH_LT" if kind == "boosted" else "BRANCH_LEQ"
+        nodes["truenodeids"][row] = node + 1
+        last = grow(tree, node + 1, level + 1)
+        nodes["falsenodeids"][row] = last + 1
+        return grow(tree, last + 1, level + 1)
+
+    for tree in range(trees):
+        grow(tree, 0, 0)
+    attributes = {f"nodes_{key}": values for key, values in nodes.items()}
+    attributes |= {f"class_{key}": values for key, values in leaves.items()}
+    if kind == "boosted":
+        attributes |= {"post_transform": "SOFTMAX", "base_values": [0.25] * classes}
+    before, read = [], "input"
+    if mean is not None:
+        scale = {"offset": [float(v) for v in mean], "scale": [1.0 / v for v in scales]}
+        before, read = [helper.make_node("Scaler", ["input"], ["scaled"], "scaler", domain="ai.onnx.ml", **scale)], "scaled"
+    node = helper.make_node(
+        "TreeEnsembleClassifier",
+        [read],
+        ["label", "probabilities"],
+        "trees",
+        domain="ai.onnx.ml",
+        classlabels_int64s=list(range(classes)),
+        **attributes,
+    )
+    graph = helper.make_graph(
+        [*before, node],
+        name,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", len(scales)])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", classes]),
+        ],
+    )
+    save(name, graph, [helper.make_opsetid("ai.onnx.ml", 3)])
 
 
 # The inputs of specs/dsn24.spec: gaps in nanoseconds beside lengths and counts.
@@ -335,3 +406,9 @@ write(
     20,
     0.2,
 )
+# tree.spec: one decision tree of two classes.
+write_trees("tree-6-2", [40, 100, 1500, 20000, 1e6, 1e6], 1, 7, 2, "probability", 5)
+# boosted.spec: boosted trees of three classes, behind a scaler.
+write_trees("boosted-5-3", [10, 100, 1500, 20000, 1e6], 30, 4, 3, "boosted", 3, [1, 10, 100, 1000, 10000])
+# forest.spec: a random forest of three classes.
+write_trees("forest-5-3", [10, 100, 1500, 20000, 1e6], 12, 5, 3, "shares", 3)

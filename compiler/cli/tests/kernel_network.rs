@@ -17,7 +17,7 @@ use nnbpf_compiler::{diag, elf, ir};
 use nnbpf_runtime_loader::load::Kernel;
 use nnbpf_runtime_loader::maps::Update;
 use nnbpf_runtime_loader::test_run::RunInput;
-use testing::{Shape, divided, expected, network, rows};
+use testing::{Shape, Trees, divided, expected, forest, network, rows};
 
 /// Says why a kernel test does not run here, unless it must.
 fn skip(test: &str) -> bool {
@@ -138,6 +138,36 @@ fn several_outputs_agree_in_kernel_vm_and_interpreter() {
         {
             agree(&network, &rows, Options { split, weights, ..Options::default() });
         }
+    }
+}
+
+#[test]
+fn random_forests_agree_in_kernel_vm_and_interpreter() {
+    if skip("random_forests_agree_in_kernel_vm_and_interpreter") {
+        return;
+    }
+    let mut random = testing::Random(43);
+    let mut pick = |limit: usize| usize::try_from(random.next() % limit as u64).unwrap();
+    for seed in 0..40 {
+        let outputs = 1 + pick(4);
+        let shape = Trees {
+            inputs: 1 + pick(10),
+            trees: 1 + pick(30),
+            depth: 1 + u32::try_from(pick(8)).unwrap(),
+            outputs,
+            single: outputs > 1 && pick(2) == 0,
+            clamped: pick(2) == 0,
+        };
+        let rule = match (outputs, pick(2)) {
+            (1, 0) => Rule::Positive,
+            (1, _) => Rule::Probability,
+            (_, 0) => Rule::ArgMax,
+            (_, _) => Rule::Probabilities,
+        };
+        let split = if seed % 3 == 0 { Split::Layer } else { Split::Auto };
+        let network = checked(forest(seed, shape, rule));
+        let rows = rows(network.get(), seed ^ 1, 200);
+        agree(&network, &rows, Options { split, ..Options::default() });
     }
 }
 

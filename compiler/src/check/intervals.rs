@@ -4,11 +4,11 @@
 //! the exact range over the box of input intervals (the QONNX method), so nothing is assumed about type sizes.
 
 use super::bounds::{Wide, lane_range, posted, quantiser_sum, weighted_sum};
-use super::{Certificate, OpIntervals, shapes};
+use super::{Certificate, OpIntervals, forest, shapes};
 use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
 use crate::ir::softmax::{self, Lead};
-use crate::ir::{Dense, Interval, Lanes, Network, Op, Quantise, QuantiseOne, RuleTest};
+use crate::ir::{Dense, Forest, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest};
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
     let mut errors = Vec::new();
@@ -18,6 +18,7 @@ pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
         let (intervals, problems) = match op {
             Op::Quantise(quantise) => quantise_intervals(quantise),
             Op::Dense(dense) => dense_intervals(dense, &values),
+            Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty() {
             let origin = shapes::origin(network, position);
@@ -48,6 +49,7 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
         let (derived, problems) = match op {
             Op::Quantise(quantise) => quantise_intervals(quantise),
             Op::Dense(dense) => dense_intervals(dense, &values),
+            Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty()
             || !contains(&claimed.accumulators, &derived.accumulators)
@@ -64,7 +66,7 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
 /// A claim may be wider than what follows, but not wider than the lane that it vouches for.
 fn claimed_fits(op: &Op, claimed: &OpIntervals) -> bool {
     match op {
-        Op::Quantise(_) => true,
+        Op::Quantise(_) | Op::Forest(_) => true,
         Op::Dense(dense) => {
             let lane = lane_range(dense.lanes);
             claimed
@@ -84,6 +86,7 @@ enum Problem {
     Quantiser { input: usize },
     Planned { input: usize },
     Lane { row: usize, lanes: Lanes, sum: Wide },
+    Trees(String),
 }
 
 impl Problem {
@@ -112,6 +115,16 @@ impl Problem {
                 ),
                 "compile the model anew instead of into the plan of an existing object",
             ),
+            Self::Trees(message) => forest::refusal(message, origin),
+        }
+    }
+}
+
+fn forest_intervals(forest: &Forest, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
+    match forest::intervals(forest, inputs) {
+        Ok(intervals) => (intervals, Vec::new()),
+        Err(message) => {
+            (OpIntervals { accumulators: Vec::new(), values: Vec::new() }, vec![Problem::Trees(message)])
         }
     }
 }
@@ -155,11 +168,14 @@ fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
 
 /// What rule tests compute from the outputs must fit 64 bits too.
 fn margins_fit(network: &Network, outputs: &[Interval]) -> bool {
-    let parts: Vec<&[Interval]> = network.decision.parts(outputs).map(|(_, part)| part).collect();
+    let parts: Vec<(Rule, &[Interval])> =
+        network.decision.parts(outputs).map(|(output, part)| (output.rule, part)).collect();
     network.decision.tests.iter().all(|test| {
-        let Some(outputs) = parts.get(test.output() as usize) else { return false };
+        let Some(&(rule, outputs)) = parts.get(test.output() as usize) else { return false };
         match test {
             RuleTest::Label { .. } => true,
+            // A value of its own is compared as it is.
+            RuleTest::Margin { .. } if rule == Rule::Probabilities => true,
             RuleTest::Margin { .. } => margin_fits(outputs),
             RuleTest::Softmax { class, lead, .. } => leads_fit(*class, lead, outputs),
         }

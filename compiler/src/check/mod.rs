@@ -13,6 +13,7 @@
 mod intervals;
 pub(crate) mod bounds;
 mod shapes;
+pub mod forest;
 
 pub use shapes::{MAX_FINER, MOST_RAW};
 
@@ -68,7 +69,7 @@ pub struct OpIntervals {
 /// # Errors
 ///
 /// Shapes that do not fit (`E0401`), shifts or widths out of range (`E0402`), a quantiser that can overflow or
-/// clamps beyond [`MOST_RAW`] (`E0403`), an accumulator that can leave its lane (`E0404`), a decision that does not fit the outputs
+/// clamps beyond [`MOST_RAW`] (`E0403`), an accumulator that can leave its lane (`E0404`), a table of trees that cannot be walked (`E0407`), a decision that does not fit the outputs
 /// (`E0405`).
 pub fn check(network: Network) -> Outcome<Checked<Network>> {
     let errors = shapes::errors(&network);

@@ -1,5 +1,6 @@
 //! Shapes, shifts, widths and the decision: what must be right before intervals mean anything.
 
+use super::forest;
 use crate::diag::codes::check::{DECISION, QUANTISER, SHAPE, WIDTH};
 use crate::diag::{Code, Diagnostic, Origin};
 use crate::ir::{Dense, Network, Op, OpOrigin, Output, Post, Quantise, Rule, RuleTest};
@@ -28,6 +29,7 @@ pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
         let problems = match op {
             Op::Quantise(quantise) => quantise_problems(quantise, width, position),
             Op::Dense(dense) => dense_problems(dense, width),
+            Op::Forest(forest) => forest::problems(forest, width),
         };
         let origin = origin(network, position);
         errors.extend(problems.into_iter().map(|(code, message)| {
@@ -35,8 +37,11 @@ pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
         }));
         width = op.width();
     }
-    if !matches!(network.ops.first(), Some(Op::Quantise(_))) {
+    if !matches!(network.ops.as_slice(), [Op::Quantise(_), ..] | [Op::Forest(_)]) {
         errors.push(plain(&SHAPE, "the first operation is not the input quantiser".to_owned()));
+    }
+    if network.ops.iter().rev().skip(1).any(|op| matches!(op, Op::Forest(_))) {
+        errors.push(plain(&SHAPE, "a forest stands before another operation".to_owned()));
     }
     errors.extend(decision_errors(network));
     errors
@@ -123,8 +128,8 @@ fn decision_errors(network: &Network) -> Vec<Diagnostic> {
         let width = values.len();
         let classes = match output.rule {
             Rule::None => 0,
-            Rule::ArgMax | Rule::OneVersusRest { .. } => width,
-            Rule::Positive => {
+            Rule::ArgMax | Rule::OneVersusRest { .. } | Rule::Probabilities => width,
+            Rule::Positive | Rule::Probability => {
                 if width != 1 {
                     messages.push(format!("a single-output decision stands behind {width} outputs"));
                 }
@@ -158,7 +163,7 @@ fn test_errors(index: usize, test: &RuleTest, rule: Rule, width: usize, classes:
     let class = match *test {
         RuleTest::Label { class, .. } => class,
         RuleTest::Margin { class, .. } => {
-            if !MARGIN_OUTPUTS.contains(&width) {
+            if rule != Rule::Probabilities && !MARGIN_OUTPUTS.contains(&width) {
                 messages.push(format!("rule {index} compares a margin over {width} outputs"));
             }
             class

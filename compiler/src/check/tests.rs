@@ -44,14 +44,14 @@ fn tiny() -> Network {
 fn dense(network: &mut Network) -> &mut Dense {
     match &mut network.ops[1] {
         Op::Dense(dense) => dense,
-        Op::Quantise(_) => unreachable!(),
+        Op::Quantise(_) | Op::Forest(_) => unreachable!(),
     }
 }
 
 fn quantise(network: &mut Network) -> &mut Quantise {
     match &mut network.ops[0] {
         Op::Quantise(quantise) => quantise,
-        Op::Dense(_) => unreachable!(),
+        Op::Dense(_) | Op::Forest(_) => unreachable!(),
     }
 }
 

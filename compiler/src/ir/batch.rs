@@ -4,7 +4,7 @@
 //! transposed, so that the inner loop runs over rows with one weight and has no dependency chain. A layer
 //! whose accumulators provably fit 32 bits is computed modulo 2^32, which is exact and twice as fast.
 
-use super::{Dense, Network, Op, Post, Quantise};
+use super::{Dense, Forest, Network, Op, Post, Quantise};
 use crate::check::Certificate;
 
 /// Rows that are computed together: one column of a block is a few cache lines.
@@ -68,6 +68,10 @@ impl<'n> Batch<'n> {
                         }
                         std::mem::swap(&mut self.current, &mut self.next);
                     }
+                    Op::Forest(forest) => {
+                        forest_block(forest, &self.current, &mut self.next);
+                        std::mem::swap(&mut self.current, &mut self.next);
+                    }
                 }
             }
             let count = self.network.output_count();
@@ -87,6 +91,21 @@ fn quantise_block(quantise: &Quantise, columns: &mut [[i64; BLOCK]]) {
     for (column, one) in columns.iter_mut().zip(&quantise.features) {
         for value in column.iter_mut() {
             *value = one.accumulate(*value) >> one.shift;
+        }
+    }
+}
+
+/// Trees follow other paths in every row.
+fn forest_block(forest: &Forest, input: &[[i64; BLOCK]], output: &mut [[i64; BLOCK]]) {
+    let mut row = vec![0; input.len()];
+    for lane in 0..BLOCK {
+        for (value, column) in row.iter_mut().zip(input) {
+            *value = column.get(lane).copied().unwrap_or_default();
+        }
+        for (column, sum) in output.iter_mut().zip(forest.sums(&row)) {
+            if let Some(cell) = column.get_mut(lane) {
+                *cell = sum;
+            }
         }
     }
 }

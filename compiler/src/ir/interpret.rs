@@ -21,7 +21,8 @@ pub struct Verdict {
 /// The inside of one operation, for tests and for the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Before the shift: `x * multiplier + offset` of a quantiser, the weighted sums of a dense layer.
+    /// Before the shift: `x * multiplier + offset` of a quantiser, the weighted sums of a dense layer, the sums of
+    /// leaves.
     pub accumulators: Vec<i64>,
     /// What the next operation reads.
     pub values: Vec<i64>,
@@ -65,7 +66,7 @@ pub fn trace(network: &Network, features: &[i64]) -> Vec<Step> {
 pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
     match rule {
         Rule::None => None,
-        Rule::ArgMax | Rule::OneVersusRest { .. } => {
+        Rule::ArgMax | Rule::OneVersusRest { .. } | Rule::Probabilities => {
             let mut best: Option<(u32, i64)> = None;
             for (class, &value) in (0u32..).zip(outputs) {
                 if best.is_none_or(|(_, high)| value > high) {
@@ -74,7 +75,7 @@ pub fn label(rule: Rule, outputs: &[i64]) -> Option<u32> {
             }
             best.map(|(class, _)| class)
         }
-        Rule::Positive => outputs.first().map(|&value| u32::from(value > 0)),
+        Rule::Positive | Rule::Probability => outputs.first().map(|&value| u32::from(value > 0)),
     }
 }
 
@@ -95,6 +96,10 @@ fn fires(test: RuleTest, rule: Rule, outputs: &[i64]) -> bool {
         RuleTest::Label { class, .. } => label(rule, outputs) == Some(class),
         RuleTest::Margin { class, margin, .. } => {
             let difference = match (outputs, class) {
+                _ if rule == Rule::Probabilities => match outputs.get(class as usize) {
+                    Some(own) => *own,
+                    None => return false,
+                },
                 ([only], 1) => *only,
                 ([only], 0) => only.wrapping_neg(),
                 ([first, second], 0) => first.wrapping_sub(*second),
@@ -109,7 +114,8 @@ fn fires(test: RuleTest, rule: Rule, outputs: &[i64]) -> bool {
     }
 }
 
-/// The probability of an output's label: softmax of its raw values, or the logistic of the only one or of each.
+/// The probability of an output's label: softmax of its raw values, or the logistic of the only one or of each,
+/// unless values are probabilities themselves.
 ///
 /// `None` without a label. `unit` is [`Decision::unit_of`] the output. This is computed outside the kernel and in
 /// floating point: it is shown, never acted upon.
@@ -123,6 +129,8 @@ pub fn score(rule: Rule, unit: f64, values: &[i64]) -> Option<f64> {
             let signed = if chosen == 1 { real } else { -real };
             Some(1.0 / (1.0 + (-signed).exp()))
         }
+        Rule::Probability => values.first().map(|&raw| 0.5 + (raw as f64 * unit).abs()),
+        Rule::Probabilities => values.get(chosen as usize).map(|&raw| raw as f64 * unit),
         Rule::ArgMax => {
             let top = values.get(chosen as usize).copied()?;
             let sum: f64 = values.iter().map(|&raw| ((raw.wrapping_sub(top)) as f64 * unit).exp()).sum();
@@ -143,6 +151,10 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
     match op {
         Op::Quantise(quantise) => quantise_row(quantise, values),
         Op::Dense(dense) => dense_row(dense, values),
+        Op::Forest(forest) => {
+            let sums = forest.sums(values);
+            Step { accumulators: sums.clone(), values: sums }
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod packet;
 pub mod flow;
 pub mod softmax;
+pub mod forest;
 pub mod interpret;
 pub mod batch;
 pub mod print;
@@ -19,6 +20,8 @@ pub mod print;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::NodeRef;
+
+pub use forest::Forest;
 
 /// Closed interval of a signed 64-bit value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,7 @@ pub enum OpOrigin {
 pub enum Op {
     Quantise(Quantise),
     Dense(Dense),
+    Forest(Forest),
 }
 
 /// Raw features to activations, one entry per feature:
@@ -200,6 +204,7 @@ pub enum RuleTest {
     },
     /// `z[class] - z[other] >= margin` for two classes; for a single value `z >= margin` (class 1) or
     /// `-z >= margin` (class 0). A probability threshold becomes this with `margin = ceil(logit(p) / unit)`.
+    /// Under [`Rule::Probabilities`] it is `z[class] >= margin` for any number of classes.
     Margin {
         #[serde(default, skip_serializing_if = "is_default")]
         output: u32,
@@ -228,6 +233,10 @@ pub enum Rule {
     /// The label of [`Rule::ArgMax`]; the probability of a class is the logistic of its own value, divided by the
     /// sum over all classes when `normalised`.
     OneVersusRest { normalised: bool },
+    /// [`Rule::Positive`] of a value that is the probability of class 1 less one half.
+    Probability,
+    /// [`Rule::ArgMax`] of values that are the probabilities themselves.
+    Probabilities,
 }
 
 impl RuleTest {
@@ -299,6 +308,7 @@ impl Op {
         match self {
             Self::Quantise(quantise) => quantise.features.len(),
             Self::Dense(dense) => dense.rows,
+            Self::Forest(forest) => forest.outputs,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::softmax::Lead;
-use super::{Network, Op, OpOrigin, Output, Post, RuleTest};
+use super::{Forest, Network, Op, OpOrigin, Output, Post, RuleTest};
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +83,27 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
                 writeln!(f)?;
             }
         }
+        Op::Forest(forest) => write_forest(f, forest)?,
+    }
+    Ok(())
+}
+
+fn write_forest(f: &mut fmt::Formatter<'_>, forest: &Forest) -> fmt::Result {
+    let Forest { outputs, trees, depth, pairs, rows, targets, nodes, leaves, base } = forest;
+    writeln!(f, "  forest of {trees} trees, depth {depth}, {pairs} pairs, {rows} rows -> {outputs}")?;
+    if !targets.is_empty() {
+        writeln!(f, "    targets {targets:?}")?;
+    }
+    writeln!(f, "    base {base:?}")?;
+    for (at, node) in nodes.iter().enumerate() {
+        if node.is_leaf(at) {
+            writeln!(f, "    node {at}: row {}", node.row)?;
+        } else {
+            writeln!(f, "    node {at}: x{} > {} of pair {}", node.feature, node.threshold, node.pair)?;
+        }
+    }
+    for (row, values) in leaves.chunks(forest.stride().max(1)).enumerate() {
+        writeln!(f, "    row {row}: {values:?}")?;
     }
     Ok(())
 }

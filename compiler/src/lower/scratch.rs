@@ -70,6 +70,15 @@ impl Scratch {
         scratch.push("rules", Type::Unsigned(4));
         scratch.push("outputs", Type::Array(Box::new(Type::Signed(8)), outputs));
         scratch.features = scratch.push("features", Type::Array(Box::new(Type::Signed(8)), features));
+        // Offsets of features in a table are masked: what they can reach must be there.
+        let reached = if matches!(network.ops.first(), Some(Op::Forest(_))) {
+            features.checked_next_power_of_two().unwrap_or(features)
+        } else {
+            features
+        };
+        if reached > features {
+            scratch.push("unused", Type::Array(Box::new(Type::Unsigned(8)), reached - features));
+        }
         let further = count(network.decision.further.len());
         if further > 0 {
             scratch.labels = scratch.push("labels", Type::Array(Box::new(Type::Unsigned(4)), further));
@@ -80,7 +89,12 @@ impl Scratch {
                 .iter()
                 .enumerate()
                 .filter(|(index, _)| index % 2 == parity && index + 1 < network.ops.len())
-                .map(|(_, op)| (padded_width(op) * bytes_of(element(op))).div_ceil(8))
+                .map(|(index, op)| {
+                    let read_by_trees = matches!(network.ops.get(index + 1), Some(Op::Forest(_)));
+                    let width = padded_width(op);
+                    let width = if read_by_trees { width.next_power_of_two() } else { width };
+                    (width * bytes_of(element(op))).div_ceil(8)
+                })
                 .max();
             let offset = match words {
                 Some(words) => scratch.push(name, Type::Array(Box::new(Type::Unsigned(8)), words)),
@@ -109,6 +123,12 @@ impl Scratch {
     #[must_use]
     pub fn feature(&self, index: usize) -> i16 {
         Buffer { offset: self.features, element: Size::DW }.at(index)
+    }
+
+    /// The raw features.
+    #[must_use]
+    pub const fn features(&self) -> Buffer {
+        Buffer { offset: self.features, element: Size::DW }
     }
 
     /// Byte offset of the label of output `index`, a u32.
@@ -195,7 +215,7 @@ pub(crate) const fn bytes_of(size: Size) -> u32 {
 /// in less than 64 bits, because loads extend with zeros.
 pub(crate) fn element(op: &Op) -> Size {
     match op {
-        Op::Quantise(_) => Size::DW,
+        Op::Quantise(_) | Op::Forest(_) => Size::DW,
         Op::Dense(Dense { post: Post::Raw | Post::Signed { .. }, .. }) => Size::DW,
         Op::Dense(Dense { post: Post::Relu { bits, .. }, lanes, .. }) => match (bits, lanes) {
             // Both lanes of a register are stored at once.
@@ -211,7 +231,7 @@ pub(crate) fn element(op: &Op) -> Size {
 /// Number of results that are stored, those of unused lanes included.
 fn padded_width(op: &Op) -> u32 {
     let lanes = match op {
-        Op::Quantise(_) => 1,
+        Op::Quantise(_) | Op::Forest(_) => 1,
         Op::Dense(dense) => dense.lanes.count(),
     };
     count(op.width().next_multiple_of(lanes))

@@ -2,10 +2,11 @@
 //! parameters.
 
 use crate::diag::NodeRef;
+use crate::ir::forest::Node;
 use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
-    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
-    QuantiseOne, Rule, RuleTest,
+    Decision, Dense, Forest, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post,
+    Quantise, QuantiseOne, Rule, RuleTest,
 };
 
 /// A small generator of pseudo-random numbers (SplitMix64).
@@ -88,8 +89,102 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
             RuleTest::Label { output: 0, class: 1 },
         ],
         (Rule::None | Rule::OneVersusRest { .. }, _) => Vec::new(),
+        (Rule::Probability | Rule::Probabilities, _) => unreachable!("these are of trees"),
     };
     network
+}
+
+/// What random trees look like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trees {
+    pub(crate) inputs: usize,
+    pub(crate) trees: usize,
+    pub(crate) depth: u32,
+    pub(crate) outputs: usize,
+    /// Whether each tree adds to one output.
+    pub(crate) single: bool,
+    /// Whether a quantiser clamps before.
+    pub(crate) clamped: bool,
+}
+
+/// Trees of random shapes with features of every magnitude.
+pub(crate) fn forest(seed: u64, shape: Trees, rule: Rule) -> Network {
+    let mut random = Random(seed);
+    let Trees { inputs, trees, depth, outputs, single, clamped } = shape;
+    let limits: Vec<i64> = (0..inputs).map(|_| (1i64 << (random.next() % 62)).max(2) - 1).collect();
+    let stride = if single { 1 } else { outputs };
+    let rows = 1 << (random.next() % 5);
+    let mut nodes: Vec<Node> = (0..trees.next_multiple_of(2)).map(|at| Node::leaf(at, 0)).collect();
+    let mut deepest = 0;
+    for tree in 0..trees {
+        let mut open = vec![(tree, 0)];
+        while let Some((at, steps)) = open.pop() {
+            deepest = deepest.max(steps);
+            if steps == depth || random.next() % 5 == 0 {
+                nodes[at] = Node::leaf(at, (random.next() % rows) as u16);
+                continue;
+            }
+            let next = nodes.len();
+            nodes.extend([Node::leaf(next, 0), Node::leaf(next + 1, 0)]);
+            let feature = (random.next() % inputs as u64) as u16;
+            let limit = limits[usize::from(feature)];
+            let threshold = random.within(-limit, limit);
+            nodes[at] = Node { threshold, pair: (next / 2) as u32, feature, row: 0 };
+            open.extend([(next, steps + 1), (next + 1, steps + 1)]);
+        }
+    }
+    let pairs = (nodes.len() / 2).next_power_of_two();
+    nodes.extend((nodes.len()..2 * pairs).map(|at| Node::leaf(at, 0)));
+    let mut value = || random.within(-1 << 40, 1 << 40);
+    let forest = Forest {
+        outputs,
+        trees,
+        depth: deepest,
+        pairs,
+        rows: rows as usize,
+        targets: if single {
+            (0..trees).map(|tree| (tree * outputs / trees) as u32).collect()
+        } else {
+            Vec::new()
+        },
+        nodes,
+        leaves: (0..rows as usize * stride).map(|_| value()).collect(),
+        base: (0..outputs).map(|_| value()).collect(),
+    };
+    let most = i64::MAX >> 1;
+    let one = QuantiseOne { low: -most, high: most, multiplier: 1, offset: 0, shift: 0 };
+    let mut ops = Vec::new();
+    if clamped {
+        let output = Interval { low: -most, high: most };
+        ops.push(Op::Quantise(Quantise { features: vec![one; inputs], output }));
+    }
+    ops.push(Op::Forest(forest));
+    let mut tests: Vec<RuleTest> =
+        (0..outputs.max(2) as u32).map(|class| RuleTest::Label { output: 0, class }).collect();
+    if rule != Rule::ArgMax {
+        let mut margin =
+            |class| RuleTest::Margin { output: 0, class, margin: random.within(-1 << 41, 1 << 41) };
+        let margins: Vec<RuleTest> = (0..outputs.max(2) as u32).map(&mut margin).collect();
+        tests.extend(margins);
+    }
+    let range = |limit: &i64| match clamped {
+        true => Interval { low: i64::MIN, high: i64::MAX },
+        false => Interval { low: -limit, high: *limit },
+    };
+    Network {
+        inputs: limits
+            .iter()
+            .enumerate()
+            .map(|(index, limit)| Input {
+                name: format!("f{index}"),
+                fraction_bits: FractionBits(0),
+                range: range(limit),
+            })
+            .collect(),
+        origins: vec![OpOrigin::Inputs; ops.len()],
+        ops,
+        decision: Decision::single(rule, 1.0, Vec::new(), tests),
+    }
 }
 
 /// Leads of any magnitude up to that of the outputs; exponents from the smallest to the largest.
@@ -176,6 +271,7 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                     }
                 })
                 .collect(),
+            Op::Forest(forest) => leaves(forest, &values),
         };
     }
     // Where each output's values end.
@@ -191,8 +287,8 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
         .iter()
         .map(|&(rule, values)| match rule {
             Rule::None => 0,
-            Rule::Positive => u32::from(values[0] > 0),
-            Rule::ArgMax | Rule::OneVersusRest { .. } => {
+            Rule::Positive | Rule::Probability => u32::from(values[0] > 0),
+            Rule::ArgMax | Rule::OneVersusRest { .. } | Rule::Probabilities => {
                 let best = values.iter().max().unwrap();
                 u32::try_from(values.iter().position(|v| v == best).unwrap()).unwrap()
             }
@@ -205,6 +301,7 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
             RuleTest::Label { output, class } => rule != Rule::None && labels[output as usize] == class,
             RuleTest::Margin { class, margin, .. } => {
                 let lead = match (part, class) {
+                    _ if rule == Rule::Probabilities => part[class as usize],
                     ([z], 1) => *z,
                     ([z], _) => -z,
                     ([a, b], 0) => a - b,
@@ -222,6 +319,25 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
         rules |= u32::from(fires) << bit;
     }
     (values, labels, rules)
+}
+
+/// The sums of the leaves that each tree ends at, however deep they are.
+fn leaves(forest: &Forest, values: &[i64]) -> Vec<i64> {
+    let mut sums = forest.base.clone();
+    for tree in 0..forest.trees {
+        let mut at = tree;
+        while forest.nodes[at].pair as usize != at / 2 {
+            let node = forest.nodes[at];
+            let greater = values[usize::from(node.feature)] > node.threshold;
+            at = node.pair as usize * 2 + if greater { 1 } else { 0 };
+        }
+        let row = usize::from(forest.nodes[at].row);
+        match forest.targets.get(tree) {
+            Some(&target) => sums[target as usize] += forest.leaves[row],
+            None => (0..forest.outputs).for_each(|o| sums[o] += forest.leaves[row * forest.outputs + o]),
+        }
+    }
+    sums
 }
 
 /// The network with its values divided among outputs of so many values each, and rules on each of them.

@@ -73,8 +73,10 @@ impl Model {
         if width == 0 {
             return Vec::new();
         }
-        let Body::Mlp(layers) = &self.body;
-        let layers: Vec<Layer<'_, R>> = layers.iter().map(Layer::new).collect();
+        if let Body::Forest(forest) = &self.body {
+            return rows.chunks_exact(width).flat_map(|row| forest.outputs(row)).collect();
+        }
+        let layers: Vec<Layer<'_, R>> = self.layers().iter().map(Layer::new).collect();
         let mut outputs = Vec::with_capacity(rows.len() / width * self.output_count());
         for chunk in rows.chunks(width * BLOCK) {
             let count = chunk.len() / width;

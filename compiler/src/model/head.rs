@@ -12,7 +12,7 @@ impl Head {
     pub fn label(self, outputs: &[f64]) -> Option<usize> {
         match self {
             Self::Scores => None,
-            Self::Logits | Self::OneVersusRest { .. } => {
+            Self::Logits | Self::OneVersusRest { .. } | Self::Probabilities => {
                 let mut best: Option<(usize, f64)> = None;
                 for (index, &value) in outputs.iter().enumerate() {
                     if best.is_none_or(|(_, highest)| value > highest) {
@@ -21,11 +21,12 @@ impl Head {
                 }
                 best.map(|(index, _)| index)
             }
-            Self::Logistic => outputs.first().map(|&value| usize::from(value > 0.0)),
+            Self::Logistic | Self::Probability => outputs.first().map(|&value| usize::from(value > 0.0)),
         }
     }
 
-    /// Probability of the label: softmax for logits, the logistic function for one output or for each of several.
+    /// Probability of the label: softmax for logits, the logistic function for one output or for each of several, or
+    /// the value itself.
     #[must_use]
     pub fn score(self, outputs: &[f64]) -> Option<f64> {
         match self {
@@ -42,6 +43,8 @@ impl Head {
                 let sum: f64 = outputs.iter().map(|&value| logistic(value)).sum();
                 Some(if normalised && sum > 0.0 { own / sum } else { own })
             }
+            Self::Probability => outputs.first().map(|value| 0.5 + value.abs()),
+            Self::Probabilities => outputs.get(self.label(outputs)?).copied(),
         }
     }
 }

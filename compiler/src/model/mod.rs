@@ -5,11 +5,13 @@
 
 pub mod activation;
 pub mod eval;
+pub mod forest;
 mod head;
 
 use crate::diag::NodeRef;
 
 pub use activation::Activation;
+pub use forest::Forest;
 
 /// A classifier or regressor over one row of features.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,8 @@ impl Normalise {
 pub enum Body {
     /// Dense layers in order; at least one.
     Mlp(Vec<Dense>),
+    /// Decision trees, which read inputs through scalers of their own.
+    Forest(Forest),
 }
 
 /// `activation(weights · x + bias)`.
@@ -109,6 +113,10 @@ pub enum Head {
     /// One output per class, each a binary classifier of its class against the others: the label is the arg-max,
     /// the score the logistic of its own output, divided by the sum over the classes when `normalised`.
     OneVersusRest { normalised: bool },
+    /// One output: the probability of class 1 less one half; class 1 when it is above zero.
+    Probability,
+    /// One output per class, its probability; the label is the arg-max (ties go to the lowest index).
+    Probabilities,
 }
 
 impl Model {
@@ -139,6 +147,16 @@ impl Model {
     pub fn output_count(&self) -> usize {
         match &self.body {
             Body::Mlp(layers) => layers.last().map_or(0, |layer| layer.weights.rows),
+            Body::Forest(forest) => forest.base.len(),
+        }
+    }
+
+    /// The dense layers in order; none of a model of another kind.
+    #[must_use]
+    pub fn layers(&self) -> &[Dense] {
+        match &self.body {
+            Body::Mlp(layers) => layers,
+            Body::Forest(_) => &[],
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::diag::{Diagnostic, Origin};
 use crate::model::Model;
 
 /// Versions of the operator sets that are read.
-const OPSETS: std::ops::RangeInclusive<i64> = 9..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 8..=23;
 const ML_OPSETS: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// The model, or reasons in the report.

@@ -8,7 +8,8 @@ use super::report::Report;
 use super::value::{Form, Row, Stage, Stages, Value};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
-use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise, Output};
+use crate::model::forest::Node as TreeNode;
+use crate::model::{Activation, Body, Dense, Forest, Head, Matrix, Model, Normalise, Output};
 
 /// The model, or reasons in the report.
 pub(crate) fn model(
@@ -20,16 +21,22 @@ pub(crate) fn model(
 ) -> Option<Model> {
     let heads = heads(report, outputs);
     let last = last_layer(report, &heads)?;
-    let mut outputs = named(report, &heads).into_iter();
-    let layers = layers(report, stages, &last, columns.len())?;
-    let model = Model {
-        inputs: columns,
-        normalise: layers.normalise,
-        body: Body::Mlp(layers.dense),
-        first: outputs.next()?,
-        further: outputs.collect(),
-        hash,
+    let mut outputs = named(report, &heads);
+    let (body, normalise) = match stages.get(last.stage) {
+        Stage::Trees { forest, probabilities } => {
+            if *probabilities {
+                outputs.iter_mut().for_each(|output| output.head = of_probabilities(output.head));
+            }
+            trees(report, forest, &last, columns.len())?
+        }
+        Stage::Inputs | Stage::Activated { .. } => {
+            let layers = layers(report, stages, &last, columns.len())?;
+            (Body::Mlp(layers.dense), layers.normalise)
+        }
     };
+    let mut outputs = outputs.into_iter();
+    let model =
+        Model { inputs: columns, normalise, body, first: outputs.next()?, further: outputs.collect(), hash };
     finite(report, &model).then_some(model)
 }
 
@@ -150,6 +157,61 @@ fn named(report: &mut Report, heads: &[Source<'_>]) -> Vec<Output> {
     outputs
 }
 
+/// What a head is when the numbers behind it are probabilities.
+const fn of_probabilities(head: Head) -> Head {
+    match head {
+        Head::Logits => Head::Probabilities,
+        Head::Logistic => Head::Probability,
+        Head::Scores | Head::OneVersusRest { .. } | Head::Probability | Head::Probabilities => head,
+    }
+}
+
+/// Trees with what follows them folded in: the choice of some outputs, factors and constants.
+fn trees(
+    report: &mut Report,
+    forest: &Forest,
+    last: &Affine,
+    inputs: usize,
+) -> Option<(Body, Vec<Normalise>)> {
+    if last.dense.is_some() {
+        behind_trees(report, forest);
+        return None;
+    }
+    let mut folded = forest.clone();
+    for node in folded.trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
+        if let TreeNode::Leaf { weights } = node {
+            let taps = || last.taps.iter().enumerate();
+            let of = |(source, weight): &(usize, f64)| {
+                let (source, weight) = (*source, *weight);
+                let same = taps().filter(move |(_, tap)| tap.source == source);
+                same.map(move |(output, tap)| (output, weight * tap.normalise.scale)).collect::<Vec<_>>()
+            };
+            *weights = weights.iter().flat_map(of).collect();
+        }
+    }
+    let base = |tap: &Tap| {
+        let Normalise { centre, scale, offset } = tap.normalise;
+        (forest.base.get(tap.source).copied().unwrap_or_default() - centre) * scale + offset
+    };
+    folded.base = last.taps.iter().map(base).collect();
+    let mut normalise = vec![Normalise::IDENTITY; inputs];
+    for column in folded.columns.iter().rev().filter(|column| column.normalise.scale != 0.0) {
+        if let Some(slot) = normalise.get_mut(column.source) {
+            *slot = column.normalise;
+        }
+    }
+    Some((Body::Forest(folded), normalise))
+}
+
+fn behind_trees(report: &mut Report, forest: &Forest) {
+    report.at_node(
+        &codes::OPERATOR_FORM,
+        &forest.origin,
+        "a layer reads what these trees give",
+        "let the sums of the trees be the model's outputs, scaled one by one at most",
+    );
+}
+
 /// Dense layers in order and what precedes them.
 struct Layers {
     dense: Vec<Dense>,
@@ -172,6 +234,10 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
             Stage::Inputs => (inputs, None),
             Stage::Activated { before, activation, node } => {
                 (before.width(), Some((before.as_ref(), *activation, Some(node))))
+            }
+            Stage::Trees { forest, .. } => {
+                behind_trees(report, forest);
+                return None;
             }
         };
         if before.is_none() {
@@ -208,7 +274,7 @@ fn has_dense(stages: &Stages, last: &Affine) -> bool {
             return true;
         }
         match stages.get(affine.stage) {
-            Stage::Inputs => return false,
+            Stage::Inputs | Stage::Trees { .. } => return false,
             Stage::Activated { before, .. } => affine = before,
         }
     }
@@ -288,9 +354,8 @@ fn relative(tap: &Tap, base: &[Normalise]) -> (usize, f64, f64) {
 
 /// Folding can overflow or blow up what was in order before.
 fn finite(report: &mut Report, model: &Model) -> bool {
-    let Body::Mlp(layers) = &model.body;
     let mut sound = true;
-    for layer in layers {
+    for layer in model.layers() {
         let mut values = layer.weights.values.iter().chain(&layer.bias);
         if let Some(value) = values.find(|value| !value.is_finite() || value.abs() > MAX_MAGNITUDE) {
             sound = false;

@@ -18,6 +18,9 @@ pub(crate) const MAX_NODES: usize = 10_000;
 /// Deepest nesting of local functions.
 pub(crate) const MAX_CALLS: usize = 32;
 
+/// Most nodes of the trees of one node of the graph, leaves included.
+pub(crate) const MAX_TREE_NODES: usize = 1 << 20;
+
 /// Most multiplications that folding one pair of dense layers may take.
 pub(crate) const MAX_FOLD_PRODUCTS: usize = 1 << 28;
 

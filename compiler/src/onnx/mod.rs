@@ -5,7 +5,7 @@
 //! Node order and the exporter's habits therefore do not matter. What is refused is refused whole, with every
 //! reason in one report.
 //!
-//! Quantised models and trees are not imported.
+//! Quantised models are not imported.
 
 mod limits;
 mod report;

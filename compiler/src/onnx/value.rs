@@ -4,7 +4,7 @@ use super::affine::{Affine, StageId};
 use super::shape::{Dim, Shape};
 use super::tensor::{Dims, Tensor};
 use crate::diag::NodeRef;
-use crate::model::Activation;
+use crate::model::{Activation, Forest};
 
 /// A value of the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,6 +138,11 @@ pub(crate) enum Stage {
         activation: Activation,
         node: NodeRef,
     },
+    /// The sums of trees over the inputs; `probabilities` says that they are no scores, see [`crate::model::Head`].
+    Trees {
+        forest: Box<Forest>,
+        probabilities: bool,
+    },
 }
 
 /// All stages so far; a stage only reads earlier ones.
@@ -154,6 +159,7 @@ impl Stages {
     pub(crate) fn depth(&self, id: StageId) -> usize {
         match self.get(id) {
             Stage::Inputs => 0,
+            Stage::Trees { .. } => 1,
             Stage::Activated { before, .. } => 1 + self.depth(before.stage),
         }
     }

@@ -25,22 +25,28 @@ impl Message {
         }
     }
 
-    /// Fields of packed numbers and of bytes, which cost what they hold.
-    const fn is_plain(self, number: u64) -> bool {
-        matches!((self, number), (Self::Tensor, 4 | 5 | 7 | 9 | 10 | 11) | (Self::Attribute, 4 | 7 | 8))
+    /// Quarters of a part that a field is. Packed numbers and bytes cost what they hold, and of a list of strings,
+    /// such as trees have, each costs less than a part.
+    const fn quarters(self, number: u64) -> usize {
+        match (self, number) {
+            (Self::Tensor, 4 | 5 | 7 | 9 | 10 | 11) | (Self::Attribute, 4 | 7 | 8) => 0,
+            (Self::Attribute, 9) => 1,
+            _ => 4,
+        }
     }
 }
 
 /// Deepest nesting that is looked into; the decoder has a limit of its own.
 const DEPTH: usize = 16;
 
-/// How many nodes, attributes, names and other parts a file has, counted up to one more than `most`.
+/// How many nodes, attributes, names and other parts a file has, counted up to one more than `most`; four strings of
+/// a list are one.
 ///
 /// Damaged files are counted as far as they can be read.
 pub(super) fn parts(bytes: &[u8], most: usize) -> usize {
     let mut count = 0;
-    count_in(bytes, Message::Model, DEPTH, most, &mut count);
-    count
+    count_in(bytes, Message::Model, DEPTH, most.saturating_mul(4), &mut count);
+    count.div_ceil(4)
 }
 
 fn count_in(mut bytes: &[u8], message: Message, depth: usize, most: usize, count: &mut usize) {
@@ -63,7 +69,7 @@ fn count_in(mut bytes: &[u8], message: Message, depth: usize, most: usize, count
                 else {
                     return;
                 };
-                *count += usize::from(!message.is_plain(number));
+                *count += message.quarters(number);
                 let inner = message.field(number);
                 if inner != Message::Leaf && depth > 0 {
                     count_in(part, inner, depth - 1, most, count);

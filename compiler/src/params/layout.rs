@@ -5,6 +5,7 @@
 //! |---|---|
 //! | inputs | for each feature `low`, `span`, `multiplier`, `offset`, `shift` (see [`super::slot`]) |
 //! | a dense layer | for each block of registers: their bias words, then for each input one weight word per register |
+//! | a forest | `nodes`, `leaves`, `base` (see [`super::slot`]) |
 //! | margins | for each [`RuleTest::Margin`] its margin |
 //! | thresholds | for each [`RuleTest::Softmax`] `low`, `span`, `drop`, `multiplier`, `offset` (see [`super::slot`]) |
 //!
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bpf::module::{Data, Member, Struct, Type};
 use crate::ir::softmax::Lead;
-use crate::ir::{Dense, FractionBits, Interval, Lanes, Network, Op, Post, Rule, RuleTest};
+use crate::ir::{Dense, Forest, FractionBits, Interval, Lanes, Network, Op, Post, Rule, RuleTest};
 
 /// Section of the two slots.
 pub const SECTION: &str = ".data.nn_params";
@@ -32,6 +33,11 @@ pub const SLOTS: u32 = 2;
 pub(crate) const QUANTISER_WORDS: usize = 5;
 /// Words of one probability over more than two classes.
 pub(crate) const THRESHOLD_WORDS: usize = 5;
+/// Bytes of a node of a tree, and where its parts stand behind its threshold.
+pub(crate) const NODE_BYTES: u32 = 16;
+pub(crate) const NODE_PAIR: u32 = 8;
+pub(crate) const NODE_FEATURE: u32 = 12;
+pub(crate) const NODE_ROW: u32 = 14;
 /// Multiply-accumulates from which a layer is a loop: straight-line code outgrows the instruction cache.
 const LOOP_FROM: usize = 900;
 /// Registers that accumulate at once: all ten, less two pointers, an input and a weight.
@@ -57,6 +63,15 @@ pub struct Layout {
 pub(crate) enum Part {
     Quantise { offset: u32 },
     Dense(DensePart),
+    Forest(ForestPart),
+}
+
+/// The parameters of a forest, as byte offsets within the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ForestPart {
+    pub(crate) nodes: u32,
+    pub(crate) leaves: u32,
+    pub(crate) base: u32,
 }
 
 /// The parameters of a dense layer.
@@ -127,6 +142,10 @@ impl Layout {
                     layout.parts.push(Part::Dense(part));
                     layer += 1;
                 }
+                Op::Forest(forest) => {
+                    let part = layout.push_forest(forest);
+                    layout.parts.push(Part::Forest(part));
+                }
             }
         }
         layout.margins = layout.bytes;
@@ -170,6 +189,16 @@ impl Layout {
             ty: Type::Array(Box::new(self.slot_type()), SLOTS),
             bytes: slot.repeat(SLOTS as usize),
             writable: true,
+        }
+    }
+
+    fn push_forest(&mut self, forest: &Forest) -> ForestPart {
+        let words = |number| Type::Array(Box::new(Type::Signed(8)), count(number));
+        let nodes = Type::Array(Box::new(node_type()), count(forest.pairs.saturating_mul(2)));
+        ForestPart {
+            nodes: self.push("nodes".to_owned(), nodes),
+            leaves: self.push("leaves".to_owned(), words(forest.rows.saturating_mul(forest.stride()))),
+            base: self.push("base".to_owned(), words(forest.outputs)),
         }
     }
 
@@ -255,6 +284,20 @@ fn threshold_type() -> Type {
     )
 }
 
+fn node_type() -> Type {
+    let member = |name: &str, offset, ty| Member { name: name.to_owned(), offset, ty };
+    Type::Struct(Struct {
+        name: "nn_node".to_owned(),
+        size: NODE_BYTES,
+        members: vec![
+            member("threshold", 0, Type::Signed(8)),
+            member("pair", NODE_PAIR, Type::Unsigned(4)),
+            member("feature", NODE_FEATURE, Type::Unsigned(2)),
+            member("row", NODE_ROW, Type::Unsigned(2)),
+        ],
+    })
+}
+
 /// A structure of five words.
 fn words_type(name: &str, words: [(&str, Type); 5]) -> Type {
     let offsets = (0u32..).step_by(8);
@@ -296,6 +339,16 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 put(&dense.lanes.bits().to_le_bytes());
                 put(&post);
             }
+            Op::Forest(forest) => {
+                put(&[3]);
+                put(&count(forest.outputs).to_le_bytes());
+                put(&count(forest.trees).to_le_bytes());
+                put(&forest.depth.to_le_bytes());
+                put(&count(forest.pairs).to_le_bytes());
+                put(&count(forest.rows).to_le_bytes());
+                put(&count(forest.targets.len()).to_le_bytes());
+                forest.targets.iter().for_each(|target| put(&target.to_le_bytes()));
+            }
         }
     }
     let rule = |rule: Rule| match rule {
@@ -304,6 +357,8 @@ fn plan_hash(network: &Network) -> [u8; 32] {
         Rule::Positive => 2,
         Rule::OneVersusRest { normalised: false } => 3,
         Rule::OneVersusRest { normalised: true } => 4,
+        Rule::Probability => 5,
+        Rule::Probabilities => 6,
     };
     let first = &network.decision.first;
     put(&[rule(first.rule)]);

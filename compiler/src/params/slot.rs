@@ -6,11 +6,16 @@
 //!
 //! In packed layers each lane of a bias word carries `2^(bits - 1)` on top, so that no lane is ever negative
 //! and lanes do not borrow from each other. A probability over more than two classes stores `span = high - low` in
-//! place of `high` and `offset` for `min(max(lead - low, 0) - span, 0)`. Where words stand is decided in [`super::layout`].
+//! place of `high` and `offset` for `min(max(lead - low, 0) - span, 0)`.
+//!
+//! A node of a tree is two words: its threshold, and 32 bits with the byte offset of the pair that follows among the
+//! nodes, 16 with that of the feature among the values that are read, and 16 with a leaf's row. Where words stand is
+//! decided in [`super::layout`].
 
 use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, THRESHOLD_WORDS, margins, thresholds};
+use crate::ir::forest::Node;
 use crate::ir::softmax::Lead;
-use crate::ir::{Dense, Lanes, Network, Op, QuantiseOne, RuleTest};
+use crate::ir::{Dense, Forest, Lanes, Network, Op, QuantiseOne, RuleTest};
 
 /// The bytes of a slot, `Layout::bytes()` of them.
 #[must_use]
@@ -25,7 +30,8 @@ pub fn bytes(network: &Network) -> Vec<u8> {
                 }
             }
             (Op::Dense(dense), Part::Dense(part)) => dense_bytes(dense, part, &mut out),
-            (Op::Dense(_), Part::Quantise { .. }) => {}
+            (Op::Forest(forest), _) => forest_words(forest).for_each(|word| out.extend(word.to_le_bytes())),
+            (Op::Dense(_), Part::Quantise { .. } | Part::Forest(_)) => {}
         }
     }
     margins(network).for_each(|margin| out.extend(margin.to_le_bytes()));
@@ -60,7 +66,8 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
                 }
             }
             (Op::Dense(dense), Part::Dense(part)) => read_dense(dense, part, &mut words)?,
-            (Op::Dense(_), Part::Quantise { .. }) => return None,
+            (Op::Forest(forest), _) => read_forest(forest, &mut words)?,
+            (Op::Dense(_), Part::Quantise { .. } | Part::Forest(_)) => return None,
         }
     }
     for test in &mut network.decision.tests {
@@ -209,6 +216,38 @@ fn read_dense(dense: &mut Dense, part: &DensePart, words: &mut impl Iterator<Ite
                 }
             }
         }
+    }
+    Some(())
+}
+
+/// Bytes of a pair of nodes, and of a value that is compared.
+const PAIR_BYTES: u32 = 32;
+const VALUE_BYTES: u16 = 8;
+
+fn forest_words(forest: &Forest) -> impl Iterator<Item = u64> + '_ {
+    let nodes = forest.nodes.iter().flat_map(|node| {
+        let feature = node.feature.wrapping_mul(VALUE_BYTES);
+        let rest = u64::from(node.pair.wrapping_mul(PAIR_BYTES))
+            | u64::from(feature) << 32
+            | u64::from(node.row) << 48;
+        [node.threshold.cast_unsigned(), rest]
+    });
+    nodes.chain(forest.leaves.iter().chain(&forest.base).map(|value| value.cast_unsigned()))
+}
+
+/// What stands between multiples is lost, so that the slot differs from the one that is written again.
+fn read_forest(forest: &mut Forest, words: &mut impl Iterator<Item = u64>) -> Option<()> {
+    for node in &mut forest.nodes {
+        let (threshold, rest) = (words.next()?.cast_signed(), words.next()?);
+        *node = Node {
+            threshold,
+            pair: (rest as u32) / PAIR_BYTES,
+            feature: ((rest >> 32) as u16) / VALUE_BYTES,
+            row: (rest >> 48) as u16,
+        };
+    }
+    for value in forest.leaves.iter_mut().chain(&mut forest.base) {
+        *value = words.next()?.cast_signed();
     }
     Some(())
 }

@@ -4,7 +4,7 @@ use super::build::{Candidate, Setup};
 use super::float::labels;
 use super::sample::{Expected, Sample, work};
 use crate::ir::{Dense, Op, Post};
-use crate::model::{Activation, Body};
+use crate::model::Activation;
 
 /// Multiply-accumulates that one measurement may cost.
 const WORK: usize = 1 << 24;
@@ -50,7 +50,7 @@ fn flips(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, rows: usize, 
 
 /// Real outputs of a row with every part in integers but one.
 fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usize>) -> Vec<f64> {
-    let Body::Mlp(layers) = &setup.model.body;
+    let layers = setup.model.layers();
     let network = candidate.network.get();
     // Real values, and for the first layer raw units: what the integers stand for.
     let mut values: Vec<f64> = match exact {
@@ -64,7 +64,7 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
     let mut scales: Vec<(f64, f64)> = candidate.inputs.iter().map(|input| (input.zero, input.step)).collect();
     let dense = network.ops.iter().filter_map(|op| match op {
         Op::Dense(dense) => Some(dense),
-        Op::Quantise(_) => None,
+        Op::Quantise(_) | Op::Forest(_) => None,
     });
     for (index, ((layer, dense), units)) in layers.iter().zip(dense).zip(&candidate.units).enumerate() {
         values = if exact == Some(index + 1) {

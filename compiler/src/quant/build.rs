@@ -10,7 +10,7 @@ use crate::check::{Checked, check};
 use crate::ir::{
     Decision, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise, QuantiseOne, Rule,
 };
-use crate::model::{self, Activation, Body, Head, Model};
+use crate::model::{self, Activation, Head, Model};
 
 /// Quantised inputs and activations keep at most this many bits.
 const MOST_INPUT_BITS: f64 = 30.0;
@@ -58,7 +58,7 @@ pub(super) struct Setup<'a> {
 
 /// Builds and proves a candidate; `None` when something does not fit.
 pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
-    let Body::Mlp(layers) = &setup.model.body;
+    let layers = setup.model.layers();
     let first = layers.first()?;
     let inputs = input_scales(setup, plan, first)?;
     let features: Vec<QuantiseOne> = inputs.iter().map(|input| input.one).collect();
@@ -117,7 +117,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
         values = next;
     }
     let unit = *units.last()?.first()? * f64::from(*finer.first()?).exp2();
-    let decision = decision(setup, unit, &finer)?;
+    let decision = decision(setup.model, setup.contract, unit, &finer)?;
     let network = Network { inputs: setup.contract.inputs.clone(), ops, origins, decision };
     let network = check(network).ok()?;
     Some(Candidate { network, inputs, units })
@@ -276,8 +276,7 @@ fn unclamped(lanes: Lanes, bits: u8) -> (u8, u8) {
 }
 
 /// `None` when the outputs are too coarse for a probability that a rule asks for.
-fn decision(setup: Setup<'_>, unit: f64, finer: &[u8]) -> Option<Decision> {
-    let Setup { model, contract, .. } = setup;
+pub(super) fn decision(model: &Model, contract: &Contract, unit: f64, finer: &[u8]) -> Option<Decision> {
     let mut outputs =
         model.outputs().zip(finer).zip(&contract.outputs).map(|((output, &finer), named)| Output {
             name: named.name.clone(),
@@ -288,14 +287,19 @@ fn decision(setup: Setup<'_>, unit: f64, finer: &[u8]) -> Option<Decision> {
                 Head::Logits => Rule::ArgMax,
                 Head::OneVersusRest { normalised } => Rule::OneVersusRest { normalised },
                 Head::Logistic => Rule::Positive,
+                Head::Probability => Rule::Probability,
+                Head::Probabilities => Rule::Probabilities,
             },
             labels: named.labels.clone(),
         });
     let mut decision =
         Decision { first: outputs.next()?, further: outputs.collect(), unit, tests: Vec::new() };
     let units: Vec<f64> = decision.outputs().map(|output| decision.unit_of(output)).collect();
-    let classes: Vec<usize> =
-        model.outputs().zip(model.widths()).map(|(output, width)| class_count(output, width)).collect();
+    let classes: Vec<(Head, usize)> = model
+        .outputs()
+        .zip(model.widths())
+        .map(|(output, width)| (output.head, class_count(output, width)))
+        .collect();
     decision.tests = contract
         .rules
         .iter()

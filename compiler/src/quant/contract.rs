@@ -2,13 +2,14 @@
 //!
 //! Also what stands in for a specification when there is none.
 
+use super::forest;
 use crate::check::MOST_RAW;
 use crate::diag::codes::quant::{
     COUNT, LABEL_ORDER, LABELS, ONE_VERSUS_REST, ORDER, OUTPUT_COUNT, REGRESSOR, UNITS,
 };
 use crate::diag::{Diagnostic, Origin, Outcome, Span};
 use crate::ir::{FractionBits, Input, Interval};
-use crate::model::{Body, Head, Model, Output};
+use crate::model::{Body, Dense, Head, Model, Normalise, Output};
 use crate::spec::typed::{self, FeatureSpec, Probability};
 
 /// What quantisation needs to know besides the model.
@@ -62,8 +63,8 @@ pub struct RuleWish {
 pub const fn class_count(output: &Output, width: usize) -> usize {
     match output.head {
         Head::Scores => 0,
-        Head::Logits | Head::OneVersusRest { .. } => width,
-        Head::Logistic => 2,
+        Head::Logits | Head::OneVersusRest { .. } | Head::Probabilities => width,
+        Head::Logistic | Head::Probability => 2,
     }
 }
 
@@ -112,7 +113,12 @@ fn classify(model: &mut Model, spec: &FeatureSpec) {
                 (model.first, model.further) = (first, outputs.collect());
             }
         }
-        Head::Scores | Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => {}
+        Head::Scores
+        | Head::Logits
+        | Head::Logistic
+        | Head::OneVersusRest { .. }
+        | Head::Probability
+        | Head::Probabilities => {}
     }
 }
 
@@ -121,23 +127,19 @@ fn classify(model: &mut Model, spec: &FeatureSpec) {
 ///
 /// Feature `j` gets the least number `f >= 0` of fraction bits with `gain_j * 2^-f <= 2^-20`, at most 40, where
 /// `gain_j` is the largest change of a first-layer sum that one unit of the feature causes:
-/// `|scale_j| * max_i |W[i][j]|`.
+/// `|scale_j| * max_i |W[i][j]|`. For decision trees it follows from the thresholds, see `forest`.
 #[must_use]
 pub fn without_spec(model: &Model) -> Contract {
-    let Body::Mlp(layers) = &model.body;
     let inputs = model
         .inputs
         .iter()
         .zip(&model.normalise)
         .enumerate()
         .map(|(index, (name, normalise))| {
-            let steepest = layers.first().map_or(0.0, |layer| {
-                (0..layer.weights.rows)
-                    .filter_map(|row| layer.weights.row(row).get(index))
-                    .fold(0.0f64, |most, weight| most.max(weight.abs()))
-            });
-            let gain = normalise.scale.abs() * steepest;
-            let bits = if gain > 0.0 { (gain.log2() + RESOLUTION).ceil() } else { 0.0 };
+            let bits = match &model.body {
+                Body::Mlp(layers) => dense_bits(layers, normalise, index),
+                Body::Forest(trees) => forest::fraction_bits(trees, index),
+            };
             Input {
                 name: name.clone().unwrap_or_else(|| format!("x{index}")),
                 fraction_bits: FractionBits(bits.clamp(0.0, MOST_FRACTION_BITS) as u8),
@@ -154,6 +156,17 @@ pub fn without_spec(model: &Model) -> Contract {
         })
         .collect();
     Contract { model: UNNAMED.to_owned(), inputs, outputs, rules: Vec::new() }
+}
+
+/// Fraction bits by what one unit of a feature does to the sums of the first layer.
+fn dense_bits(layers: &[Dense], normalise: &Normalise, index: usize) -> f64 {
+    let steepest = layers.first().map_or(0.0, |layer| {
+        (0..layer.weights.rows)
+            .filter_map(|row| layer.weights.row(row).get(index))
+            .fold(0.0f64, |most, weight| most.max(weight.abs()))
+    });
+    let gain = normalise.scale.abs() * steepest;
+    if gain > 0.0 { (gain.log2() + RESOLUTION).ceil() } else { 0.0 }
 }
 
 /// What an output is called that no specification names: as in the file, or by its number.
@@ -247,7 +260,7 @@ fn features(model: &Model, spec: &FeatureSpec, errors: &mut Vec<Diagnostic>) {
     }
     for (normalise, feature) in model.normalise.iter().zip(&spec.features) {
         // Without a scaler there is nothing to compare with.
-        if normalise.scale == 0.0 || *normalise == crate::model::Normalise::IDENTITY {
+        if normalise.scale == 0.0 || *normalise == Normalise::IDENTITY {
             continue;
         }
         let unit = (-f64::from(feature.fraction_bits.0)).exp2();

@@ -4,8 +4,8 @@
 //! was measured at 345 ns with one lane; at 105 without and 123 with clamps with two lanes; at 87 without and
 //! 103 with clamps with two, three and three. These constants give 343, 104, 124, 87 and 103.
 
-use crate::ir::{Dense, Lanes, Network, Op, Post};
-use crate::model::{Body, Model};
+use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
+use crate::model::Model;
 
 /// A multiply and an add into an accumulator of its own, and into a packed one.
 const MULTIPLY_SINGLE_NS: f64 = 0.225;
@@ -19,9 +19,14 @@ const CLAMP_NS: f64 = 0.60;
 /// Load, clamp, multiply, shift and store of one input.
 const INPUT_NS: f64 = 1.7;
 
+/// One step of a walk that waits for the one before, one of many walks, and one value of a leaf.
+const STEP_ALONE_NS: f64 = 5.0;
+const STEP_NS: f64 = 1.5;
+const LEAF_NS: f64 = 2.0;
+
 /// Cost of a whole inference with these lanes, were no layer clamped: no network with them costs less.
 pub(super) fn least_ns(model: &Model, lanes: &[Lanes]) -> f64 {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let body: f64 = layers
         .iter()
         .zip(lanes)
@@ -38,9 +43,18 @@ pub(super) fn network_ns(network: &Network) -> f64 {
         .map(|op| match op {
             Op::Quantise(_) => 0.0,
             Op::Dense(dense) => dense_ns(dense),
+            Op::Forest(forest) => forest_ns(forest),
         })
         .sum();
     network.inputs.len() as f64 * INPUT_NS + body
+}
+
+/// Cost of walking trees and adding up their leaves.
+pub(super) fn forest_ns(forest: &Forest) -> f64 {
+    let trees = forest.trees as f64;
+    // A few trees wait for their own loads; many are walked side by side.
+    let latency = STEP_ALONE_NS * f64::from(forest.depth);
+    latency.max(trees * (f64::from(forest.depth) * STEP_NS + forest.stride() as f64 * LEAF_NS))
 }
 
 /// Cost of one layer of a network.

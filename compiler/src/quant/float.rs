@@ -4,7 +4,7 @@
 //! precision and shows what lies between.
 
 use crate::ir::Input;
-use crate::model::{Activation, Body, Head, Model, Normalise};
+use crate::model::{Activation, Head, Model, Normalise};
 
 /// Rows that are computed together.
 const BLOCK: usize = 64;
@@ -33,7 +33,7 @@ pub(super) fn real_rows(inputs: &[Input], rows: &[i64]) -> Vec<f64> {
 
 /// Runs raw rows (row-major) and shows every layer's sums to `watch`.
 pub(super) fn walk(model: &Model, inputs: &[Input], rows: &[i64], watch: &mut impl Watch) {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let units: Vec<(f64, Normalise)> = inputs.iter().map(unit).zip(model.normalise.iter().copied()).collect();
     let width = units.len().max(1);
     for block in rows.chunks(width * BLOCK) {
@@ -80,8 +80,8 @@ pub(super) fn labels<'a>(model: &'a Model, values: &'a [f64]) -> impl Iterator<I
 fn label(head: Head, outputs: &[f64]) -> u32 {
     match head {
         Head::Scores => 0,
-        Head::Logistic => u32::from(outputs.first().is_some_and(|&z| z > 0.0)),
-        Head::Logits | Head::OneVersusRest { .. } => {
+        Head::Logistic | Head::Probability => u32::from(outputs.first().is_some_and(|&z| z > 0.0)),
+        Head::Logits | Head::OneVersusRest { .. } | Head::Probabilities => {
             let mut best = (0u32, f64::NEG_INFINITY);
             for (class, &z) in (0u32..).zip(outputs) {
                 if z > best.1 {
@@ -101,8 +101,8 @@ pub(super) fn margins<'a>(model: &'a Model, values: &'a [f64]) -> impl Iterator<
 fn margin(head: Head, outputs: &[f64]) -> f64 {
     match head {
         Head::Scores => 0.0,
-        Head::Logistic => outputs.first().map_or(0.0, |z| z.abs()),
-        Head::Logits | Head::OneVersusRest { .. } => {
+        Head::Logistic | Head::Probability => outputs.first().map_or(0.0, |z| z.abs()),
+        Head::Logits | Head::OneVersusRest { .. } | Head::Probabilities => {
             let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
             for &z in outputs {
                 if z > first {

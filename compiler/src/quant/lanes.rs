@@ -3,7 +3,7 @@
 use super::Options;
 use super::cost::{layer_ns, least_ns};
 use crate::ir::Lanes;
-use crate::model::{Activation, Body, Model};
+use crate::model::{Activation, Model};
 
 /// Lane combinations are enumerated completely up to this many layers.
 const ENUMERATED_LAYERS: usize = 5;
@@ -12,7 +12,7 @@ const ENUMERATED_LAYERS: usize = 5;
 /// at the same cost.
 pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
     const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     if let Some(plan) = &options.like {
         return vec![plan.layers.iter().map(|layer| layer.lanes).collect()];
     }
@@ -69,7 +69,7 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
 
 /// The layers whose clamp costs something, the largest first.
 pub(super) fn clampable(model: &Model, lanes: &[Lanes]) -> Vec<usize> {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let hidden = layers.len().saturating_sub(1);
     let mut places: Vec<(usize, usize)> = layers
         .iter()

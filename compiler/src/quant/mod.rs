@@ -3,7 +3,7 @@
 //! Stages, one file each: the contract between model and specification ([`contract`]), rows to calibrate on
 //! (`sample`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), and the report ([`report`]).
+//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), decision trees, which need none (`forest`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
@@ -22,10 +22,12 @@ mod lanes;
 mod evaluate;
 mod blame;
 mod search;
+mod table;
+mod forest;
 
 use crate::diag::Outcome;
-use crate::ir::{Dense, Lanes, Network, Op, Post};
-use crate::model::Model;
+use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
+use crate::model::{Body, Model};
 
 pub use contract::Contract;
 pub use report::QuantReport;
@@ -85,6 +87,20 @@ pub struct NetworkPlan {
     pub layers: Vec<LayerPlan>,
     /// [`crate::ir::Output::finer`] of each output.
     pub finer: Vec<u8>,
+    /// Trees, in the place of layers.
+    pub forest: Option<ForestPlan>,
+}
+
+/// What code holds about trees: how many there can be, and of which size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForestPlan {
+    pub outputs: usize,
+    pub trees: usize,
+    pub depth: u32,
+    pub pairs: usize,
+    pub rows: usize,
+    /// See [`crate::ir::Forest::targets`].
+    pub targets: Vec<u32>,
 }
 
 /// The plan of a network: what a retrained model must fit to share its code.
@@ -94,14 +110,25 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         .ops
         .iter()
         .filter_map(|op| match op {
-            Op::Quantise(_) => None,
+            Op::Quantise(_) | Op::Forest(_) => None,
             Op::Dense(dense) => {
                 let Dense { rows, columns, lanes, post, .. } = *dense;
                 Some(LayerPlan { rows, columns, lanes, post })
             }
         })
         .collect();
-    NetworkPlan { layers, finer: network.decision.outputs().map(|output| output.finer).collect() }
+    let forest = network.ops.iter().find_map(|op| match op {
+        Op::Quantise(_) | Op::Dense(_) => None,
+        Op::Forest(Forest { outputs, trees, depth, pairs, rows, targets, .. }) => Some(ForestPlan {
+            outputs: *outputs,
+            trees: *trees,
+            depth: *depth,
+            pairs: *pairs,
+            rows: *rows,
+            targets: targets.clone(),
+        }),
+    });
+    NetworkPlan { layers, finer: network.decision.outputs().map(|output| output.finer).collect(), forest }
 }
 
 impl Default for Options {
@@ -131,7 +158,10 @@ pub fn quantise(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
-    search::run(model, contract, calibration, options)
+    match &model.body {
+        Body::Mlp(_) => search::run(model, contract, calibration, options),
+        Body::Forest(trees) => forest::run(model, trees, contract, calibration, options),
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub struct QuantReport {
     pub predicted_ns: f64,
     pub inputs: Vec<InputReport>,
     pub layers: Vec<LayerReport>,
+    /// Decision trees, in the place of layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forest: Option<ForestReport>,
     /// Rules with a probability, in the order of the specification.
     #[serde(default)]
     pub thresholds: Vec<ThresholdReport>,
@@ -67,6 +70,26 @@ pub struct LayerReport {
     /// Whether code clamps the activations of packed lanes: they are narrower than what a lane can hold.
     pub clamped: bool,
     pub predicted_ns: f64,
+}
+
+/// Decision trees. Every comparison is the float model's, so that nothing is lost but what sums of leaves round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForestReport {
+    /// The node it came from.
+    pub node: String,
+    pub trees: usize,
+    pub depth: u32,
+    /// Nodes of the model that some raw value can reach, leaves included, and how many there is room for.
+    pub nodes: usize,
+    pub node_capacity: usize,
+    /// Different rows of leaf values, and how many there is room for.
+    pub leaf_rows: usize,
+    pub leaf_row_capacity: usize,
+    pub outputs: usize,
+    /// Bits of the widest proved sum, its sign included.
+    pub sum_bits: u32,
+    /// Most that rounded leaves can move an output by, in its own unit.
+    pub score_error: f64,
 }
 
 /// What a rule with a probability does to the rows that were compared.

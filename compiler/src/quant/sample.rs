@@ -6,7 +6,7 @@ use super::{Calibration, Contract};
 use crate::diag::codes::quant::{NO_ROWS, WIDTH};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Input, Interval};
-use crate::model::{Body, Head, Model, Normalise};
+use crate::model::{Head, Model, Normalise};
 
 /// Rows drawn when there is no calibration file: enough for a share of 0.1 % to mean something.
 const DRAWN_ROWS: usize = 4096;
@@ -15,7 +15,7 @@ const LEAST_DRAWN: usize = 1024;
 /// Multiply-accumulates that evaluating the drawn rows may cost; larger models get fewer rows.
 const DRAWN_WORK: usize = 1 << 26;
 /// Standard deviations around the scaler's centre within which rows are drawn.
-const DRAWN_REACH: f64 = 4.0;
+pub(super) const DRAWN_REACH: f64 = 4.0;
 /// Magnitude up to which a feature of unknown scale is kept apart: bytes and packets of most flows.
 const SCALELESS: f64 = (1 << 20) as f64;
 /// A regressor's row counts as flipped when its output is off by more than this share of the outputs' range.
@@ -103,7 +103,7 @@ fn gather<T: Copy>(values: &[T], order: &[usize], width: usize) -> Vec<T> {
 
 /// Multiply-accumulates of one inference.
 pub(super) fn work(model: &Model) -> usize {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     layers.iter().map(|layer| layer.weights.values.len()).sum()
 }
 
@@ -161,7 +161,11 @@ pub(super) fn prepare(
     let sorted_outputs =
         order.iter().filter_map(|&(_, index)| double.get(index * outputs..(index + 1) * outputs));
     let expected = match model.first.head {
-        Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => Expected::Labels {
+        Head::Logits
+        | Head::Logistic
+        | Head::OneVersusRest { .. }
+        | Head::Probability
+        | Head::Probabilities => Expected::Labels {
             labels: sorted_outputs.flat_map(|values| labels(model, values)).collect(),
             outputs: typical.len(),
         },
@@ -270,7 +274,7 @@ impl SplitMix {
         z ^ (z >> 31)
     }
 
-    fn within(&mut self, range: Interval) -> i64 {
+    pub(super) fn within(&mut self, range: Interval) -> i64 {
         let span = (i128::from(range.high) - i128::from(range.low) + 1) as u128;
         let offset = (u128::from(self.next()) * span) >> 64;
         (i128::from(range.low) + offset as i128) as i64

@@ -15,7 +15,7 @@ use super::{Calibration, Contract, Options, Quantised, evaluate, threshold};
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
-use crate::model::{Body, Model};
+use crate::model::Model;
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
 const PILOT_ROWS: usize = 2048;
@@ -167,7 +167,7 @@ impl Search<'_> {
 /// Refuses a model whose layers are not those of the plan that it should fit.
 fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<()> {
     let Some(plan) = &options.like else { return Ok(()) };
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let help = "compile the model anew; only a model of the same shape can replace another";
     let mut errors: Vec<Diagnostic> = layers
         .iter()
@@ -274,7 +274,7 @@ fn best_plan(
 /// Whether a layer's code clamps; `None` for the quantiser.
 fn clamp_of(op: &Op) -> Option<bool> {
     match op {
-        Op::Quantise(_) => None,
+        Op::Quantise(_) | Op::Forest(_) => None,
         Op::Dense(dense) => Some(clamped(dense)),
     }
 }
@@ -327,7 +327,7 @@ fn whole(contract: &Contract) -> Origin {
 }
 
 fn layer_origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     match layers.get(layer) {
         Some(layer) => Origin::Node { file: contract.model.clone(), node: layer.origin.clone() },
         None => whole(contract),
@@ -335,7 +335,7 @@ fn layer_origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
 }
 
 fn layer_name(model: &Model, layer: usize) -> String {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     layers.get(layer).map_or_else(String::new, |layer| layer.origin.name.clone())
 }
 
@@ -367,11 +367,11 @@ fn report(
             }
         })
         .collect();
-    let Body::Mlp(layers) = &setup.model.body;
+    let layers = setup.model.layers();
     let dense =
         network.ops.iter().zip(&candidate.network.certificate().ops).filter_map(|(op, proof)| match op {
             Op::Dense(dense) => Some((dense, proof)),
-            Op::Quantise(_) => None,
+            Op::Quantise(_) | Op::Forest(_) => None,
         });
     let layers = layers
         .iter()
@@ -411,6 +411,7 @@ fn report(
         predicted_ns: network_ns(network),
         inputs,
         layers,
+        forest: None,
         thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
         search,
     }
@@ -429,7 +430,7 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
         .ops
         .iter()
         .map(|op| match op {
-            Op::Quantise(_) => 0,
+            Op::Quantise(_) | Op::Forest(_) => 0,
             Op::Dense(dense) => dense.weights.len(),
         })
         .sum();

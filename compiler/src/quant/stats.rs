@@ -10,7 +10,7 @@ use super::linalg::inverse_upper;
 use super::sample::{Sample, trained_range, work};
 use crate::check::MOST_RAW;
 use crate::ir::Interval;
-use crate::model::{Activation, Body, Dense, Head, Model};
+use crate::model::{Activation, Dense, Head, Model};
 
 /// How far clamping may reach into the data: the share of rows, nearest to the boundary first, whose values
 /// are all kept.
@@ -55,7 +55,7 @@ pub(super) struct LayerStat {
 }
 
 pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> Stats {
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
 
     let mut tops = Tops::new(layers, sample.count());
     walk(model, &contract.inputs, &sample.rows, &mut tops);
@@ -343,8 +343,8 @@ fn back_propagate(
 
 fn margin_gradient(head: Head, outputs: &[f64]) -> Vec<f64> {
     match head {
-        Head::Scores | Head::Logistic => vec![1.0; outputs.len()],
-        Head::Logits | Head::OneVersusRest { .. } => {
+        Head::Scores | Head::Logistic | Head::Probability => vec![1.0; outputs.len()],
+        Head::Logits | Head::OneVersusRest { .. } | Head::Probabilities => {
             let first = (0..outputs.len()).max_by(|&a, &b| compare(outputs, a, b));
             let second =
                 (0..outputs.len()).filter(|i| Some(*i) != first).max_by(|&a, &b| compare(outputs, a, b));

@@ -85,7 +85,7 @@ fn float_label(model: &Model, contract: &Contract, row: &[i64]) -> u32 {
             (raw as f64 / f64::from(input.fraction_bits.0).exp2() - n.centre) * n.scale + n.offset
         })
         .collect();
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     for layer in layers {
         values = (0..layer.weights.rows)
             .map(|row| {
@@ -96,8 +96,8 @@ fn float_label(model: &Model, contract: &Contract, row: &[i64]) -> u32 {
             .collect();
     }
     match model.first.head {
-        Head::Logistic => u32::from(values[0] > 0.0),
-        Head::Logits | Head::Scores | Head::OneVersusRest { .. } => {
+        Head::Logistic | Head::Probability => u32::from(values[0] > 0.0),
+        Head::Logits | Head::Scores | Head::OneVersusRest { .. } | Head::Probabilities => {
             (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap() as u32
         }
     }
@@ -158,7 +158,7 @@ fn a_regressor_keeps_its_outputs() {
 #[test]
 fn a_linear_model_and_a_dead_input_are_no_special_cases() {
     let mut model = random_model(&[4, 2], Head::Logits, 5);
-    let Body::Mlp(layers) = &mut model.body;
+    let Body::Mlp(layers) = &mut model.body else { unreachable!() };
     layers[0].weights.values[1] = 0.0;
     layers[0].weights.values[5] = 0.0;
     let contract = contract::without_spec(&model);
@@ -166,6 +166,7 @@ fn a_linear_model_and_a_dead_input_are_no_special_cases() {
     assert_eq!(result.report.flips, 0);
     for value in &mut match &mut model.body {
         Body::Mlp(layers) => layers,
+        Body::Forest(_) => unreachable!(),
     }[0]
     .weights
     .values
@@ -235,7 +236,7 @@ fn a_retrained_model_brings_its_own_thresholds() {
     let options = Options { like: Some(plan), max_flips: MaxFlips::Share(0.05), lanes: None };
     let scaled = |factor: f64| {
         let mut model = first.clone();
-        let Body::Mlp(layers) = &mut model.body;
+        let Body::Mlp(layers) = &mut model.body else { unreachable!() };
         let last = layers.last_mut().unwrap();
         last.weights.values.iter_mut().chain(&mut last.bias).for_each(|value| *value *= factor);
         quantise(&model, &contract, None, &options)
@@ -247,7 +248,7 @@ fn a_retrained_model_brings_its_own_thresholds() {
     let plan = Options { lanes: Some(vec![Lanes::Three; 2]), like: None, ..options.clone() };
     let coarse = |contract: &Contract| {
         let mut model = first.clone();
-        let Body::Mlp(layers) = &mut model.body;
+        let Body::Mlp(layers) = &mut model.body else { unreachable!() };
         layers.last_mut().unwrap().weights.values.iter_mut().for_each(|value| *value *= 1e6);
         quantise(&model, contract, None, &plan)
     };
@@ -288,7 +289,7 @@ fn rows_that_cannot_be_used_are_refused() {
 #[test]
 fn weights_beyond_all_scales_are_refused() {
     let mut model = random_model(&[1, 2], Head::Logits, 5);
-    let Body::Mlp(layers) = &mut model.body;
+    let Body::Mlp(layers) = &mut model.body else { unreachable!() };
     layers[0].weights.values = vec![1e308, 0.0];
     layers[0].bias = vec![0.0; 2];
     let contract = contract::without_spec(&model);
@@ -388,7 +389,7 @@ fn forced_lanes_are_kept() {
 fn a_retrained_model_fits_the_plan_of_the_first() {
     let first = random_model(&[6, 16, 16, 2], Head::Logits, 21);
     let mut second = first.clone();
-    let Body::Mlp(layers) = &mut second.body;
+    let Body::Mlp(layers) = &mut second.body else { unreachable!() };
     let mut random = SplitMix(5);
     for weight in layers.iter_mut().flat_map(|layer| &mut layer.weights.values) {
         *weight *= 1.0 + 0.2 * bell(&mut random);
@@ -415,7 +416,7 @@ fn three_outputs(seed: u64) -> Model {
     let mut model = random_model(&[6, 16, 7], Head::Logits, seed);
     let output = |start, head| Output { start, ..Output::only(head) };
     model.further = vec![output(2, Head::Logits), output(6, Head::Logistic)];
-    let Body::Mlp(layers) = &mut model.body;
+    let Body::Mlp(layers) = &mut model.body else { unreachable!() };
     let last = layers.last_mut().unwrap();
     last.weights.values[2 * 16..6 * 16].iter_mut().for_each(|weight| *weight *= 1000.0);
     last.bias[2..6].iter_mut().for_each(|bias| *bias *= 1000.0);
@@ -427,7 +428,7 @@ fn labels_of_three(model: &Model, contract: &Contract, row: &[i64]) -> Vec<u32> 
     let parts = [(0..2, Head::Logits), (2..6, Head::Logits), (6..7, Head::Logistic)];
     let label = |(range, head): &(std::ops::Range<usize>, Head)| {
         let mut alone = Model { first: Output::only(*head), further: Vec::new(), ..model.clone() };
-        let Body::Mlp(layers) = &mut alone.body;
+        let Body::Mlp(layers) = &mut alone.body else { unreachable!() };
         let last = layers.last_mut().unwrap();
         let columns = last.weights.columns;
         last.weights.values = last.weights.values[range.start * columns..range.end * columns].to_vec();
@@ -480,7 +481,7 @@ fn every_output_keeps_its_labels_on_a_scale_of_its_own() {
     // A retrained model fits the plan, its scales included.
     let plan = plan_of(&result.network);
     let mut second = model.clone();
-    let Body::Mlp(layers) = &mut second.body;
+    let Body::Mlp(layers) = &mut second.body else { unreachable!() };
     layers.last_mut().unwrap().weights.values.iter_mut().for_each(|weight| *weight *= 1.3);
     let options = Options { like: Some(plan.clone()), max_flips: MaxFlips::Share(0.01), lanes: None };
     let again = quantise(&second, &contract, calibration, &options).expect("the plan holds a similar model");

@@ -26,13 +26,27 @@ const MULTIPLIER_BITS: f64 = 29.0;
 const SLACK: f64 = 1.0 / 1_048_576.0;
 
 /// The test of a rule on outputs of which one raw unit stands for `unit`; `None` when those are too coarse.
-pub(super) fn rule_test(wish: RuleWish, classes: usize, unit: f64) -> Option<RuleTest> {
+pub(super) fn rule_test(wish: RuleWish, (head, classes): (Head, usize), unit: f64) -> Option<RuleTest> {
     let RuleWish { output, class, probability } = wish;
     let Some(probability) = probability else { return Some(RuleTest::Label { output, class }) };
+    let reached = match head {
+        Head::Probability => Some(single(probability) - 0.5),
+        Head::Probabilities => Some(single(probability)),
+        Head::Scores | Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => None,
+    };
+    if let Some(value) = reached {
+        let margin = ((value / unit).ceil() as i64).clamp(-ALWAYS, ALWAYS);
+        return Some(RuleTest::Margin { output, class, margin });
+    }
     if classes > 2 {
         return Some(RuleTest::Softmax { output, class, lead: lead(probability, unit)? });
     }
     Some(RuleTest::Margin { output, class, margin: margin(probability, unit) })
+}
+
+/// A probability that is compared with one that a model gives: in single precision, as the model's own numbers are.
+fn single(probability: Probability) -> f64 {
+    f64::from((f64::from(probability.0) / f64::from(MILLION)) as f32)
 }
 
 /// `t / (1 - t)`: the quotient of two exact integers. A specification has `0 < t < 1`.
@@ -119,8 +133,13 @@ pub(super) fn report(
         for ((rule, wish, threshold), report) in wishes().zip(&mut reports) {
             let fires = fired.checked_shr(rule).unwrap_or(0) & 1 != 0;
             let Some((output, real)) = model.parts(real).nth(wish.output as usize) else { continue };
-            let wanted =
-                probability(output.head, real, wish.class) >= f64::from(threshold.0) / f64::from(MILLION);
+            let limit = match output.head {
+                Head::Probability | Head::Probabilities => single(threshold),
+                Head::Scores | Head::Logits | Head::Logistic | Head::OneVersusRest { .. } => {
+                    f64::from(threshold.0) / f64::from(MILLION)
+                }
+            };
+            let wanted = probability(output.head, real, wish.class) >= limit;
             report.fired += u64::from(fires);
             report.changed += u64::from(fires != wanted);
             if let Some(RuleTest::Softmax { class, lead, .. }) = decision.tests.get(rule as usize)
@@ -143,8 +162,13 @@ fn probability(head: Head, outputs: &[f64], class: u32) -> f64 {
             1.0 / (1.0 + (if class == 1 { -z } else { z }).exp())
         }
         (Head::Logits, Some(own)) => 1.0 / outputs.iter().map(|z| (z - own).exp()).sum::<f64>(),
+        (Head::Probability, _) => {
+            let z = outputs.first().copied().unwrap_or_default();
+            0.5 + if class == 1 { z } else { -z }
+        }
+        (Head::Probabilities, Some(own)) => *own,
         // Such rules are refused by the contract.
-        (Head::Logits, None) | (Head::Scores | Head::OneVersusRest { .. }, _) => 0.0,
+        (Head::Logits | Head::Probabilities, None) | (Head::Scores | Head::OneVersusRest { .. }, _) => 0.0,
     }
 }
 

@@ -81,8 +81,34 @@ fn distant_leads_are_clear() {
 fn coarse_outputs_are_refused() {
     let wish = RuleWish { output: 0, class: 1, probability: Some(Probability(900_000)) };
     for unit in [0.35, 1e9, f64::NAN] {
-        assert_eq!(rule_test(wish, 3, unit), None);
+        assert_eq!(rule_test(wish, (Head::Logits, 3), unit), None);
     }
-    assert!(rule_test(wish, 3, 0.34).is_some());
-    assert_eq!(rule_test(wish, 2, 100.0), Some(RuleTest::Margin { output: 0, class: 1, margin: 1 }));
+    assert!(rule_test(wish, (Head::Logits, 3), 0.34).is_some());
+    assert_eq!(
+        rule_test(wish, (Head::Logits, 2), 100.0),
+        Some(RuleTest::Margin { output: 0, class: 1, margin: 1 })
+    );
+}
+
+#[test]
+fn probabilities_are_compared_as_they_are() {
+    let unit = 0.125;
+    let margin = |head, class, millionths| {
+        let wish = RuleWish { output: 0, class, probability: Some(Probability(millionths)) };
+        match rule_test(wish, (head, 3), unit) {
+            Some(RuleTest::Margin { margin, class: own, .. }) if own == class => margin,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(margin(Head::Probability, 1, 750_000), 2);
+    assert_eq!(margin(Head::Probability, 0, 250_000), -2);
+    assert_eq!(margin(Head::Probability, 1, 760_000), 3);
+    assert_eq!(margin(Head::Probabilities, 2, 750_000), 6);
+    // In single precision, as the probabilities are: 0.9 there is less than 0.9.
+    let unit = f64::from(0.9f32);
+    let wish = RuleWish { output: 0, class: 1, probability: Some(Probability(900_000)) };
+    assert_eq!(
+        rule_test(wish, (Head::Probabilities, 2), unit),
+        Some(RuleTest::Margin { output: 0, class: 1, margin: 1 })
+    );
 }

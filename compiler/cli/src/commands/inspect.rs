@@ -96,7 +96,25 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
         let unit = feature.unit.as_deref().unwrap_or_default();
         let _ = writeln!(out, "  {:24} {:8} clamped to {} .. {}", feature.name, unit, input.low, input.high);
     }
-    let _ = writeln!(out, "\nlayers");
+    if let Some(forest) = &quant.forest {
+        let _ = writeln!(out, "\ntrees");
+        let _ = writeln!(
+            out,
+            "  {:24} {} of depth {} -> {}, {} of {} nodes, {} of {} rows of leaves, sums of {} bits, scores within {:e}",
+            forest.node,
+            forest.trees,
+            forest.depth,
+            forest.outputs,
+            forest.nodes,
+            forest.node_capacity,
+            forest.leaf_rows,
+            forest.leaf_row_capacity,
+            forest.sum_bits,
+            forest.score_error
+        );
+    } else {
+        let _ = writeln!(out, "\nlayers");
+    }
     for layer in &quant.layers {
         let bits =
             layer.bits.map_or_else(|| "raw outputs".to_owned(), |bits| format!("{bits}-bit activations"));

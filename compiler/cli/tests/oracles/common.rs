@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use nnbpf_compiler::capture::{self, Packet};
 use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
 use nnbpf_compiler::diag::render;
+use nnbpf_compiler::ir::Op;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network::{self, Split};
 use nnbpf_compiler::lower::packet::Clock;
@@ -20,6 +21,11 @@ pub(crate) const SPLITS: [Split; 2] = [Split::Auto, Split::Layer];
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) plan: Plan,
+}
+
+/// Whether its model is one of decision trees, whose weights are never constants.
+pub(crate) fn has_trees(case: &Case) -> bool {
+    case.plan.network.get().ops.iter().any(|op| matches!(op, Op::Forest(_)))
 }
 
 /// The root of the repository.

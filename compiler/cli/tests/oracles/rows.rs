@@ -2,14 +2,15 @@
 //! boundary rows.
 
 use nnbpf_compiler::elf;
-use nnbpf_compiler::ir::{Input, Op, QuantiseOne, Rule, RuleTest, interpret};
+use nnbpf_compiler::ir::{Forest, Input, Network, Op, QuantiseOne, Rule, RuleTest, interpret};
+use nnbpf_compiler::lower::LowerError;
 use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
 use nnbpf_compiler::lower::network::{Options, Split, Weights};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::common::{Case, Random, SPLITS, cases, skip, target};
+use super::common::{Case, Random, SPLITS, cases, has_trees, skip, target};
 
 /// Rows for one form of one model; all models together judge more than 100,000.
 const ROWS: u32 = 6_000;
@@ -39,8 +40,38 @@ fn value(random: &mut Random, input: &Input, one: &QuantiseOne) -> i64 {
     value.clamp(range.low, range.high)
 }
 
+/// A value at or beside a threshold of the feature, at an end of its range, or anywhere.
+fn beside_thresholds(random: &mut Random, input: &Input, thresholds: &[i64]) -> i64 {
+    let range = input.range;
+    let value = match random.below(8) {
+        0 => range.low,
+        1 => range.high,
+        2 => random.within(range.low, range.high),
+        _ if thresholds.is_empty() => random.within(-1, 1),
+        _ => thresholds[random.below(thresholds.len())].saturating_add(random.within(-1, 2)),
+    };
+    value.clamp(range.low, range.high)
+}
+
+/// Rows for trees.
+fn rows_of_trees(network: &Network, forest: &Forest, seed: u64) -> Vec<Vec<i64>> {
+    let mut thresholds = vec![Vec::new(); network.inputs.len()];
+    for (_, node) in forest.nodes.iter().enumerate().filter(|(at, node)| !node.is_leaf(*at)) {
+        thresholds[usize::from(node.feature)].push(node.threshold);
+    }
+    let mut random = Random(seed);
+    let mut row = || {
+        let inputs = network.inputs.iter().zip(&thresholds);
+        inputs.map(|(input, list)| beside_thresholds(&mut random, input, list)).collect()
+    };
+    (0..ROWS).map(|_| row()).collect()
+}
+
 fn rows(case: &Case, seed: u64) -> Vec<Vec<i64>> {
     let network = case.plan.network.get();
+    if let Some(Op::Forest(forest)) = network.ops.last() {
+        return rows_of_trees(network, forest, seed);
+    }
     let Some(Op::Quantise(quantise)) = network.ops.first() else { panic!("a quantiser comes first") };
     let mut random = Random(seed);
     (0..ROWS)
@@ -87,6 +118,12 @@ fn agree(case: &Case, options: Options, kernel: bool) {
             let got = loaded.map(OUTPUTS).unwrap().lookup(&index.to_le_bytes()).unwrap().unwrap();
             assert_eq!(got, wanted, "{}: kernel, row {row:?}", case.name);
         }
+    }
+    if has_trees(case) {
+        let mut labels: Vec<_> = rows.iter().map(|row| interpret::run(network, row).label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert!(labels.len() > 1 || network.decision.first.rule == Rule::None, "{}: {labels:?}", case.name);
     }
     // Both answers of a sum of powers are among what agrees.
     for (test, count) in tests.iter().zip(fired) {
@@ -162,6 +199,11 @@ fn rows_agree_with_constant_weights() {
     for case in cases() {
         for split in SPLITS {
             let options = Options { weights: Weights::Const, ..target(split, Clock::Kernel).network };
+            if has_trees(case) {
+                let refused = evaluation::module(&case.plan.network, options, 1);
+                assert_eq!(refused, Err(LowerError::ConstantTrees), "{}", case.name);
+                continue;
+            }
             agree(case, options, kernel);
         }
     }

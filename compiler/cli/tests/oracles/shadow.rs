@@ -20,11 +20,13 @@ use super::captures::{Seen, compare};
 use super::common::{Case, SPLITS, captures, cases_with_spec, root, skip, target};
 use super::engines::{Engine, Interpreted, Running, SHORTEST, Virtual};
 
-/// Every other weight of the last layer is gone: labels are often those of the original, and often not.
+/// Every other weight of the last layer, or of the leaves, is gone: labels are often those of the original, and often not.
 fn retrained(network: &Network) -> Network {
     let mut network = network.clone();
-    if let Some(Op::Dense(last)) = network.ops.last_mut() {
-        last.weights.iter_mut().step_by(2).for_each(|weight| *weight = 0);
+    match network.ops.last_mut() {
+        Some(Op::Dense(last)) => last.weights.iter_mut().step_by(2).for_each(|weight| *weight = 0),
+        Some(Op::Forest(last)) => last.leaves.iter_mut().step_by(2).for_each(|value| *value = 0),
+        Some(Op::Quantise(_)) | None => panic!("a model ends with a layer or with trees"),
     }
     check(network).unwrap().into_inner()
 }

@@ -3,8 +3,19 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] =
-    &[&SHAPE, &WIDTH, &QUANTISER, &LANE, &DECISION, &MARGIN, &KERNEL_TOO_OLD, &TOO_LARGE, &INTERNAL];
+pub static TABLE: &[&Code] = &[
+    &SHAPE,
+    &WIDTH,
+    &QUANTISER,
+    &LANE,
+    &DECISION,
+    &MARGIN,
+    &TREES,
+    &KERNEL_TOO_OLD,
+    &TOO_LARGE,
+    &CONSTANT_TREES,
+    &INTERNAL,
+];
 
 pub static SHAPE: Code = Code {
     id: "E0401",
@@ -50,6 +61,14 @@ pub static MARGIN: Code = Code {
                   differences; all of that must fit 64 bits.",
 };
 
+pub static TREES: Code = Code {
+    id: "E0407",
+    title: "the table of decision trees cannot be walked",
+    explanation: "Every node must lead to nodes behind it, every walk must end at a leaf within the steps that the \
+                  code takes, and no sum of leaves may leave 64 bits. The compiler never writes another table; it \
+                  can come from a damaged object or parameter file.",
+};
+
 pub static KERNEL_TOO_OLD: Code = Code {
     id: "E0410",
     title: "the target kernel lacks what every object needs",
@@ -63,6 +82,14 @@ pub static TOO_LARGE: Code = Code {
                   calls to 33 programs and a program to 1,000,000 instructions, some of which are kept for the \
                   packet path. The message names the limit that the plan passes. `--weights const` unrolls every \
                   layer, so it passes the last limit where `--weights map` does not.",
+};
+
+pub static CONSTANT_TREES: Code = Code {
+    id: "E0412",
+    title: "decision trees cannot be constants in the code",
+    explanation: "With `--weights const` numbers of the model become immediates of straight-line code. Trees are \
+                  walked as a table instead, because a branch for every node would multiply the states that the \
+                  verifier explores. Compile a model of trees with `--weights map`, the default.",
 };
 
 pub static INTERNAL: Code = Code {

@@ -33,6 +33,7 @@ pub static TABLE: &[&Code] = &[
     &ZERO_DIVISOR,
     &HUGE_WEIGHT,
     &NO_LAYERS,
+    &TREES,
 ];
 
 pub static EMPTY_FILE: Code = Code {
@@ -60,7 +61,7 @@ pub static DAMAGED: Code = Code {
 pub static OPSET: Code = Code {
     id: "E0104",
     title: "the operator set version is not supported",
-    explanation: "Models of the operator sets 9 to 23 (and 1 to 5 of `ai.onnx.ml`) are read. Export with \
+    explanation: "Models of the operator sets 8 to 23 (and 1 to 5 of `ai.onnx.ml`) are read. Export with \
         `opset_version=17`, or convert with `onnx.version_converter`.",
 };
 
@@ -175,8 +176,8 @@ pub static OPERATOR: Code = Code {
     id: "E0120",
     title: "an operator is not supported",
     explanation: "Multi-layer perceptrons and linear models are imported: Gemm, MatMul, Add, Relu, scalers, \
-        BatchNormalization and the usual tails. Everything else is refused as a whole, so that \
-        nothing is silently wrong.",
+        BatchNormalization and the usual tails; and ensembles of decision trees. Everything else is refused as a \
+        whole, so that nothing is silently wrong.",
 };
 
 pub static DYNAMIC_QUANTISATION: Code = Code {
@@ -197,9 +198,10 @@ pub static QUANTISED: Code = Code {
 pub static MODEL_FAMILY: Code = Code {
     id: "E0123",
     title: "this family of models is not supported yet",
-    explanation: "Trees, forests and boosted trees are not imported yet; multi-layer perceptrons and linear models \
-        are. Of support vector machines the linear kernel is imported, for two classes: it folds into one weight \
-        vector. Other kernels compute a function of each support vector for every verdict.",
+    explanation: "Multi-layer perceptrons, linear models, and trees, forests and boosted trees as \
+        TreeEnsembleClassifier or TreeEnsembleRegressor are imported. Of support vector machines the linear kernel is, \
+        for two classes: it folds into one weight vector. Other kernels compute a function of each support vector for \
+        every verdict.",
 };
 
 pub static ACTIVATION: Code = Code {
@@ -242,4 +244,12 @@ pub static NO_LAYERS: Code = Code {
     title: "the model has no trained layer",
     explanation: "The outputs are a scaled copy of the inputs or constants; there is nothing to compile. \
         Check that the right model was exported.",
+};
+
+pub static TREES: Code = Code {
+    id: "E0135",
+    title: "the trees of an ensemble are malformed",
+    explanation: "A TreeEnsemble operator lists nodes, thresholds and the weights of leaves side by side. The lists \
+        must have one length; each tree must have one root, which is listed first, and each other node one parent; \
+        thresholds and weights must be numbers, and classes and features must exist. Export the model again.",
 };

@@ -18,8 +18,10 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
     for (index, &(rule, places)) in outputs.iter().enumerate() {
         let label = match rule {
             Rule::None => emitter.b.constant(0),
-            Rule::Positive => positive(emitter, scratch, places),
-            Rule::ArgMax | Rule::OneVersusRest { .. } => arg_max(emitter, scratch, places),
+            Rule::Positive | Rule::Probability => positive(emitter, scratch, places),
+            Rule::ArgMax | Rule::OneVersusRest { .. } | Rule::Probabilities => {
+                arg_max(emitter, scratch, places)
+            }
         };
         emitter.b.store(Size::W, emitter.scratch, scratch.label(index), label);
         first.get_or_insert(label);
@@ -43,7 +45,7 @@ pub(super) fn emit(emitter: &mut Emitter, network: &Network, layout: &Layout, sc
             RuleTest::Margin { class, .. } => {
                 let margin = emitter.parameter(layout.margins + word_bytes(margins));
                 margins += 1;
-                margin_reached(emitter, scratch, places, class, margin)
+                margin_reached(emitter, scratch, (rule, places), class, margin)
             }
             RuleTest::Softmax { class, .. } => {
                 let at = layout.thresholds + word_bytes(thresholds * THRESHOLD_WORDS);
@@ -100,15 +102,17 @@ fn is_class(emitter: &mut Emitter, rule: Rule, label: VReg, class: u32) -> VReg 
     fired
 }
 
-/// 1 when the class leads by the margin. The difference of two values fits 64 bits by the certificate.
+/// 1 when the class leads by the margin, or its own value reaches it. The difference of two values fits 64 bits by
+/// the certificate.
 fn margin_reached(
     emitter: &mut Emitter,
     scratch: &Scratch,
-    places: &[usize],
+    (rule, places): (Rule, &[usize]),
     class: u32,
     margin: VReg,
 ) -> VReg {
     let lead = match (places.len(), class) {
+        _ if rule == Rule::Probabilities => value(emitter, scratch, places, class as usize),
         (1, 0) => {
             let value = value(emitter, scratch, places, 0);
             emitter.b.neg(value);

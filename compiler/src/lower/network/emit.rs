@@ -42,6 +42,14 @@ impl Emitter {
         }
     }
 
+    /// A pointer to a byte offset within the slot, good until another parameter is read. Trees are never constants.
+    pub(super) fn pointer_to(&mut self, at: u32) -> VReg {
+        match &mut self.parameters {
+            Parameters::Slot(slot) => slot.pointer_to(&mut self.b, at),
+            Parameters::Constants(_) => self.b.constant(0),
+        }
+    }
+
     /// `dst = dst op parameter`.
     pub(super) fn with_parameter(&mut self, op: AluOp, dst: VReg, at: u32) {
         match self.constant(at) {

@@ -1,7 +1,7 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product` and `post`), `decide` (with `threshold`). The packet
+//! file per operation: `quantise`, `dense` (with `product` and `post`), `forest`, `decide` (with `threshold`). The packet
 //! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
@@ -10,6 +10,7 @@ mod quantise;
 mod dense;
 mod product;
 mod post;
+mod forest;
 mod decide;
 mod threshold;
 pub(super) mod call;
@@ -130,6 +131,11 @@ enum Piece {
         op: usize,
         block: usize,
     },
+    /// Some trees of a forest.
+    Trees {
+        op: usize,
+        group: forest::Group,
+    },
     Decide,
 }
 
@@ -141,6 +147,9 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
         Weights::Map => None,
         Weights::Const => Some(slot::words(&slot).collect()),
     };
+    if constants.is_some() && network.ops.iter().any(|op| matches!(op, Op::Forest(_))) {
+        return Err(LowerError::ConstantTrees);
+    }
     let plan = Plan { network, layout: &layout, scratch: &scratch, constants };
     let stages = plan.stages(options)?;
     if stages.len() > MAX_STAGES {
@@ -200,7 +209,11 @@ impl Plan<'_> {
                 let what = "the number of instructions of the rules' probabilities".to_owned();
                 return Err(LowerError::TooLarge { what, value: cost, limit: options.budget });
             }
-            let starts_layer = matches!(piece, Piece::Block { block: 0, .. });
+            let starts_layer = match piece {
+                Piece::Block { block, .. } => block == 0,
+                Piece::Trees { group, .. } => group.first > 0,
+                Piece::Quantise { .. } | Piece::Decide => false,
+            };
             // Straight-line code that needs a chain where a loop needs none is no gain.
             let full = self.constants.is_none() && spent + cost > options.budget && spent > 0;
             if full || (options.split == Split::Layer && starts_layer) {
@@ -224,9 +237,15 @@ impl Plan<'_> {
             .flat_map(|(op, part)| match part {
                 Part::Quantise { .. } => vec![Piece::Quantise { op }],
                 Part::Dense(part) => (0..part.blocks.len()).map(|block| Piece::Block { op, block }).collect(),
+                Part::Forest(_) => self.trees(op),
             })
             .chain([Piece::Decide])
             .collect()
+    }
+
+    fn trees(&self, op: usize) -> Vec<Piece> {
+        let Some(Op::Forest(forest)) = self.network.ops.get(op) else { return Vec::new() };
+        forest::groups(forest).into_iter().map(|group| Piece::Trees { op, group }).collect()
     }
 
     /// What the verifier processes for a piece, and the ends of a program. Wide constants take two places of a
@@ -238,7 +257,7 @@ impl Plan<'_> {
 
     fn too_many_constants(&self, piece: Piece, spent: u64, budget: u64) -> LowerError {
         let upto = match piece {
-            Piece::Quantise { op } | Piece::Block { op, .. } => self.line(op).text,
+            Piece::Quantise { op } | Piece::Block { op, .. } | Piece::Trees { op, .. } => self.line(op).text,
             Piece::Decide => "the decision".to_owned(),
         };
         LowerError::TooManyConstants { upto, value: spent, limit: budget }
@@ -333,14 +352,15 @@ impl Plan<'_> {
 
     fn parameters_of(&self, piece: Piece) -> Option<u32> {
         match piece {
-            Piece::Quantise { op } | Piece::Block { op, block: 0 } => {
+            Piece::Quantise { op } | Piece::Block { op, block: 0 } | Piece::Trees { op, .. } => {
                 self.layout.parts.get(op).map(|part| match part {
                     Part::Quantise { offset } => *offset,
                     Part::Dense(part) => part.offset,
+                    Part::Forest(part) => part.nodes,
                 })
             }
             Piece::Block { op, block } => self.layout.parts.get(op).and_then(|part| match part {
-                Part::Quantise { .. } => None,
+                Part::Quantise { .. } | Part::Forest(_) => None,
                 Part::Dense(part) => Some(part.block_offset(block)),
             }),
             Piece::Decide => Some(self.layout.margins),
@@ -369,6 +389,27 @@ impl Plan<'_> {
                     dense::emit_block(emitter, dense, part, block, inputs, results);
                 }
             }
+            Piece::Trees { op, group } => {
+                if let (Some(Op::Forest(forest)), Some(Part::Forest(part))) =
+                    (self.network.ops.get(op), self.layout.parts.get(op))
+                {
+                    emitter.b.origin(self.line(op));
+                    let (inputs, columns) = match op.checked_sub(1) {
+                        None => (self.scratch.features(), self.network.inputs.len()),
+                        Some(before) => (
+                            self.scratch.results(self.network, before),
+                            self.network.ops.get(before).map_or(0, Op::width),
+                        ),
+                    };
+                    let results = self.scratch.results(self.network, op);
+                    forest::emit(
+                        emitter,
+                        forest,
+                        group,
+                        &forest::Place { part: *part, inputs, columns, results },
+                    );
+                }
+            }
             Piece::Decide => {
                 emitter.b.origin(Line { text: "decision".to_owned(), ..Line::default() });
                 decide::emit(emitter, self.network, self.layout, self.scratch);
@@ -381,6 +422,9 @@ impl Plan<'_> {
             Some(Op::Quantise(quantise)) => format!("{} features", quantise.features.len()),
             Some(Op::Dense(dense)) => {
                 format!("{} -> {}, lanes {}", dense.columns, dense.rows, dense.lanes.count())
+            }
+            Some(Op::Forest(forest)) => {
+                format!("{} trees of depth {} -> {}", forest.trees, forest.depth, forest.outputs)
             }
             None => String::new(),
         };

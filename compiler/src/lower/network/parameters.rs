@@ -50,6 +50,12 @@ impl SlotPointer {
         b.load(Size::DW, self.pointer, offset)
     }
 
+    /// A pointer to a byte offset within the slot.
+    pub(super) fn pointer_to(&mut self, b: &mut Builder, at: u32) -> VReg {
+        self.seek(b, at);
+        self.pointer
+    }
+
     /// Points exactly there, so that a loop can count from it.
     pub(super) fn seek(&mut self, b: &mut Builder, at: u32) {
         let distance = i64::from(at) - i64::from(self.base);

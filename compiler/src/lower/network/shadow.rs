@@ -44,8 +44,8 @@ impl Tally {
         }
         let classes = match network.decision.first.rule {
             Rule::None => return Self::Outputs,
-            Rule::Positive => 2,
-            Rule::ArgMax | Rule::OneVersusRest { .. } => network.output_count(),
+            Rule::Positive | Rule::Probability => 2,
+            Rule::ArgMax | Rule::OneVersusRest { .. } | Rule::Probabilities => network.output_count(),
         };
         if classes <= TABLE_CLASSES { Self::Pairs { classes } } else { Self::Labels }
     }

@@ -7,7 +7,7 @@ use crate::bpf::module::Module;
 use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
-use crate::lower::testing::{Shape, divided, expected, network, rows};
+use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, rows};
 use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
@@ -110,6 +110,35 @@ proptest! {
         let network = divided(network(seed, inputs, &[hidden, last], Rule::ArgMax), seed, &widths);
         let rows = rows(&network, seed ^ 1, 12);
         agree(&network, &rows, Options { split, weights, ..Options::default() })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+
+    #[test]
+    fn trees_agree_with_the_formulas(
+        seed in any::<u64>(),
+        inputs in 1usize..12,
+        trees in 1usize..40,
+        depth in 0u32..7,
+        outputs in 1usize..5,
+        (single, clamped) in any::<(bool, bool)>(),
+        split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+    ) {
+        let rule = match (outputs, seed % 2) {
+            (1, 0) => Rule::Positive,
+            (1, _) => Rule::Probability,
+            (_, 0) => Rule::ArgMax,
+            (_, _) => Rule::Probabilities,
+        };
+        let single = single && outputs > 1;
+        let network = forest(seed, Trees { inputs, trees, depth, outputs, single, clamped }, rule);
+        let network = crate::check::check(network).unwrap().into_inner();
+        let rows = rows(&network, seed ^ 1, 12);
+        agree(&network, &rows, Options { split, ..Options::default() })?;
+        // The parameters survive the way through a slot.
+        prop_assert_eq!(slot::read(&network, &slot::bytes(&network)).unwrap(), network);
     }
 }
 
@@ -271,4 +300,23 @@ fn probabilities_beyond_the_budget_are_refused() {
     let error = lower_unchecked(&network, options).unwrap_err();
     assert!(matches!(error, LowerError::TooLarge { limit: 4_000, .. }), "{error}");
     assert!(lower_unchecked(&network, Options { budget: 8_000, ..options }).is_ok());
+}
+
+#[test]
+fn trees_are_no_constants() {
+    let shape = Trees { inputs: 3, trees: 4, depth: 3, outputs: 1, single: false, clamped: false };
+    let network = forest(3, shape, Rule::Positive);
+    let refused = lower_unchecked(&network, CONST).unwrap_err();
+    assert_eq!(refused, LowerError::ConstantTrees);
+    let refused = crate::lower::shipped::refusal_in("model", &refused);
+    assert_eq!((refused.code.id, refused.help.contains("--weights const")), ("E0412", true));
+}
+
+#[test]
+fn many_trees_are_split_where_the_budget_ends() {
+    let shape = Trees { inputs: 5, trees: 100, depth: 4, outputs: 3, single: true, clamped: false };
+    let network = forest(3, shape, Rule::ArgMax);
+    let rows = rows(&network, 5, 4);
+    let module = agree(&network, &rows, Options { budget: 2_500, ..Options::default() }).unwrap();
+    assert!(module.programs.len() > 3, "{} programs", module.programs.len());
 }

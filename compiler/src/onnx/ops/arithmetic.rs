@@ -46,6 +46,14 @@ fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Re
         (Value::Row(row), Value::Constant(constant)) => Value::Row(with_constant(node, row, constant)?),
         (Value::Constant(constant), Value::Row(row)) => Value::Row(constant_first(node, constant, row)?),
         (Value::Row(left), Value::Row(right)) => Value::Row(rows(stages, node, left, right)?),
+        // A runtime's own way to name an output.
+        (Value::Tail(tail), Value::Constant(one)) | (Value::Constant(one), Value::Tail(tail))
+            if node.operator() == "Mul"
+                && one.single() == Some(1.0)
+                && one.dims.len() <= tail.shape.rank() =>
+        {
+            Value::Tail(tail.clone())
+        }
         (Value::Constant(constant), Value::Tail(tail)) => Value::Tail(complement(node, constant, tail)?),
         (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
             return Err(node.unsupported_value(left));

@@ -17,6 +17,7 @@ pub(crate) mod refused;
 mod select;
 mod support;
 mod tail;
+mod trees;
 
 use super::node::Operator;
 
@@ -39,6 +40,7 @@ const TABLES: &[&[Entry]] = &[
     select::TABLE,
     support::TABLE,
     tail::TABLE,
+    trees::TABLE,
 ];
 
 /// The meaning of an operator; `None` when it is not imported.

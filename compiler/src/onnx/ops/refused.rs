@@ -30,10 +30,10 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
             "belongs to a statically quantised model, which is not supported yet",
             "compile the float model that was quantised; this compiler quantises by itself",
         ),
-        "TreeEnsembleClassifier" | "TreeEnsembleRegressor" | "TreeEnsemble" => (
+        "TreeEnsemble" => (
             &codes::MODEL_FAMILY,
-            "is a tree ensemble, which is not supported yet",
-            "train a multi-layer perceptron (for example scikit-learn's MLPClassifier) on the same features",
+            "is a tree ensemble in the form of version 5, which is not supported yet",
+            "export with `ai.onnx.ml` version 3 (`target_opset={'ai.onnx.ml': 3}`): a TreeEnsembleClassifier",
         ),
         "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => (
             &codes::OPERATOR,

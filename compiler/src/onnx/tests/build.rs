@@ -149,6 +149,16 @@ impl Builder {
         self.attribute(attribute)
     }
 
+    pub(super) fn texts(self, name: &str, values: &[&str]) -> Self {
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            strings: values.iter().map(|value| value.as_bytes().to_vec()).collect(),
+            r#type: Some(8),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
     /// An attribute of the node before that stands for one of the function's caller.
     pub(super) fn refers(self, name: &str, to: &str) -> Self {
         let attribute = AttributeProto {

@@ -123,6 +123,13 @@ pub(super) enum Meaning {
     Normalised,
     Column(usize),
     Label,
+    /// Probabilities as trees sum them up; of two classes less one half.
+    Shares,
+}
+
+fn transform(node: &onnx_protobuf::NodeProto) -> String {
+    let attribute = node.attribute.iter().find(|attribute| attribute.name == "post_transform");
+    attribute.map_or_else(String::new, |attribute| String::from_utf8(attribute.s.clone()).unwrap())
 }
 
 pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meaning {
@@ -146,6 +153,11 @@ pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meanin
                 Meaning::Both
             }
         }
+        "TreeEnsembleClassifier" if node.output[0] == output => Meaning::Label,
+        "TreeEnsembleClassifier" if transform(node) == "NONE" => Meaning::Shares,
+        "TreeEnsembleClassifier" => Meaning::Both,
+        // The exporter's way to name an output.
+        "Mul" if node.input[1] == "one" => meaning(graph, &node.input[0]),
         "Slice" => {
             let start = constant(&node.input[1]).unwrap();
             Meaning::Column(
@@ -212,6 +224,8 @@ pub(super) fn expected(meaning: Meaning, outputs: &[f64]) -> Vec<f64> {
             each().into_iter().map(|p| p / sum).collect()
         }
         (Meaning::Column(column), _) => vec![both()[column]],
+        (Meaning::Shares, [z]) => vec![0.5 - z, 0.5 + z],
+        (Meaning::Shares, _) => outputs.to_vec(),
         (Meaning::Label, _) => unreachable!("labels are compared as texts"),
     }
 }
@@ -288,7 +302,10 @@ fn assert_matches_reference(path: &Path, bytes: &[u8], model: &Model) {
 
 /// Whether the largest number of such an output is the probability of the label.
 const fn probabilities(meaning: Meaning) -> bool {
-    matches!(meaning, Meaning::Softmax | Meaning::Both | Meaning::Each | Meaning::Normalised)
+    matches!(
+        meaning,
+        Meaning::Softmax | Meaning::Both | Meaning::Each | Meaning::Normalised | Meaning::Shares
+    )
 }
 
 /// The values of one of the model's outputs.

@@ -1,7 +1,7 @@
 //! Graph forms on small models: whatever the exporter's habit, the numbers are those of the plain formula.
 
 use super::build::{Builder, scaled_6_32_32_2, tiny};
-use crate::model::{Activation, Body, Head, Model};
+use crate::model::{Activation, Head, Model};
 use crate::onnx::{NoFiles, import};
 
 pub(super) fn model(builder: &Builder) -> Model {
@@ -40,7 +40,7 @@ fn tiny_network_computes_its_formula() {
     // x = (1, 2): h = (5.5, -1, -3.75), relu = (5.5, 0, 0).
     assert_eq!(model.outputs_f64(&[1.0, 2.0]), [5.625, -5.75]);
     assert_eq!(model.outputs_f32(&[1.0, 2.0]), [5.625, -5.75]);
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let activations: Vec<Activation> = layers.iter().map(|layer| layer.activation).collect();
     assert_eq!(activations, [Activation::Relu, Activation::Identity]);
 }
@@ -65,7 +65,7 @@ fn scalers_stay_apart_from_weights() {
     let model = model(&scaled_6_32_32_2());
     let third = model.normalise[2];
     assert_eq!((third.centre, third.scale, third.offset), (120.0, 1.0 / 63.0, 0.0));
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     assert_eq!(layers.len(), 3);
     assert_eq!(layers[0].origin.name, "node_h0");
 }
@@ -93,7 +93,7 @@ fn layers_without_activation_fold() {
         .node("Mul", &["gain", "g"], "y")
         .output("y");
     let model = model(&chain);
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     assert_eq!(layers.len(), 1);
     // x = (1, 1): h = 0.5 * (4, 6) + 2 * (1, -1) = (4, 1); g = (4, -3); y = (8, -12).
     assert_eq!(model.outputs_f64(&[1.0, 1.0]), [8.0, -12.0]);
@@ -211,7 +211,7 @@ fn heads_on_one_layer_are_outputs_side_by_side() {
     assert_eq!(model.widths(), [2, 3, 1]);
     // x = (1, 2): the hidden layer is (5.5, 0, 0).
     assert_eq!(model.outputs_f64(&[1.0, 2.0]), [5.625, -5.75, 6.0, 0.25, 0.0, 11.0]);
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     assert_eq!(layers[1].origin.name, "node_y+node_f+node_burst");
 }
 

@@ -11,3 +11,4 @@ mod graphs;
 mod pieces;
 mod linear;
 mod refusals;
+mod trees;

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::graphs::model;
-use crate::model::{Activation, Body};
+use crate::model::Activation;
 use crate::onnx::{NoFiles, import};
 
 /// Rows on both sides of every corner below.
@@ -29,7 +29,7 @@ fn computes(built: &Builder, formula: impl Fn(f64, usize) -> f64) -> usize {
         let [got] = model.outputs_f64(&row)[..] else { panic!("one output") };
         assert!((got - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{row:?}: {got} for {wanted}");
     }
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     assert_eq!(layers.len(), 2);
     assert_eq!(layers[0].activation, Activation::Relu);
     // The layer behind has the name of its own node, not of the function.
@@ -119,7 +119,7 @@ fn agrees(built: &Builder, widths: &[usize], formula: impl Fn([[f64; 3]; 3]) -> 
         let [got] = model.outputs_f64(&row)[..] else { panic!("one output") };
         assert!((got - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{row:?}: {got} for {wanted}");
     }
-    let Body::Mlp(layers) = &model.body;
+    let layers = model.layers();
     let rows: Vec<usize> = layers.iter().map(|layer| layer.weights.rows).collect();
     assert_eq!(rows, widths);
 }

@@ -67,7 +67,7 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0101", Vec::new()),
         ("E0102", b"version https://git-lfs.github.com/spec/v1\n".to_vec()),
         ("E0103", whole[..whole.len() / 2].to_vec()),
-        ("E0104", edited(|b| b.0.opset_import[0].version = Some(8)).bytes()),
+        ("E0104", edited(|b| b.0.opset_import[0].version = Some(7)).bytes()),
         ("E0105", with_node("com.acme.Polish").bytes()),
         ("E0106", external("../weights.bin", "24").bytes()),
         ("E0106", external("/etc/passwd", "24").bytes()),
@@ -106,7 +106,7 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0120", with_node("Conv").bytes()),
         ("E0121", with_node("DynamicQuantizeLinear").bytes()),
         ("E0122", with_node("QuantizeLinear").bytes()),
-        ("E0123", with_node("ai.onnx.ml.TreeEnsembleClassifier").bytes()),
+        ("E0123", with_node("ai.onnx.ml.TreeEnsemble").bytes()),
         ("E0124", with_node("Tanh").bytes()),
         (
             "E0124",
@@ -122,6 +122,7 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0127", scaled_by("Div", &[1.0, 0.0]).bytes()),
         ("E0128", edited(|b| weight(b, 1).raw_data = Some(huge)).bytes()),
         ("E0129", scaled_only().bytes()),
+        ("E0135", with_node("ai.onnx.ml.TreeEnsembleClassifier").bytes()),
     ];
     for (id, bytes) in &cases {
         assert_eq!(ids(&refuse(bytes, &Eight)).first(), Some(id), "{:?}", refuse(bytes, &Eight));
@@ -198,6 +199,13 @@ fn large_graphs_are_refused_before_they_are_decoded() {
     let node = builder.graph().node[0].clone();
     builder.graph().node.resize(20_000, node);
     assert_eq!(ids(&refuse(&builder.bytes(), &NoFiles)), ["E0111"]);
+    // Trees have a string for each of their nodes.
+    let modes =
+        |count| with_node("ai.onnx.ml.TreeEnsembleClassifier").texts("nodes_modes", &vec!["LEAF"; count]);
+    assert_eq!(ids(&refuse(&modes(1_000_000).bytes(), &Eight)), ["E0135"]);
+    let reasons = refuse(&modes(2_000_000).bytes(), &Eight);
+    assert_eq!(ids(&reasons), ["E0111"]);
+    assert!(reasons[0].message.contains("400000"), "{reasons:?}");
 }
 
 #[test]
