@@ -20,7 +20,7 @@ const CLAMP_NS: f64 = 0.60;
 const INPUT_NS: f64 = 1.7;
 
 /// One step of a walk that waits for the one before, one of many walks, and one value of a leaf.
-const STEP_ALONE_NS: f64 = 5.0;
+const STEP_ALONE_NS: f64 = 2.0;
 const STEP_NS: f64 = 1.5;
 const LEAF_NS: f64 = 2.0;
 
