@@ -120,7 +120,7 @@ pub(crate) fn forest(seed: u64, shape: Trees, rule: Rule) -> Network {
         let mut open = vec![(tree, 0)];
         while let Some((at, steps)) = open.pop() {
             deepest = deepest.max(steps);
-            if steps == depth || random.next() % 5 == 0 {
+            if steps == depth || random.next().is_multiple_of(5) {
                 nodes[at] = Node::leaf(at, (random.next() % rows) as u16);
                 continue;
             }

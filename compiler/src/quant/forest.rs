@@ -143,7 +143,7 @@ fn draw(model: &Model, forest: &Forest, inputs: &[Input]) -> Vec<i64> {
         for ((input, normalise), cuts) in inputs.iter().zip(&model.normalise).zip(&cuts) {
             let chosen = usize::try_from(random.next() >> 1).unwrap_or(0);
             let value = match cuts.get(chosen % cuts.len().max(1)) {
-                Some(cut) if row % 2 == 0 => cut + i64::from(random.next() % 2 == 0),
+                Some(cut) if row % 2 == 0 => cut + i64::from(random.next().is_multiple_of(2)),
                 _ => random.within(sample::trained_range(normalise, input, sample::DRAWN_REACH)),
             };
             rows.push(value.clamp(input.range.low, input.range.high));

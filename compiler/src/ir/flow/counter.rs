@@ -29,7 +29,7 @@ pub enum Counter {
     HostsBlocked,
     /// The record could not be created.
     NoRecord,
-    /// Gave up after [`EXCHANGE_TRIES`] or [`RETIRE_TRIES`].
+    /// Gave up after [`super::EXCHANGE_TRIES`] or [`super::RETIRE_TRIES`].
     Contended,
     /// Events that found the ring buffer full.
     EventsLost,

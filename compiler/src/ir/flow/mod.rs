@@ -46,7 +46,7 @@
 //! a followed transport, and fulfils [`FlowProgram::filter`] (others count as [`Counter::Unselected`]) is one that is
 //! judged. Unless the lists were never written to, they are asked (step 3, without a cache). Where it goes on and its
 //! number is a multiple of N, it is judged with [`Trigger::Every`], and step 10 follows. Its number is that among
-//! the packets of its processor that are judged, blocked ones included: what [`Reason::Parsed`] counts less
+//! the packets of its processor that are judged, blocked ones included: what [`super::packet::Reason::Parsed`] counts less
 //! [`Counter::Unselected`]. In verdicts it is a flow of one packet, whose first and last time is the packet's.
 //!
 //! # What two processors may do to one record

@@ -136,13 +136,14 @@ fn imported(builder: &Builder) -> Model {
 
 #[test]
 fn every_mode_compares_in_single_precision() {
-    let t = 0.1f32;
-    let holds: [(&str, fn(f32, f32) -> bool); 4] = [
+    type Compare = fn(f32, f32) -> bool;
+    let holds: [(&str, Compare); 4] = [
         ("BRANCH_LEQ", |x, t| x <= t),
         ("BRANCH_LT", |x, t| x < t),
         ("BRANCH_GTE", |x, t| x >= t),
         ("BRANCH_GT", |x, t| x > t),
     ];
+    let t = 0.1f32;
     for (mode, holds) in holds {
         for t in [t, 0.0, -0.0, -3.5e7, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY] {
             let model = imported(&regressor(mode, t));

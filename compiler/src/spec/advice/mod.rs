@@ -2,7 +2,7 @@
 //!
 //! What cannot be computed is refused by resolution. Here stand features that always have the same value, divisors
 //! that can be 0, and sums that are full early. What the tables take in memory is known behind lowering only:
-//! [`crate::explain::large_state`].
+//! `crate::explain::memory`.
 
 mod always;
 
