@@ -36,6 +36,7 @@
 
 pub mod permission;
 pub mod bounded;
+pub mod lost;
 pub mod holds;
 pub mod open;
 pub mod load;

@@ -482,6 +482,8 @@ mod reference_tests;
 #[cfg(test)]
 mod steps_tests;
 #[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
 mod trigger_tests;
 #[cfg(test)]
 mod action_tests;

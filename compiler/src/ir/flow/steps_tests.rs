@@ -1,6 +1,6 @@
 //! The steps of the packet path one by one, on hand-made packets.
 
-use super::interpret::{Acts, Fate, FlowInterpreter, Judgement, Mode, NoJudge, PacketResult, Swept};
+use super::interpret::{Acts, Fate, FlowInterpreter, Judgement, Mode, NoJudge, PacketResult};
 use super::lists::{HostLists, Prefix};
 use super::record::{self, Oriented, flag};
 use super::testing::frame;
@@ -11,20 +11,20 @@ use crate::spec::typed::{
     Action, Direction, Directions, End, FeatureSpec, Field, Filter, Function, Nanos, Operand, Rule, TimeUnit,
 };
 
-const CLIENT: u8 = 1;
-const SERVER: u8 = 2;
-const SECOND: u64 = 1_000_000_000;
+pub(super) const CLIENT: u8 = 1;
+pub(super) const SERVER: u8 = 2;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 pub(super) fn host(last: u8) -> Host {
     Host::from_ipv4([10, 0, 0, last])
 }
 
 /// Client to server on TCP port 80.
-fn to_server(flags: u8, payload: u16) -> Vec<u8> {
+pub(super) fn to_server(flags: u8, payload: u16) -> Vec<u8> {
     frame(TCP, (CLIENT, 1000), (SERVER, 80), flags, payload)
 }
 
-fn to_client(flags: u8, payload: u16) -> Vec<u8> {
+pub(super) fn to_client(flags: u8, payload: u16) -> Vec<u8> {
     frame(TCP, (SERVER, 80), (CLIENT, 1000), flags, payload)
 }
 
@@ -33,7 +33,7 @@ fn forward() -> Filter {
 }
 
 /// Packets, forward packets, payload bytes, greatest gap in microseconds.
-fn spec() -> FeatureSpec {
+pub(super) fn spec() -> FeatureSpec {
     let mut spec = testing::spec(vec![
         testing::feature("packets", Function::Count, None, Filter::default()),
         testing::feature("fwd", Function::Count, None, forward()),
@@ -542,68 +542,4 @@ fn the_second_dsn_set_counts_forward_packets() {
     ];
     let verdicts = run(&program, &packets);
     assert_eq!(verdicts[3], [(Trigger::Idle, vec![40, 11, 30, 53, 16, 2])]);
-}
-
-#[test]
-fn a_sweep_judges_idle_records_once_and_removes_them() {
-    let mut spec = spec();
-    spec.flow.sweep = true;
-    let program = build(&spec).unwrap();
-    let key = |frame: &[u8]| {
-        let packet = parse(frame, program.transports).unwrap();
-        Oriented::of(&packet, program.key, program.directions).key
-    };
-    let other = frame(UDP, (SERVER, 53), (CLIENT, 2000), 0, 9);
-    let (key, other_key) = (key(&to_server(ACK, 3)), key(&other));
-    let mut interpreter = FlowInterpreter::new(&program);
-    // The forward sender is the greater end, `b` of the key.
-    interpreter.packet(&to_client(ACK, 3), SECOND, &mut NoJudge);
-    interpreter.packet(&to_server(ACK, 4), 2 * SECOND, &mut NoJudge);
-    interpreter.packet(&other, 3 * SECOND, &mut NoJudge);
-    assert_eq!(interpreter.sweep(key, 0, &mut NoJudge), Swept::Kept);
-    assert_eq!(interpreter.sweep(key, 12 * SECOND, &mut NoJudge), Swept::Kept);
-    let Swept::Judged(verdict) = interpreter.sweep(key, 12 * SECOND + 1, &mut NoJudge) else {
-        panic!("the idle time has passed")
-    };
-    assert_eq!((verdict.trigger, verdict.features), (Trigger::Idle, vec![2, 1, 7, 1_000_000]));
-    assert_eq!((verdict.src, verdict.src_port, verdict.dst), (host(SERVER), 80, host(CLIENT)));
-    assert_eq!(interpreter.sweep(key, 13 * SECOND, &mut NoJudge), Swept::Kept);
-    assert_eq!(interpreter.table().by_creation().len(), 1);
-    assert_eq!(interpreter.counter(Counter::Verdicts), 1);
-    // A closed record was judged when it closed.
-    interpreter.packet(&to_server(RST, 0), 13 * SECOND, &mut NoJudge);
-    assert_eq!(interpreter.sweep(key, 30 * SECOND, &mut NoJudge), Swept::Removed);
-    assert!(matches!(interpreter.sweep(other_key, 30 * SECOND, &mut NoJudge), Swept::Judged(_)));
-    assert_eq!(interpreter.counter(Counter::Verdicts), 3);
-    assert_eq!(interpreter.finish(&mut NoJudge), []);
-}
-
-#[test]
-fn a_sweep_drops_nothing_and_blocks_who_is_not_allowed() {
-    let mut spec = spec();
-    spec.flow.sweep = true;
-    spec.rules = vec![Rule {
-        output: 0,
-        label: 1,
-        threshold: None,
-        actions: vec![Action::Drop, Action::BlockSource(Nanos(SECOND)), Action::Report],
-        span: 0..0,
-    }];
-    let program = build(&spec).unwrap();
-    for allowed in [false, true] {
-        let mut lists = HostLists::default();
-        if allowed {
-            lists.allow(Prefix { host: host(SERVER), bits: 128 });
-        }
-        let mut interpreter = FlowInterpreter::with(&program, Mode::Enforce, lists);
-        let mut attack = |_: &[i64]| Judgement { label: 1, rules: 1, outputs: vec![] };
-        interpreter.packet(&to_server(ACK, 3), 0, &mut attack);
-        let key = interpreter.table().by_creation()[0].0;
-        let Swept::Judged(verdict) = interpreter.sweep(key, 20 * SECOND, &mut attack) else { panic!() };
-        let block_until = (!allowed).then_some(21 * SECOND);
-        assert_eq!(verdict.acts, Acts { report: true, block_until, ..Acts::default() });
-        assert!(verdict.reported);
-        assert_eq!(interpreter.counter(Counter::HostsBlocked), u64::from(!allowed));
-        assert_eq!(interpreter.counter(Counter::Dropped), 0);
-    }
 }
