@@ -246,6 +246,7 @@ pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
 fn plausible(plan: &Network) -> bool {
     let weights = plan.ops.iter().try_fold(0usize, |sum, op| match op {
         Op::Quantise(_) => Some(sum),
+        Op::Table(table) => sum.checked_add(1usize.checked_shl(u32::from(table.bits))?),
         Op::Dense(dense) => {
             let one = dense.rows.checked_mul(dense.columns.checked_add(1)?)?;
             sum.checked_add(one.max(dense.rows).max(dense.columns))
@@ -272,6 +273,7 @@ pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Netwo
                 dense.weights = vec![0; dense.rows.checked_mul(dense.columns)?];
                 dense.bias = vec![0; dense.rows];
             }
+            Op::Table(table) => table.entries = vec![0; 1usize.checked_shl(u32::from(table.bits))?],
             Op::Forest(forest) => {
                 forest.nodes = vec![Node::leaf(0, 0); forest.pairs.checked_mul(2)?];
                 forest.leaves = vec![0; forest.rows.checked_mul(forest.stride())?];
@@ -308,6 +310,7 @@ fn without_parameters(network: &Network) -> Network {
                 dense.weights.clear();
                 dense.bias.clear();
             }
+            Op::Table(table) => table.entries.clear(),
             Op::Forest(forest) => {
                 forest.nodes.clear();
                 forest.leaves.clear();

@@ -4,11 +4,11 @@
 //! the exact range over the box of input intervals (the QONNX method), so nothing is assumed about type sizes.
 
 use super::bounds::{Wide, lane_range, posted, quantiser_sum, weighted_sum};
-use super::{Certificate, OpIntervals, forest, shapes};
+use super::{Certificate, MOST_RAW, OpIntervals, forest, shapes};
 use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
 use crate::ir::softmax::{self, Lead};
-use crate::ir::{Dense, Forest, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest};
+use crate::ir::{Dense, Forest, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table};
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
     let mut errors = Vec::new();
@@ -16,8 +16,9 @@ pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
     let mut values: Vec<Interval> = network.inputs.iter().map(|input| input.range).collect();
     for (position, op) in network.ops.iter().enumerate() {
         let (intervals, problems) = match op {
-            Op::Quantise(quantise) => quantise_intervals(quantise),
+            Op::Quantise(quantise) => quantise_intervals(quantise, position, &values),
             Op::Dense(dense) => dense_intervals(dense, &values),
+            Op::Table(table) => table_intervals(table, &values),
             Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty() {
@@ -45,10 +46,11 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
         return false;
     }
     let mut values: Vec<Interval> = network.inputs.iter().map(|input| input.range).collect();
-    for (op, claimed) in network.ops.iter().zip(&certificate.ops) {
+    for (position, (op, claimed)) in network.ops.iter().zip(&certificate.ops).enumerate() {
         let (derived, problems) = match op {
-            Op::Quantise(quantise) => quantise_intervals(quantise),
+            Op::Quantise(quantise) => quantise_intervals(quantise, position, &values),
             Op::Dense(dense) => dense_intervals(dense, &values),
+            Op::Table(table) => table_intervals(table, &values),
             Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty()
@@ -66,7 +68,7 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
 /// A claim may be wider than what follows, but not wider than the lane that it vouches for.
 fn claimed_fits(op: &Op, claimed: &OpIntervals) -> bool {
     match op {
-        Op::Quantise(_) | Op::Forest(_) => true,
+        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => true,
         Op::Dense(dense) => {
             let lane = lane_range(dense.lanes);
             claimed
@@ -85,6 +87,7 @@ fn contains(outer: &[Interval], inner: &[Interval]) -> bool {
 enum Problem {
     Quantiser { input: usize },
     Planned { input: usize },
+    Table { value: usize, entries: i64 },
     Lane { row: usize, lanes: Lanes, sum: Wide },
     Trees(String),
 }
@@ -102,6 +105,12 @@ impl Problem {
                 &QUANTISER,
                 origin,
                 format!("the quantiser of input {input} can leave the planned interval"),
+                "compile the model anew instead of into the plan of an existing object",
+            ),
+            Self::Table { value, entries } => Diagnostic::new(
+                &QUANTISER,
+                origin,
+                format!("value {value} can lie outside of the {entries} entries of its table"),
                 "compile the model anew instead of into the plan of an existing object",
             ),
             Self::Lane { row, lanes, sum } => Diagnostic::new(
@@ -129,17 +138,26 @@ fn forest_intervals(forest: &Forest, inputs: &[Interval]) -> (OpIntervals, Vec<P
     }
 }
 
-fn quantise_intervals(quantise: &Quantise) -> (OpIntervals, Vec<Problem>) {
+fn quantise_intervals(
+    quantise: &Quantise,
+    position: usize,
+    inputs: &[Interval],
+) -> (OpIntervals, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut intervals = OpIntervals { accumulators: Vec::new(), values: Vec::new() };
-    for (input, one) in quantise.features.iter().enumerate() {
+    for (input, (one, arrives)) in quantise.features.iter().zip(inputs).enumerate() {
+        // Features are compared with care for overflow where their ranges demand it; sums are not.
+        let narrow = position == 0 || (arrives.low >= -MOST_RAW && arrives.high <= MOST_RAW);
         // The product alone must fit as well: it is computed before the offset is added.
         let product = quantiser_sum(&QuantiseOne { offset: 0, ..*one }).narrow();
-        let Some(acc) = quantiser_sum(one).narrow().filter(|_| product.is_some()) else {
+        // Rounding to even numbers adds one at most.
+        let rounded = quantiser_sum(&QuantiseOne { offset: one.offset.saturating_add(1), ..*one }).narrow();
+        let fits = narrow && product.is_some() && (rounded.is_some() || !quantise.even);
+        let Some(acc) = quantiser_sum(one).narrow().filter(|_| fits) else {
             problems.push(Problem::Quantiser { input });
             continue;
         };
-        let value = Interval { low: acc.low >> one.shift, high: acc.high >> one.shift };
+        let value = Interval { low: quantise.round(one, acc.low), high: quantise.round(one, acc.high) };
         if value.low < quantise.output.low || value.high > quantise.output.high {
             problems.push(Problem::Planned { input });
         }
@@ -147,6 +165,22 @@ fn quantise_intervals(quantise: &Quantise) -> (OpIntervals, Vec<Problem>) {
         intervals.values.push(value);
     }
     (intervals, problems)
+}
+
+fn table_intervals(table: &Table, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut values = Vec::with_capacity(inputs.len());
+    let entries = 1i64 << table.bits;
+    for (value, input) in inputs.iter().enumerate() {
+        if input.low < 0 || input.high >= entries {
+            problems.push(Problem::Table { value, entries });
+            continue;
+        }
+        let reached = (input.low..=input.high).map(|index| table.entry(index));
+        let (low, high) = reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
+        values.push(Interval { low, high });
+    }
+    (OpIntervals { accumulators: inputs.to_vec(), values }, problems)
 }
 
 fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
@@ -209,7 +243,7 @@ fn leads_fit(class: u32, lead: &Lead, outputs: &[Interval]) -> bool {
     let narrow = outputs
         .iter()
         .map(|other| difference(*own, *other))
-        .all(|lead| lead.low >= -i128::from(shapes::MOST_RAW) && lead.high <= i128::from(shapes::MOST_RAW));
+        .all(|lead| lead.low >= -i128::from(MOST_RAW) && lead.high <= i128::from(MOST_RAW));
     let deepest = (i128::from(lead.low) - i128::from(lead.high)) >> lead.drop;
     let product = deepest * i128::from(lead.multiplier);
     let exponents = [i128::from(lead.offset), product + i128::from(lead.offset)];

@@ -3,7 +3,7 @@
 use super::forest;
 use crate::diag::codes::check::{DECISION, QUANTISER, SHAPE, WIDTH};
 use crate::diag::{Code, Diagnostic, Origin};
-use crate::ir::{Dense, Network, Op, OpOrigin, Output, Post, Quantise, Rule, RuleTest};
+use crate::ir::{Dense, Network, Op, OpOrigin, Output, Post, Quantise, Rule, RuleTest, Table};
 
 /// Largest shift of a quantiser: the bytecode masks shifts with 63, and 63 would keep the sign only.
 pub(super) const MAX_SHIFT: u8 = 62;
@@ -12,6 +12,8 @@ pub(super) const MAX_SHIFT: u8 = 62;
 pub const MOST_RAW: i64 = (1 << 62) - 1;
 /// Widest activation: products with weights then have 31 bits left.
 pub(super) const MAX_BITS: u8 = 32;
+/// Entries of a table, as a power of two: whole words, and what 16 bits tell apart.
+const TABLE_BITS: std::ops::RangeInclusive<u8> = 2..=16;
 /// Most halvings of an output's unit: far more than the precision of its values.
 pub const MAX_FINER: u8 = 60;
 /// Outputs of the single-output decision and of the two-class margin.
@@ -27,8 +29,9 @@ pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
     let mut width = network.inputs.len();
     for (position, op) in network.ops.iter().enumerate() {
         let problems = match op {
-            Op::Quantise(quantise) => quantise_problems(quantise, width, position),
+            Op::Quantise(quantise) => quantise_problems(quantise, width),
             Op::Dense(dense) => dense_problems(dense, width),
+            Op::Table(table) => table_problems(table, width),
             Op::Forest(forest) => forest::problems(forest, width),
         };
         let origin = origin(network, position);
@@ -57,14 +60,11 @@ pub(super) fn origin(network: &Network, position: usize) -> Origin {
 
 type Problem = (&'static Code, String);
 
-fn quantise_problems(quantise: &Quantise, width: usize, position: usize) -> Vec<Problem> {
+fn quantise_problems(quantise: &Quantise, width: usize) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if position != 0 {
-        problems.push((&SHAPE, "a quantiser stands behind another operation".to_owned()));
-    }
     if quantise.features.len() != width {
         let have = quantise.features.len();
-        problems.push((&SHAPE, format!("the quantiser has {have} features and the network {width} inputs")));
+        problems.push((&SHAPE, format!("a quantiser of {have} values stands behind {width}")));
     }
     for (index, one) in quantise.features.iter().enumerate() {
         if one.shift > MAX_SHIFT {
@@ -79,6 +79,19 @@ fn quantise_problems(quantise: &Quantise, width: usize, position: usize) -> Vec<
         if one.low > one.high {
             problems.push((&WIDTH, format!("input {index} is clamped to an empty range")));
         }
+    }
+    problems
+}
+
+fn table_problems(table: &Table, width: usize) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if table.width == 0 || table.width != width {
+        problems.push((&SHAPE, format!("a table for {} values reads {width}", table.width)));
+    }
+    if !TABLE_BITS.contains(&table.bits) {
+        problems.push((&WIDTH, format!("a table of 2^{} entries", table.bits)));
+    } else if table.entries.len() != 1 << table.bits {
+        problems.push((&SHAPE, format!("a table of 2^{} entries has {}", table.bits, table.entries.len())));
     }
     problems
 }

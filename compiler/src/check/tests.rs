@@ -21,7 +21,11 @@ fn tiny() -> Network {
             range: Interval { low: i64::MIN, high: i64::MAX },
         }],
         ops: vec![
-            Op::Quantise(Quantise { features: vec![one], output: Interval { low: -100, high: 100 } }),
+            Op::Quantise(Quantise {
+                features: vec![one],
+                output: Interval { low: -100, high: 100 },
+                even: false,
+            }),
             Op::Dense(Dense {
                 rows: 2,
                 columns: 1,
@@ -44,14 +48,14 @@ fn tiny() -> Network {
 fn dense(network: &mut Network) -> &mut Dense {
     match &mut network.ops[1] {
         Op::Dense(dense) => dense,
-        Op::Quantise(_) | Op::Forest(_) => unreachable!(),
+        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
     }
 }
 
 fn quantise(network: &mut Network) -> &mut Quantise {
     match &mut network.ops[0] {
         Op::Quantise(quantise) => quantise,
-        Op::Dense(_) | Op::Forest(_) => unreachable!(),
+        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
     }
 }
 

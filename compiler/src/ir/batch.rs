@@ -60,6 +60,11 @@ impl<'n> Batch<'n> {
             for (op, &narrow) in self.network.ops.iter().zip(&self.narrow) {
                 match op {
                     Op::Quantise(quantise) => quantise_block(quantise, &mut self.current),
+                    Op::Table(table) => {
+                        for value in self.current.iter_mut().take(table.width).flatten() {
+                            *value = table.entry(*value);
+                        }
+                    }
                     Op::Dense(dense) => {
                         if narrow {
                             dense_narrow(dense, &self.current, &mut self.narrow_columns, &mut self.next);
@@ -90,7 +95,7 @@ impl<'n> Batch<'n> {
 fn quantise_block(quantise: &Quantise, columns: &mut [[i64; BLOCK]]) {
     for (column, one) in columns.iter_mut().zip(&quantise.features) {
         for value in column.iter_mut() {
-            *value = one.accumulate(*value) >> one.shift;
+            *value = quantise.round(one, one.accumulate(*value));
         }
     }
 }

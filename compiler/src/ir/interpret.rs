@@ -5,7 +5,7 @@
 //! of a [`crate::check::Checked`] network never does. The batched form, which computes the same numbers for
 //! many rows at once, is in [`super::batch`].
 
-use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, softmax};
+use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table, softmax};
 
 /// What one row of features gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +151,10 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
     match op {
         Op::Quantise(quantise) => quantise_row(quantise, values),
         Op::Dense(dense) => dense_row(dense, values),
+        Op::Table(table) => Step {
+            accumulators: values.to_vec(),
+            values: values.iter().map(|&index| table.entry(index)).collect(),
+        },
         Op::Forest(forest) => {
             let sums = forest.sums(values);
             Step { accumulators: sums.clone(), values: sums }
@@ -161,7 +165,8 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
 fn quantise_row(quantise: &Quantise, raw: &[i64]) -> Step {
     let accumulators: Vec<i64> =
         quantise.features.iter().zip(raw).map(|(one, &x)| one.accumulate(x)).collect();
-    let values = quantise.features.iter().zip(&accumulators).map(|(one, &acc)| acc >> one.shift).collect();
+    let values =
+        quantise.features.iter().zip(&accumulators).map(|(one, &acc)| quantise.round(one, acc)).collect();
     Step { accumulators, values }
 }
 
@@ -176,6 +181,24 @@ fn dense_row(dense: &Dense, values: &[i64]) -> Step {
         .collect();
     let values = accumulators.iter().map(|&acc| dense.post.apply(acc)).collect();
     Step { accumulators, values }
+}
+
+impl Quantise {
+    /// From `clamp(x, low, high) * multiplier + offset` to the result.
+    #[must_use]
+    pub const fn round(&self, one: &QuantiseOne, acc: i64) -> i64 {
+        let odd = if self.even { (acc >> one.shift) & 1 } else { 0 };
+        acc.wrapping_add(odd) >> one.shift
+    }
+}
+
+impl Table {
+    /// The entry for a number, of which the low bits count.
+    #[must_use]
+    pub fn entry(&self, index: i64) -> i64 {
+        let mask = (1usize << self.bits) - 1;
+        self.entries.get(index as usize & mask).map_or(0, |&entry| i64::from(entry))
+    }
 }
 
 impl QuantiseOne {

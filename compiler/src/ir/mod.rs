@@ -76,19 +76,36 @@ pub enum OpOrigin {
 pub enum Op {
     Quantise(Quantise),
     Dense(Dense),
+    Table(Table),
     Forest(Forest),
 }
 
-/// Raw features to activations, one entry per feature:
+/// Raw features or sums to a coarser scale, one entry per value:
 /// `q = (clamp(x, low, high) * multiplier + offset) >> shift`.
 ///
 /// All five numbers are parameters. `shift` is in `0..=62`; the bytecode masks it with 63.
+/// Behind the first operation, `x` is the result of the operation before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quantise {
     pub features: Vec<QuantiseOne>,
     /// What every `q` lies in, as planned. Each feature's own interval, from `low` to `high`, lies inside; the
     /// first layer's bounds rest on those, which may be much narrower.
     pub output: Interval,
+    /// Whether halves are rounded to even numbers: with `p = clamp(x, low, high) * multiplier + offset`,
+    /// `q = (p + ((p >> shift) & 1)) >> shift`. Such an `offset` is one less than one that rounds halves up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub even: bool,
+}
+
+/// A function of one number, of as many values as come in: `y = entries[x]`.
+///
+/// The entries are parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub width: usize,
+    /// There are `2^bits` entries, with `bits` in `2..=16`; every `x` lies in `0..2^bits`.
+    pub bits: u8,
+    pub entries: Vec<u16>,
 }
 
 /// The parameters of one feature's quantiser.
@@ -308,6 +325,7 @@ impl Op {
         match self {
             Self::Quantise(quantise) => quantise.features.len(),
             Self::Dense(dense) => dense.rows,
+            Self::Table(table) => table.width,
             Self::Forest(forest) => forest.outputs,
         }
     }

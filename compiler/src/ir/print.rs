@@ -59,7 +59,8 @@ impl fmt::Display for Network {
 fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
     match op {
         Op::Quantise(quantise) => {
-            writeln!(f, "  quantise to {}..={}", quantise.output.low, quantise.output.high)?;
+            let even = if quantise.even { ", halves to even" } else { "" };
+            writeln!(f, "  quantise to {}..={}{even}", quantise.output.low, quantise.output.high)?;
             for one in &quantise.features {
                 writeln!(
                     f,
@@ -81,6 +82,12 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
                     write!(f, " {weight}")?;
                 }
                 writeln!(f)?;
+            }
+        }
+        Op::Table(table) => {
+            writeln!(f, "  table of {} entries for {} values", table.entries.len(), table.width)?;
+            for entries in table.entries.chunks(16) {
+                writeln!(f, "    {entries:?}")?;
             }
         }
         Op::Forest(forest) => write_forest(f, forest)?,

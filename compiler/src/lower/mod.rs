@@ -41,7 +41,7 @@ pub enum LowerError {
     TooLarge { what: String, value: u64, limit: u64 },
     /// Straight-line code with constant weights exceeds the budget of a program.
     TooManyConstants { upto: String, value: u64, limit: u64 },
-    /// Trees are a table that code walks, so they cannot be constants.
+    /// Trees and curved activations are tables that code reads, so they cannot be constants.
     ConstantTrees,
 }
 
@@ -67,7 +67,9 @@ impl fmt::Display for LowerError {
                 "with constant weights a program takes {value} instructions up to {upto}, over the limit of \
                  {limit}"
             ),
-            Self::ConstantTrees => write!(f, "decision trees are a table that the code walks"),
+            Self::ConstantTrees => {
+                write!(f, "decision trees and curved activations are tables that the code reads")
+            }
         }
     }
 }

@@ -169,8 +169,8 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
         LowerError::ConstantTrees => Diagnostic::new(
             &CONSTANT_TREES,
             Origin::Flag { flag: "--weights const".to_owned() },
-            "decision trees are a table in a map that the code walks",
-            "leave `--weights const` out: walking the table costs the same wherever it is",
+            "decision trees and curved activations are tables in a map",
+            "leave `--weights const` out: reading a table costs the same wherever it is",
         ),
         LowerError::OutOfRegisters { .. }
         | LowerError::UseBeforeDefinition { .. }

@@ -54,7 +54,7 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
                 range: range(one),
             })
             .collect(),
-        ops: vec![Op::Quantise(Quantise { features, output })],
+        ops: vec![Op::Quantise(Quantise { features, output, even: false })],
         origins: vec![OpOrigin::Inputs],
         decision: Decision::single(rule, 0.5, Vec::new(), Vec::new()),
     };
@@ -156,7 +156,7 @@ pub(crate) fn forest(seed: u64, shape: Trees, rule: Rule) -> Network {
     let mut ops = Vec::new();
     if clamped {
         let output = Interval { low: -most, high: most };
-        ops.push(Op::Quantise(Quantise { features: vec![one; inputs], output }));
+        ops.push(Op::Quantise(Quantise { features: vec![one; inputs], output, even: false }));
     }
     ops.push(Op::Forest(forest));
     let mut tests: Vec<RuleTest> =
@@ -254,9 +254,14 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                 .iter()
                 .zip(&values)
                 .map(|(q, &x)| {
-                    x.clamp(q.low, q.high).wrapping_mul(q.multiplier).wrapping_add(q.offset) >> q.shift
+                    let p = x.clamp(q.low, q.high).wrapping_mul(q.multiplier).wrapping_add(q.offset);
+                    let whole = p >> q.shift;
+                    // One more than the offset of halves up: an odd result stands, an even one loses its half.
+                    let all = (1i64 << q.shift) - 1;
+                    if quantise.even && whole & 1 == 1 && p & all == all { whole + 1 } else { whole }
                 })
                 .collect(),
+            Op::Table(table) => values.iter().map(|&x| i64::from(table.entries[x as usize])).collect(),
             Op::Dense(dense) => (0..dense.rows)
                 .map(|i| {
                     let sum = (0..dense.columns).fold(dense.bias[i], |sum, j| {

@@ -15,6 +15,9 @@ pub trait Real: Copy + PartialOrd + std::ops::Add<Output = Self> + std::ops::Mul
     /// Rounds to this precision.
     fn of(value: f64) -> Self;
 
+    /// The same number in double precision.
+    fn widen(self) -> f64;
+
     /// `(value - centre) * scale + offset`, each step rounded to this precision.
     fn normalise(value: f64, by: &Normalise) -> Self;
 }
@@ -24,6 +27,10 @@ impl Real for f64 {
 
     fn of(value: f64) -> Self {
         value
+    }
+
+    fn widen(self) -> f64 {
+        self
     }
 
     fn normalise(value: f64, by: &Normalise) -> Self {
@@ -36,6 +43,10 @@ impl Real for f32 {
 
     fn of(value: f64) -> Self {
         value as Self
+    }
+
+    fn widen(self) -> f64 {
+        f64::from(self)
     }
 
     fn normalise(value: f64, by: &Normalise) -> Self {

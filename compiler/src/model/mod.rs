@@ -10,7 +10,7 @@ mod head;
 
 use crate::diag::NodeRef;
 
-pub use activation::Activation;
+pub use activation::{Activation, Function, Levels};
 pub use forest::Forest;
 
 /// A classifier or regressor over one row of features.

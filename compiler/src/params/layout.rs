@@ -5,6 +5,8 @@
 //! |---|---|
 //! | inputs | for each feature `low`, `span`, `multiplier`, `offset`, `shift` (see [`super::slot`]) |
 //! | a dense layer | for each block of registers: their bias words, then for each input one weight word per register |
+//! | a further quantiser | the same for each value |
+//! | a table | its entries, four in a word |
 //! | a forest | `nodes`, `leaves`, `base` (see [`super::slot`]) |
 //! | margins | for each [`RuleTest::Margin`] its margin |
 //! | thresholds | for each [`RuleTest::Softmax`] `low`, `span`, `drop`, `multiplier`, `offset` (see [`super::slot`]) |
@@ -63,6 +65,7 @@ pub struct Layout {
 pub(crate) enum Part {
     Quantise { offset: u32 },
     Dense(DensePart),
+    Table { offset: u32 },
     Forest(ForestPart),
 }
 
@@ -124,13 +127,16 @@ impl Layout {
             bytes: 0,
             hash: plan_hash(network),
         };
-        let mut layer = 0;
+        let (mut layer, mut quantisers, mut tables) = (0, 0, 0);
         for op in &network.ops {
             match op {
                 Op::Quantise(quantise) => {
                     let ty = Type::Array(Box::new(quantiser_type()), count(quantise.features.len()));
-                    let offset = layout.push("inputs".to_owned(), ty);
+                    let name =
+                        if quantisers == 0 { "inputs".to_owned() } else { format!("rescale{quantisers}") };
+                    let offset = layout.push(name, ty);
                     layout.parts.push(Part::Quantise { offset });
+                    quantisers += 1;
                 }
                 Op::Dense(dense) => {
                     let part = DensePart::new(dense, layout.bytes);
@@ -141,6 +147,12 @@ impl Layout {
                     );
                     layout.parts.push(Part::Dense(part));
                     layer += 1;
+                }
+                Op::Table(table) => {
+                    let ty = Type::Array(Box::new(Type::Unsigned(2)), 1 << table.bits);
+                    let offset = layout.push(format!("table{tables}"), ty);
+                    layout.parts.push(Part::Table { offset });
+                    tables += 1;
                 }
                 Op::Forest(forest) => {
                     let part = layout.push_forest(forest);
@@ -324,7 +336,7 @@ fn plan_hash(network: &Network) -> [u8; 32] {
     for op in &network.ops {
         match op {
             Op::Quantise(quantise) => {
-                put(&[1]);
+                put(&[if quantise.even { 5 } else { 1 }]);
                 put(&count(quantise.features.len()).to_le_bytes());
             }
             Op::Dense(dense) => {
@@ -338,6 +350,11 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 put(&count(dense.columns).to_le_bytes());
                 put(&dense.lanes.bits().to_le_bytes());
                 put(&post);
+            }
+            Op::Table(table) => {
+                put(&[4]);
+                put(&count(table.width).to_le_bytes());
+                put(&[table.bits]);
             }
             Op::Forest(forest) => {
                 put(&[3]);

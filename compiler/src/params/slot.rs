@@ -15,7 +15,7 @@
 use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, THRESHOLD_WORDS, margins, thresholds};
 use crate::ir::forest::Node;
 use crate::ir::softmax::Lead;
-use crate::ir::{Dense, Forest, Lanes, Network, Op, QuantiseOne, RuleTest};
+use crate::ir::{Dense, Forest, Lanes, Network, Op, QuantiseOne, RuleTest, Table};
 
 /// The bytes of a slot, `Layout::bytes()` of them.
 #[must_use]
@@ -30,8 +30,9 @@ pub fn bytes(network: &Network) -> Vec<u8> {
                 }
             }
             (Op::Dense(dense), Part::Dense(part)) => dense_bytes(dense, part, &mut out),
+            (Op::Table(table), _) => table.entries.iter().for_each(|entry| out.extend(entry.to_le_bytes())),
             (Op::Forest(forest), _) => forest_words(forest).for_each(|word| out.extend(word.to_le_bytes())),
-            (Op::Dense(_), Part::Quantise { .. } | Part::Forest(_)) => {}
+            (Op::Dense(_), Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_)) => {}
         }
     }
     margins(network).for_each(|margin| out.extend(margin.to_le_bytes()));
@@ -66,8 +67,9 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
                 }
             }
             (Op::Dense(dense), Part::Dense(part)) => read_dense(dense, part, &mut words)?,
+            (Op::Table(table), _) => read_table(table, &mut words)?,
             (Op::Forest(forest), _) => read_forest(forest, &mut words)?,
-            (Op::Dense(_), Part::Quantise { .. } | Part::Forest(_)) => return None,
+            (Op::Dense(_), Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_)) => return None,
         }
     }
     for test in &mut network.decision.tests {
@@ -215,6 +217,17 @@ fn read_dense(dense: &mut Dense, part: &DensePart, words: &mut impl Iterator<Ite
                     }
                 }
             }
+        }
+    }
+    Some(())
+}
+
+fn read_table(table: &mut Table, words: &mut impl Iterator<Item = u64>) -> Option<()> {
+    for entries in table.entries.chunks_mut(4) {
+        let mut word = words.next()?;
+        for entry in entries {
+            *entry = word as u16;
+            word >>= 16;
         }
     }
     Some(())

@@ -66,7 +66,7 @@ fn the_hash_covers_the_plan_and_no_parameter() {
         match op {
             Op::Quantise(quantise) => quantise.features.iter_mut().for_each(|one| one.multiplier += 1),
             Op::Dense(dense) => dense.weights.iter_mut().for_each(|weight| *weight /= 2),
-            Op::Forest(_) => unreachable!(),
+            Op::Table(_) | Op::Forest(_) => unreachable!(),
         }
     }
     retrained.decision.tests[0] = RuleTest::Margin { output: 0, class: 0, margin: 12345 };

@@ -64,7 +64,7 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
     let mut scales: Vec<(f64, f64)> = candidate.inputs.iter().map(|input| (input.zero, input.step)).collect();
     let dense = network.ops.iter().filter_map(|op| match op {
         Op::Dense(dense) => Some(dense),
-        Op::Quantise(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
     });
     for (index, ((layer, dense), units)) in layers.iter().zip(dense).zip(&candidate.units).enumerate() {
         values = if exact == Some(index + 1) {
@@ -91,6 +91,7 @@ fn exact_layer(layer: &crate::model::Dense, values: &[f64]) -> Vec<f64> {
             match layer.activation {
                 Activation::Identity => sum,
                 Activation::Relu => sum.max(0.0),
+                Activation::Function(function) => function.apply(sum),
             }
         })
         .collect()

@@ -66,7 +66,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
         low: inputs.iter().map(|input| input.q.low).min().unwrap_or(0),
         high: inputs.iter().map(|input| input.q.high).max().unwrap_or(0),
     };
-    let mut ops = vec![Op::Quantise(Quantise { features, output })];
+    let mut ops = vec![Op::Quantise(Quantise { features, output, even: false })];
     let mut origins = vec![OpOrigin::Inputs];
     let mut values: Vec<Interval> = inputs.iter().map(|input| input.q).collect();
     let mut units: Vec<Vec<f64>> = Vec::with_capacity(layers.len());

@@ -18,6 +18,8 @@ const RESULT_PACKED_NS: f64 = 0.36;
 const CLAMP_NS: f64 = 0.60;
 /// Load, clamp, multiply, shift and store of one input.
 const INPUT_NS: f64 = 1.7;
+/// Load, look-up and store of one value.
+const LOOKUP_NS: f64 = 1.0;
 
 /// One step of a walk that waits for the one before, one of many walks, and one value of a leaf.
 const STEP_ALONE_NS: f64 = 2.0;
@@ -41,12 +43,13 @@ pub(super) fn network_ns(network: &Network) -> f64 {
         .ops
         .iter()
         .map(|op| match op {
-            Op::Quantise(_) => 0.0,
+            Op::Quantise(quantise) => quantise.features.len() as f64 * INPUT_NS,
             Op::Dense(dense) => dense_ns(dense),
+            Op::Table(table) => table.width as f64 * LOOKUP_NS,
             Op::Forest(forest) => forest_ns(forest),
         })
         .sum();
-    network.inputs.len() as f64 * INPUT_NS + body
+    body
 }
 
 /// Cost of walking trees and adding up their leaves.

@@ -126,7 +126,8 @@ fn clamp(inputs: &[Input]) -> Vec<Op> {
             shift: 0,
         })
         .collect();
-    vec![Op::Quantise(Quantise { features, output: Interval { low: -MOST_RAW, high: MOST_RAW } })]
+    let output = Interval { low: -MOST_RAW, high: MOST_RAW };
+    vec![Op::Quantise(Quantise { features, output, even: false })]
 }
 
 /// Rows at and beside the thresholds, and as many from the ranges that the features have.

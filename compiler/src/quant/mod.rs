@@ -110,7 +110,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         .ops
         .iter()
         .filter_map(|op| match op {
-            Op::Quantise(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
             Op::Dense(dense) => {
                 let Dense { rows, columns, lanes, post, .. } = *dense;
                 Some(LayerPlan { rows, columns, lanes, post })
@@ -118,7 +118,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         })
         .collect();
     let forest = network.ops.iter().find_map(|op| match op {
-        Op::Quantise(_) | Op::Dense(_) => None,
+        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) => None,
         Op::Forest(Forest { outputs, trees, depth, pairs, rows, targets, .. }) => Some(ForestPlan {
             outputs: *outputs,
             trees: *trees,

@@ -274,7 +274,7 @@ fn best_plan(
 /// Whether a layer's code clamps; `None` for the quantiser.
 fn clamp_of(op: &Op) -> Option<bool> {
     match op {
-        Op::Quantise(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
         Op::Dense(dense) => Some(clamped(dense)),
     }
 }
@@ -371,7 +371,7 @@ fn report(
     let dense =
         network.ops.iter().zip(&candidate.network.certificate().ops).filter_map(|(op, proof)| match op {
             Op::Dense(dense) => Some((dense, proof)),
-            Op::Quantise(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
         });
     let layers = layers
         .iter()
@@ -430,7 +430,7 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
         .ops
         .iter()
         .map(|op| match op {
-            Op::Quantise(_) | Op::Forest(_) => 0,
+            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => 0,
             Op::Dense(dense) => dense.weights.len(),
         })
         .sum();

@@ -26,7 +26,7 @@ fn retrained(network: &Network) -> Network {
     match network.ops.last_mut() {
         Some(Op::Dense(last)) => last.weights.iter_mut().step_by(2).for_each(|weight| *weight = 0),
         Some(Op::Forest(last)) => last.leaves.iter_mut().step_by(2).for_each(|value| *value = 0),
-        Some(Op::Quantise(_)) | None => panic!("a model ends with a layer or with trees"),
+        Some(Op::Quantise(_) | Op::Table(_)) | None => panic!("a model ends with a layer or with trees"),
     }
     check(network).unwrap().into_inner()
 }

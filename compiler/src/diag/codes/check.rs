@@ -86,10 +86,11 @@ pub static TOO_LARGE: Code = Code {
 
 pub static CONSTANT_TREES: Code = Code {
     id: "E0412",
-    title: "decision trees cannot be constants in the code",
+    title: "tables cannot be constants in the code",
     explanation: "With `--weights const` numbers of the model become immediates of straight-line code. Trees are \
                   walked as a table instead, because a branch for every node would multiply the states that the \
-                  verifier explores. Compile a model of trees with `--weights map`, the default.",
+                  verifier explores, and curved activations such as Tanh are tables too. Compile such a model with \
+                  `--weights map`, the default.",
 };
 
 pub static INTERNAL: Code = Code {

@@ -1,7 +1,7 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product` and `post`), `forest`, `decide` (with `threshold`). The packet
+//! file per operation: `quantise`, `dense` (with `product` and `post`), `table`, `forest`, `decide` (with `threshold`). The packet
 //! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
@@ -10,6 +10,7 @@ mod quantise;
 mod dense;
 mod product;
 mod post;
+mod table;
 mod forest;
 mod decide;
 mod threshold;
@@ -26,7 +27,7 @@ use super::LowerError;
 use super::builder::Builder;
 use super::code::FrameLimit;
 use super::cost::{self, Trips};
-use super::scratch::{self, Scratch};
+use super::scratch::{self, Buffer, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
@@ -120,11 +121,41 @@ pub fn lower(network: &Checked<Network>, options: Options) -> Result<NetworkCode
     lower_unchecked(network.get(), options)
 }
 
+/// Values that are written in one piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Values {
+    first: usize,
+    count: usize,
+}
+
+/// Most of them, so that a piece fits a program.
+const MOST_VALUES: usize = 512;
+
+impl Values {
+    /// So many values in pieces.
+    fn pieces(width: usize) -> impl Iterator<Item = Self> {
+        (0..width)
+            .step_by(MOST_VALUES)
+            .map(move |first| Self { first, count: MOST_VALUES.min(width - first) })
+    }
+
+    const fn range(self) -> std::ops::Range<usize> {
+        self.first..self.first + self.count
+    }
+}
+
 /// A part of the work that is not divided further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
+    /// Some values of a quantiser.
     Quantise {
         op: usize,
+        values: Values,
+    },
+    /// Some values of a table.
+    Table {
+        op: usize,
+        values: Values,
     },
     /// One block of registers of a dense layer.
     Block {
@@ -147,7 +178,7 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
         Weights::Map => None,
         Weights::Const => Some(slot::words(&slot).collect()),
     };
-    if constants.is_some() && network.ops.iter().any(|op| matches!(op, Op::Forest(_))) {
+    if constants.is_some() && network.ops.iter().any(|op| matches!(op, Op::Forest(_) | Op::Table(_))) {
         return Err(LowerError::ConstantTrees);
     }
     let plan = Plan { network, layout: &layout, scratch: &scratch, constants };
@@ -212,7 +243,9 @@ impl Plan<'_> {
             let starts_layer = match piece {
                 Piece::Block { block, .. } => block == 0,
                 Piece::Trees { group, .. } => group.first > 0,
-                Piece::Quantise { .. } | Piece::Decide => false,
+                Piece::Quantise { op, values } => op > 0 && values.first > 0,
+                Piece::Table { values, .. } => values.first > 0,
+                Piece::Decide => false,
             };
             // Straight-line code that needs a chain where a loop needs none is no gain.
             let full = self.constants.is_none() && spent + cost > options.budget && spent > 0;
@@ -235,12 +268,30 @@ impl Plan<'_> {
         let parts = self.layout.parts.iter().enumerate();
         parts
             .flat_map(|(op, part)| match part {
-                Part::Quantise { .. } => vec![Piece::Quantise { op }],
+                Part::Quantise { .. } => {
+                    Values::pieces(self.width(op)).map(|values| Piece::Quantise { op, values }).collect()
+                }
+                Part::Table { .. } => {
+                    Values::pieces(self.width(op)).map(|values| Piece::Table { op, values }).collect()
+                }
                 Part::Dense(part) => (0..part.blocks.len()).map(|block| Piece::Block { op, block }).collect(),
                 Part::Forest(_) => self.trees(op),
             })
             .chain([Piece::Decide])
             .collect()
+    }
+
+    /// Number of values that an operation gives.
+    fn width(&self, op: usize) -> usize {
+        self.network.ops.get(op).map_or(0, Op::width)
+    }
+
+    /// What an operation reads.
+    fn inputs(&self, op: usize) -> Buffer {
+        match op.checked_sub(1) {
+            None => self.scratch.features(),
+            Some(before) => self.scratch.results(self.network, before),
+        }
     }
 
     fn trees(&self, op: usize) -> Vec<Piece> {
@@ -257,7 +308,10 @@ impl Plan<'_> {
 
     fn too_many_constants(&self, piece: Piece, spent: u64, budget: u64) -> LowerError {
         let upto = match piece {
-            Piece::Quantise { op } | Piece::Block { op, .. } | Piece::Trees { op, .. } => self.line(op).text,
+            Piece::Quantise { op, .. }
+            | Piece::Block { op, .. }
+            | Piece::Table { op, .. }
+            | Piece::Trees { op, .. } => self.line(op).text,
             Piece::Decide => "the decision".to_owned(),
         };
         LowerError::TooManyConstants { upto, value: spent, limit: budget }
@@ -352,15 +406,16 @@ impl Plan<'_> {
 
     fn parameters_of(&self, piece: Piece) -> Option<u32> {
         match piece {
-            Piece::Quantise { op } | Piece::Block { op, block: 0 } | Piece::Trees { op, .. } => {
-                self.layout.parts.get(op).map(|part| match part {
-                    Part::Quantise { offset } => *offset,
-                    Part::Dense(part) => part.offset,
-                    Part::Forest(part) => part.nodes,
-                })
-            }
+            Piece::Quantise { op, .. }
+            | Piece::Block { op, block: 0 }
+            | Piece::Table { op, .. }
+            | Piece::Trees { op, .. } => self.layout.parts.get(op).map(|part| match part {
+                Part::Quantise { offset } | Part::Table { offset } => *offset,
+                Part::Dense(part) => part.offset,
+                Part::Forest(part) => part.nodes,
+            }),
             Piece::Block { op, block } => self.layout.parts.get(op).and_then(|part| match part {
-                Part::Quantise { .. } | Part::Forest(_) => None,
+                Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_) => None,
                 Part::Dense(part) => Some(part.block_offset(block)),
             }),
             Piece::Decide => Some(self.layout.margins),
@@ -369,14 +424,26 @@ impl Plan<'_> {
 
     fn piece(&self, emitter: &mut Emitter, piece: Piece) {
         match piece {
-            Piece::Quantise { op } => {
+            Piece::Quantise { op, values } => {
                 if let (Some(Op::Quantise(quantise)), Some(Part::Quantise { offset })) =
                     (self.network.ops.get(op), self.layout.parts.get(op))
                 {
                     emitter.b.origin(self.line(op));
                     let results = self.scratch.results(self.network, op);
-                    let place = quantise::Place { offset: *offset, scratch: self.scratch, results };
-                    quantise::emit(emitter, quantise, &self.network.inputs, &place);
+                    let place = quantise::Place { offset: *offset, inputs: self.inputs(op), results };
+                    // Sums are proved to be narrow, whatever features are.
+                    let features = if op == 0 { self.network.inputs.as_slice() } else { &[] };
+                    quantise::emit(emitter, quantise, values.range(), features, &place);
+                }
+            }
+            Piece::Table { op, values } => {
+                if let (Some(Op::Table(table)), Some(Part::Table { offset })) =
+                    (self.network.ops.get(op), self.layout.parts.get(op))
+                {
+                    emitter.b.origin(self.line(op));
+                    let results = self.scratch.results(self.network, op);
+                    let place = table::Place { offset: *offset, inputs: self.inputs(op), results };
+                    table::emit(emitter, table, values.range(), &place);
                 }
             }
             Piece::Block { op, block } => {
@@ -384,7 +451,7 @@ impl Plan<'_> {
                     (self.network.ops.get(op), self.layout.parts.get(op))
                 {
                     emitter.b.origin(self.line(op));
-                    let inputs = self.scratch.results(self.network, op.saturating_sub(1));
+                    let inputs = self.inputs(op);
                     let results = self.scratch.results(self.network, op);
                     dense::emit_block(emitter, dense, part, block, inputs, results);
                 }
@@ -394,13 +461,8 @@ impl Plan<'_> {
                     (self.network.ops.get(op), self.layout.parts.get(op))
                 {
                     emitter.b.origin(self.line(op));
-                    let (inputs, columns) = match op.checked_sub(1) {
-                        None => (self.scratch.features(), self.network.inputs.len()),
-                        Some(before) => (
-                            self.scratch.results(self.network, before),
-                            self.network.ops.get(before).map_or(0, Op::width),
-                        ),
-                    };
+                    let inputs = self.inputs(op);
+                    let columns = op.checked_sub(1).map_or(self.network.inputs.len(), |op| self.width(op));
                     let results = self.scratch.results(self.network, op);
                     forest::emit(
                         emitter,
@@ -419,7 +481,9 @@ impl Plan<'_> {
 
     fn line(&self, op: usize) -> Line {
         let shape = match self.network.ops.get(op) {
-            Some(Op::Quantise(quantise)) => format!("{} features", quantise.features.len()),
+            Some(Op::Quantise(quantise)) if op == 0 => format!("{} features", quantise.features.len()),
+            Some(Op::Quantise(quantise)) => format!("rescaling of {}", quantise.features.len()),
+            Some(Op::Table(table)) => format!("table of {} for {}", table.entries.len(), table.width),
             Some(Op::Dense(dense)) => {
                 format!("{} -> {}, lanes {}", dense.columns, dense.rows, dense.lanes.count())
             }

@@ -1,32 +1,40 @@
-//! The input quantiser: raw features in scratch to activations in scratch, without a branch.
+//! Quantisers: raw features or sums in scratch to activations in scratch, without a branch.
+
+use std::ops::Range;
 
 use super::emit::Emitter;
-use crate::bpf::{AluOp, Size};
+use crate::bpf::AluOp;
 use crate::ir::{Input, Quantise};
-use crate::lower::scratch::{Buffer, Scratch};
+use crate::lower::scratch::Buffer;
 use crate::params::layout::{QUANTISER_WORDS, word_bytes};
 
 /// Largest magnitude of raw values whose differences cannot overflow.
 const NARROW: i64 = 1 << 62;
 
 /// Where the quantiser's numbers stand.
-pub(super) struct Place<'a> {
+pub(super) struct Place {
     /// Of the parameters, within the slot.
     pub(super) offset: u32,
-    pub(super) scratch: &'a Scratch,
+    pub(super) inputs: Buffer,
     pub(super) results: Buffer,
 }
 
-/// `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift` for every feature; see
-/// [`crate::params::slot`] for the form of the parameters.
-pub(super) fn emit(emitter: &mut Emitter, quantise: &Quantise, inputs: &[Input], place: &Place<'_>) {
-    for (index, _) in quantise.features.iter().enumerate() {
+/// `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift` for some of the values; see
+/// [`crate::params::slot`] for the form of the parameters. Values that are no features lie within 62 bits.
+pub(super) fn emit(
+    emitter: &mut Emitter,
+    quantise: &Quantise,
+    values: Range<usize>,
+    features: &[Input],
+    place: &Place,
+) {
+    for index in values {
         let at = |word: usize| place.offset + word_bytes(index * QUANTISER_WORDS + word);
-        let narrow = inputs.get(index).is_some_and(|input| {
+        let narrow = features.get(index).is_none_or(|input| {
             let range = input.range;
             -NARROW < range.low && range.high < NARROW
         });
-        let x = emitter.b.load(Size::DW, emitter.scratch, place.scratch.feature(index));
+        let x = emitter.b.load(place.inputs.element, emitter.scratch, place.inputs.at(index));
         if narrow {
             emitter.with_parameter(AluOp::Sub, x, at(0));
             emitter.max_zero(x);
@@ -46,7 +54,13 @@ pub(super) fn emit(emitter: &mut Emitter, quantise: &Quantise, inputs: &[Input],
         }
         emitter.with_parameter(AluOp::Mul, x, at(2));
         emitter.with_parameter(AluOp::Add, x, at(3));
+        if quantise.even {
+            let odd = emitter.b.copy(x);
+            emitter.arsh_by_parameter(odd, at(4));
+            emitter.b.and(odd, 1);
+            emitter.b.add(x, odd);
+        }
         emitter.arsh_by_parameter(x, at(4));
-        emitter.b.store(Size::DW, emitter.scratch, place.results.at(index), x);
+        emitter.b.store(place.results.element, emitter.scratch, place.results.at(index), x);
     }
 }
