@@ -8,7 +8,9 @@ use super::{Certificate, MOST_RAW, OpIntervals, forest, shapes};
 use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
 use crate::ir::softmax::{self, Lead};
-use crate::ir::{Dense, Forest, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table};
+use crate::ir::{
+    Dense, Forest, HALF_BITS, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table,
+};
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
     let mut errors = Vec::new();
@@ -150,8 +152,9 @@ fn quantise_intervals(
         let narrow = position == 0 || (arrives.low >= -MOST_RAW && arrives.high <= MOST_RAW);
         // The product alone must fit as well: it is computed before the offset is added.
         let product = quantiser_sum(&QuantiseOne { offset: 0, ..*one }).narrow();
-        // Rounding to even numbers adds one at most.
-        let rounded = quantiser_sum(&QuantiseOne { offset: one.offset.saturating_add(1), ..*one }).narrow();
+        // Rounding to even numbers adds so much at most.
+        let half = one.offset.saturating_add(1 << HALF_BITS);
+        let rounded = quantiser_sum(&QuantiseOne { offset: half, ..*one }).narrow();
         let fits = narrow && product.is_some() && (rounded.is_some() || !quantise.even);
         let Some(acc) = quantiser_sum(one).narrow().filter(|_| fits) else {
             problems.push(Problem::Quantiser { input });

@@ -5,7 +5,9 @@
 //! of a [`crate::check::Checked`] network never does. The batched form, which computes the same numbers for
 //! many rows at once, is in [`super::batch`].
 
-use super::{Decision, Dense, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table, softmax};
+use super::{
+    Decision, Dense, HALF_BITS, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table, softmax,
+};
 
 /// What one row of features gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +190,7 @@ impl Quantise {
     #[must_use]
     pub const fn round(&self, one: &QuantiseOne, acc: i64) -> i64 {
         let odd = if self.even { (acc >> one.shift) & 1 } else { 0 };
-        acc.wrapping_add(odd) >> one.shift
+        acc.wrapping_add(odd << HALF_BITS) >> one.shift
     }
 }
 

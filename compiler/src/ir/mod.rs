@@ -92,7 +92,8 @@ pub struct Quantise {
     /// first layer's bounds rest on those, which may be much narrower.
     pub output: Interval,
     /// Whether halves are rounded to even numbers: with `p = clamp(x, low, high) * multiplier + offset`,
-    /// `q = (p + ((p >> shift) & 1)) >> shift`. Such an `offset` is one less than one that rounds halves up.
+    /// `q = (p + (((p >> shift) & 1) << `[`HALF_BITS`]`)) >> shift`. Such an `offset` is less by half of that
+    /// than one that rounds halves up, so that a product may be off by as much and is still taken for a half.
     #[serde(default, skip_serializing_if = "is_default")]
     pub even: bool,
 }
@@ -107,6 +108,9 @@ pub struct Table {
     pub bits: u8,
     pub entries: Vec<u16>,
 }
+
+/// How near to a half a product counts as one, as a power of two and twice as wide: see [`Quantise::even`].
+pub const HALF_BITS: u8 = 24;
 
 /// The parameters of one feature's quantiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use crate::diag::NodeRef;
 use crate::ir::forest::Node;
 use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
-    Decision, Dense, Forest, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post,
-    Quantise, QuantiseOne, Rule, RuleTest,
+    Decision, Dense, Forest, FractionBits, HALF_BITS, Input, Interval, Lanes, Network, Op, OpOrigin, Output,
+    Post, Quantise, QuantiseOne, Rule, RuleTest,
 };
 
 /// A small generator of pseudo-random numbers (SplitMix64).
@@ -256,9 +256,10 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                 .map(|(q, &x)| {
                     let p = x.clamp(q.low, q.high).wrapping_mul(q.multiplier).wrapping_add(q.offset);
                     let whole = p >> q.shift;
-                    // One more than the offset of halves up: an odd result stands, an even one loses its half.
-                    let all = (1i64 << q.shift) - 1;
-                    if quantise.even && whole & 1 == 1 && p & all == all { whole + 1 } else { whole }
+                    // An odd result whose rest is just below the next one goes up to it.
+                    let rest = p - (whole << q.shift);
+                    let near = rest >= (1i64 << q.shift) - (1 << HALF_BITS);
+                    if quantise.even && whole % 2 != 0 && near { whole + 1 } else { whole }
                 })
                 .collect(),
             Op::Table(table) => values.iter().map(|&x| i64::from(table.entries[x as usize])).collect(),

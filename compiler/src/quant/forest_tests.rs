@@ -168,7 +168,13 @@ fn retrained_trees_fit_the_plan_or_are_refused_e0312() {
     );
     assert_eq!(errors.unwrap_err()[0].code.id, "E0312");
     let layers = Options {
-        like: Some(super::super::NetworkPlan { layers: Vec::new(), finer: vec![0], forest: None }),
+        like: Some(super::super::NetworkPlan {
+            layers: Vec::new(),
+            finer: vec![0],
+            forest: None,
+            evens: Vec::new(),
+            tables: Vec::new(),
+        }),
         max_flips: MaxFlips::DEFAULT,
         lanes: None,
     };

@@ -24,6 +24,7 @@ mod blame;
 mod search;
 mod table;
 mod forest;
+mod author;
 
 use crate::diag::Outcome;
 use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
@@ -89,6 +90,10 @@ pub struct NetworkPlan {
     pub finer: Vec<u8>,
     /// Trees, in the place of layers.
     pub forest: Option<ForestPlan>,
+    /// Of each quantiser, whether halves are rounded to even numbers.
+    pub evens: Vec<bool>,
+    /// Entries of each table, as a power of two.
+    pub tables: Vec<u8>,
 }
 
 /// What code holds about trees: how many there can be, and of which size.
@@ -128,7 +133,21 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
             targets: targets.clone(),
         }),
     });
-    NetworkPlan { layers, finer: network.decision.outputs().map(|output| output.finer).collect(), forest }
+    let evens = network.ops.iter().filter_map(|op| match op {
+        Op::Quantise(quantise) => Some(quantise.even),
+        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => None,
+    });
+    let tables = network.ops.iter().filter_map(|op| match op {
+        Op::Table(table) => Some(table.bits),
+        Op::Quantise(_) | Op::Dense(_) | Op::Forest(_) => None,
+    });
+    NetworkPlan {
+        layers,
+        finer: network.decision.outputs().map(|output| output.finer).collect(),
+        forest,
+        evens: evens.collect(),
+        tables: tables.collect(),
+    }
 }
 
 impl Default for Options {
@@ -159,7 +178,10 @@ pub fn quantise(
     options: &Options,
 ) -> Outcome<Quantised> {
     match &model.body {
-        Body::Mlp(_) => search::run(model, contract, calibration, options),
+        Body::Mlp(_) => match author::run(model, contract, calibration, options) {
+            Some(result) => result,
+            None => search::run(model, contract, calibration, options),
+        },
         Body::Forest(trees) => forest::run(model, trees, contract, calibration, options),
     }
 }

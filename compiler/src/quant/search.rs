@@ -35,7 +35,7 @@ const ROUNDINGS: &[(usize, f64)] =
     &[(0, 1.0), (1, 1.0), (2, 1.0), (0, 0.5), (1, 0.5), (2, 0.5), (0, 2.0), (1, 2.0), (2, 2.0)];
 const SMALL: usize = 4096;
 /// Rows over which saturation is counted.
-const SATURATION_ROWS: usize = 1024;
+pub(super) const SATURATION_ROWS: usize = 1024;
 
 pub(super) fn run(
     model: &Model,
@@ -418,7 +418,7 @@ fn report(
 }
 
 /// Bits of a two's complement number that holds the interval.
-fn signed_bits(interval: Interval) -> u32 {
+pub(super) fn signed_bits(interval: Interval) -> u32 {
     let bits = |value: i64| 65 - (value ^ (value >> 63)).leading_zeros();
     bits(interval.low).max(bits(interval.high))
 }

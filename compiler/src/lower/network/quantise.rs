@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::emit::Emitter;
 use crate::bpf::AluOp;
-use crate::ir::{Input, Quantise};
+use crate::ir::{HALF_BITS, Input, Quantise};
 use crate::lower::scratch::Buffer;
 use crate::params::layout::{QUANTISER_WORDS, word_bytes};
 
@@ -58,6 +58,7 @@ pub(super) fn emit(
             let odd = emitter.b.copy(x);
             emitter.arsh_by_parameter(odd, at(4));
             emitter.b.and(odd, 1);
+            emitter.b.lsh(odd, i32::from(HALF_BITS));
             emitter.b.add(x, odd);
         }
         emitter.arsh_by_parameter(x, at(4));

@@ -1,0 +1,172 @@
+//! Integers to the levels of a model that was quantised by its author, without any difference.
+//!
+//! A level is the rounded value of a real line over an integer. Code rounds a product with an integer multiplier;
+//! both only grow with the integer, so that they agree everywhere when they agree beside every step.
+
+use std::cmp::Ordering;
+
+use super::exact::Dyadic;
+use crate::ir::{HALF_BITS, Interval, QuantiseOne};
+use crate::model::Levels;
+
+/// Levels beyond this many are all the same: they saturate.
+const FAR: f64 = (1u64 << 40) as f64;
+/// Relative error of a line computed in floats, with room to spare.
+const FLOAT_ERROR: f64 = 1e-12;
+/// Bits of a clamped product and its offset.
+const PRODUCT_BITS: f64 = 61.0;
+/// What is near to a half is far less than a level.
+const LEAST_SHIFT: f64 = HALF_BITS as f64 + 8.0;
+const CONSTANT_SHIFT: u8 = HALF_BITS + 8;
+/// A multiplier has no more bits than a float.
+const MULTIPLIER_BITS: f64 = 52.0;
+
+/// `levels(max(slope * n + offset, least))` as a function of an integer `n`.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) slope: Dyadic,
+    pub(super) offset: Dyadic,
+    pub(super) levels: Levels,
+    /// Lowest level that is left by a ReLU in front.
+    pub(super) floor: Option<i64>,
+}
+
+impl Line {
+    /// Slope and offset in levels.
+    fn approximate(&self) -> (f64, f64) {
+        (self.slope.value() / self.levels.scale, self.offset.value() / self.levels.scale)
+    }
+
+    /// The line so many levels higher.
+    fn moved(&self, levels: f64) -> Self {
+        let offset = self.offset.value() + levels * self.levels.scale;
+        Self { offset: Dyadic::of(offset), ..self.clone() }
+    }
+
+    /// The level of `n`, less the one that stands for zero.
+    pub(super) fn level(&self, n: i64) -> i64 {
+        let (slope, offset) = self.approximate();
+        let (product, low, high) =
+            (slope * n as f64, self.levels.low - self.levels.zero, self.levels.high - self.levels.zero);
+        let near = product + offset;
+        let level = if near.abs() > FAR {
+            if near > 0.0 { high } else { low }
+        } else {
+            let below = near.floor();
+            let doubt = FLOAT_ERROR * (product.abs() + offset.abs() + 1.0);
+            if (near - below - 0.5).abs() > doubt {
+                near.round() as i64
+            } else {
+                self.beside_half(n, below as i64).unwrap_or(near.round_ties_even() as i64)
+            }
+        };
+        level.max(self.floor.unwrap_or(i64::MIN)).clamp(low, high)
+    }
+
+    /// The level of a value that lies next to `below + 1/2`.
+    fn beside_half(&self, n: i64, below: i64) -> Option<i64> {
+        let value = self.slope.times(Dyadic::integer(n))?.plus(self.offset)?;
+        let half = Dyadic::integer(2 * below + 1).times(Dyadic::of(self.levels.scale * 0.5))?;
+        Some(match value.plus(half.negated())?.sign() {
+            Ordering::Less => below,
+            Ordering::Greater => below + 1,
+            Ordering::Equal => below + (below & 1),
+        })
+    }
+}
+
+/// An integer form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rescale {
+    pub(super) one: QuantiseOne,
+    /// Levels that arise.
+    pub(super) levels: Interval,
+}
+
+/// What an integer form must be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demand {
+    /// Halves are rounded to even numbers instead of up.
+    pub(super) even: bool,
+    /// How far from a half, in levels, the neighbouring level may be given. Raw features of many bits times a
+    /// multiplier of many bits do not fit 64 bits, so that their levels cannot always be told exactly.
+    pub(super) slack: f64,
+}
+
+/// The integer form of a line over some integers; `None` when no multiplier gives the levels that are demanded.
+pub(super) fn rescale(line: &Line, domain: Interval, demand: Demand) -> Option<Rescale> {
+    match line.slope.sign() {
+        Ordering::Equal => Some(constant(line.level(0), domain)),
+        Ordering::Greater => rising(line, domain, demand),
+        Ordering::Less => {
+            let mirrored = Line { slope: line.slope.negated(), ..line.clone() };
+            let domain = Interval { low: domain.high.checked_neg()?, high: domain.low.checked_neg()? };
+            let Rescale { one, levels } = rising(&mirrored, domain, demand)?;
+            let one = QuantiseOne { low: -one.high, high: -one.low, multiplier: -one.multiplier, ..one };
+            Some(Rescale { one, levels })
+        }
+    }
+}
+
+/// One level whatever comes.
+fn constant(level: i64, domain: Interval) -> Rescale {
+    let at = 0i64.clamp(domain.low, domain.high);
+    let one = QuantiseOne {
+        low: at,
+        high: at,
+        multiplier: 0,
+        offset: level << CONSTANT_SHIFT,
+        shift: CONSTANT_SHIFT,
+    };
+    Rescale { one, levels: Interval { low: level, high: level } }
+}
+
+fn rising(line: &Line, domain: Interval, Demand { even, slack }: Demand) -> Option<Rescale> {
+    let (lowest, highest) = (line.level(domain.low), line.level(domain.high));
+    if lowest == highest {
+        return Some(constant(lowest, domain));
+    }
+    let (slope, offset) = line.approximate();
+    // Integers between which levels change, a little wider.
+    let reached = |level: f64| ((level - offset) / slope).clamp(domain.low as f64, domain.high as f64);
+    let reach = reached(lowest as f64 - 1.0).abs().max(reached(highest as f64 + 1.0).abs()) + 1.0;
+    let room = PRODUCT_BITS - (slope * reach + offset.abs() + 2.0).log2();
+    let shift = room.min(MULTIPLIER_BITS - slope.log2()).floor();
+    if !(LEAST_SHIFT..=62.0).contains(&shift) {
+        return None;
+    }
+    let (shift, scale) = (shift as u8, shift.exp2());
+    let multiplier = (slope * scale).round() as i64;
+    let half = (1i64 << (shift - 1)) - (i64::from(even) << (HALF_BITS - 1));
+    let offset = ((offset * scale).round() as i64).checked_add(half)?;
+    let one = QuantiseOne { low: 0, high: 0, multiplier, offset, shift };
+    // The first integer whose product reaches a level.
+    let first = |level: i64| -> Option<i64> {
+        let reached = i128::from(level) << shift;
+        let reached = reached - (i128::from(even && level & 1 == 0) << HALF_BITS) - i128::from(offset);
+        i64::try_from(
+            reached.div_euclid(i128::from(multiplier))
+                + i128::from(reached.rem_euclid(i128::from(multiplier)) != 0),
+        )
+        .ok()
+    };
+    let (above, below) =
+        if slack > 0.0 { (line.moved(slack), line.moved(-slack)) } else { (line.clone(), line.clone()) };
+    for level in lowest + 1..=highest {
+        let step = first(level)?;
+        let beside = step > domain.low && step <= domain.high;
+        if !beside || above.level(step) < level || below.level(step - 1) >= level {
+            return None;
+        }
+    }
+    let (low, high) = (first(lowest + 1)? - 1, first(highest)?);
+    // Coarse integers may step over several levels, where a clamped one must give the last.
+    let reaches = |n: i64, level: i64| {
+        first(level).is_some_and(|first| first <= n) && first(level + 1).is_some_and(|next| n < next)
+    };
+    let fits = multiplier > 0 && reaches(low, lowest) && reaches(high, highest);
+    fits.then_some(Rescale {
+        one: QuantiseOne { low, high, ..one },
+        levels: Interval { low: lowest, high: highest },
+    })
+}

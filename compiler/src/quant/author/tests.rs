@@ -1,0 +1,262 @@
+//! The author's levels against a plain computation in floats, and lines against their definition.
+
+use super::exact::Dyadic;
+use super::levels::{Demand, Line, rescale};
+use crate::diag::NodeRef;
+use crate::ir::{Interval, Lanes, Op, QuantiseOne, interpret};
+use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
+use crate::quant::sample::SplitMix;
+use crate::quant::{Contract, MaxFlips, Options, contract, plan_of, quantise};
+
+const INT8: (i64, i64) = (-128, 127);
+const UINT8: (i64, i64) = (0, 255);
+
+/// What a model of the tests is like.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Scales are powers of two, so that halves are frequent.
+    powers: bool,
+    /// Each neuron has weights of a scale of its own.
+    channels: bool,
+    range: (i64, i64),
+    /// Between the layers, a function with a quantisation on either side.
+    between: Option<Function>,
+    relu: bool,
+    /// Whether the outputs are levels too.
+    levelled: bool,
+    /// Whether the bias comes behind a quantisation of its own.
+    late_bias: bool,
+}
+
+const PLAIN: Form = Form {
+    powers: false,
+    channels: false,
+    range: INT8,
+    between: None,
+    relu: false,
+    levelled: true,
+    late_bias: false,
+};
+
+fn share(random: &mut SplitMix) -> f64 {
+    random.next() as f64 / u64::MAX as f64
+}
+
+/// A scale in single precision, about 2^-5.
+fn scale(random: &mut SplitMix, form: Form) -> f64 {
+    if form.powers {
+        return f64::from(-5 + i32::try_from(random.next() % 3).unwrap()).exp2();
+    }
+    f64::from((0.02 + 0.05 * share(random)) as f32)
+}
+
+fn levels(random: &mut SplitMix, form: Form, scale: f64) -> Activation {
+    let (low, high) = form.range;
+    let (middle, third) = (low.midpoint(high), (high - low) / 3);
+    let zero = random.within(Interval { low: middle - third, high: middle + third });
+    Activation::Function(Function::Levels(Levels { scale, zero, low, high }))
+}
+
+fn node(index: usize) -> NodeRef {
+    NodeRef { index, name: format!("fc{index}"), operator: "Gemm".to_owned() }
+}
+
+fn each(width: usize, bias: Vec<f64>, activation: Activation) -> Dense {
+    let mut values = vec![0.0; width * width];
+    values.iter_mut().step_by(width + 1).for_each(|value| *value = 1.0);
+    Dense { origin: node(0), weights: Matrix { rows: width, columns: width, values }, bias, activation }
+}
+
+/// Layers of 5, 7, 6 and 3 values.
+fn model(form: Form, seed: u64) -> Model {
+    let mut random = SplitMix(seed);
+    let widths = [5, 7, 6, 3];
+    let mut layers = Vec::new();
+    let step = scale(&mut random, form);
+    layers.push(each(5, vec![0.0; 5], levels(&mut random, form, step)));
+    for (index, pair) in widths.windows(2).enumerate() {
+        let (columns, rows) = (pair[0], pair[1]);
+        let common = scale(&mut random, form) / 4.0;
+        let mut values = Vec::new();
+        let mut bias = Vec::new();
+        for _ in 0..rows {
+            let own = if form.channels { scale(&mut random, form) / 4.0 } else { common };
+            values
+                .extend((0..columns).map(|_| random.within(Interval { low: -127, high: 127 }) as f64 * own));
+            let whole = random.within(Interval { low: -900, high: 900 }) as f64;
+            bias.push(f64::from((whole * own * step) as f32));
+        }
+        let next = scale(&mut random, form) * 2.0;
+        let last = index + 2 == widths.len();
+        let quantised = levels(&mut random, form, next);
+        let late = std::mem::take(&mut bias);
+        let early = if form.late_bias { vec![0.0; rows] } else { late.clone() };
+        let rectified = form.relu && !last && !form.late_bias;
+        let activation = match (last && !form.levelled, rectified) {
+            (true, _) => Activation::Identity,
+            (false, true) => Activation::Relu,
+            (false, false) => quantised,
+        };
+        layers.push(Dense {
+            origin: node(index),
+            weights: Matrix { rows, columns, values },
+            bias: early,
+            activation,
+        });
+        if last && !form.levelled {
+            continue;
+        }
+        if rectified {
+            layers.push(each(rows, vec![0.0; rows], quantised));
+        }
+        if form.late_bias {
+            let behind = levels(&mut random, form, next * 1.5);
+            layers.push(each(rows, late, behind));
+        }
+        if let Some(function) = form.between.filter(|_| !last) {
+            layers.push(each(rows, vec![0.0; rows], Activation::Function(function)));
+            let behind = levels(&mut random, form, next / 2.0);
+            layers.push(each(rows, vec![0.0; rows], behind));
+        }
+    }
+    Model {
+        inputs: vec![None; 5],
+        normalise: (0..5)
+            .map(|index| Normalise {
+                centre: f64::from(index * 20),
+                scale: f64::from(0.125f32 / (1 << index) as f32),
+                offset: 0.0,
+            })
+            .collect(),
+        body: Body::Mlp(layers),
+        first: Output::only(Head::Logits),
+        further: Vec::new(),
+        hash: [0; 32],
+    }
+}
+
+fn rows(contract: &Contract, model: &Model, count: usize) -> Vec<i64> {
+    let mut random = SplitMix(3);
+    let mut rows = Vec::new();
+    for _ in 0..count {
+        for (input, by) in contract.inputs.iter().zip(&model.normalise) {
+            let unit = f64::from(input.fraction_bits.0).exp2();
+            let real = by.centre + (share(&mut random) - 0.5) * 12.0 / by.scale;
+            rows.push((real * unit) as i64);
+        }
+    }
+    rows
+}
+
+/// Every level of every row is the float model's.
+fn agrees(form: Form) -> Vec<Op> {
+    let mut last = Vec::new();
+    for seed in 1..=6 {
+        let model = model(form, seed);
+        let contract = contract::without_spec(&model);
+        let options = Options { max_flips: MaxFlips::Rows(0), ..Options::default() };
+        let result = quantise(&model, &contract, None, &options).unwrap();
+        assert!(result.report.search.is_empty(), "the author's integers were searched for");
+        let network = &result.network;
+        let mut differing = 0;
+        for row in rows(&contract, &model, 400).chunks(5) {
+            let reals: Vec<f64> = row
+                .iter()
+                .zip(&contract.inputs)
+                .map(|(&x, input)| x as f64 / f64::from(input.fraction_bits.0).exp2())
+                .collect();
+            let wanted = model.outputs_f64(&reals);
+            let given = interpret::outputs(network, row);
+            for (raw, real) in given.iter().zip(&wanted) {
+                let have = *raw as f64 * network.decision.unit;
+                if form.levelled && form.range.1 > 255 {
+                    // Sums beside a half may go to the neighbouring level, and change later sums a little.
+                    assert!((have - real).abs() < 1.5 * network.decision.unit, "seed {seed}");
+                } else if form.levelled {
+                    assert_eq!(*raw, (real / network.decision.unit).round() as i64, "seed {seed}");
+                } else {
+                    assert!((have - real).abs() < 1e-8, "seed {seed}: {have} instead of {real}");
+                }
+                differing += usize::from(wanted.iter().any(|other| other != real));
+            }
+        }
+        assert!(differing > 100, "the outputs hardly differ");
+        last.clone_from(&network.ops);
+        // A retrained model of the same form takes the same plan.
+        let options = Options { like: Some(plan_of(network)), ..options };
+        assert_eq!(quantise(&model, &contract, None, &options).unwrap().network, *network);
+    }
+    last
+}
+
+#[test]
+fn levels_are_the_authors() {
+    let ops = agrees(PLAIN);
+    let lanes: Vec<Lanes> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::Dense(dense) => Some(dense.lanes),
+            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+        })
+        .collect();
+    assert_eq!(lanes, [Lanes::Three; 3]);
+    agrees(Form { range: UINT8, ..PLAIN });
+    agrees(Form { channels: true, ..PLAIN });
+    agrees(Form { range: (-32768, 32767), ..PLAIN });
+    agrees(Form { range: (-8, 7), channels: true, ..PLAIN });
+    agrees(Form { levelled: false, channels: true, ..PLAIN });
+}
+
+#[test]
+fn halves_go_to_even_levels() {
+    let ops = agrees(Form { powers: true, ..PLAIN });
+    let evens = ops.iter().filter(|op| matches!(op, Op::Quantise(quantise) if quantise.even)).count();
+    assert!(evens > 0, "no halves in this model");
+    agrees(Form { powers: true, relu: true, ..PLAIN });
+    agrees(Form { powers: true, late_bias: true, ..PLAIN });
+}
+
+#[test]
+fn functions_between_levels_are_tables_or_clamps() {
+    agrees(Form { relu: true, ..PLAIN });
+    agrees(Form { late_bias: true, ..PLAIN });
+    for range in [INT8, UINT8] {
+        let ops = agrees(Form { between: Some(Function::Tanh), range, ..PLAIN });
+        assert_eq!(ops.iter().filter(|op| matches!(op, Op::Table(_))).count(), 2);
+    }
+    let ops = agrees(Form { between: Some(Function::Sigmoid), powers: true, ..PLAIN });
+    assert_eq!(ops.iter().filter(|op| matches!(op, Op::Table(_))).count(), 2);
+}
+
+#[test]
+fn what_is_not_rounded_between_layers_is_searched() {
+    let mut float = model(PLAIN, 1);
+    let Body::Mlp(layers) = &mut float.body else { unreachable!() };
+    layers[1].weights.values[3] += 0.1;
+    let contract = contract::without_spec(&float);
+    let result = quantise(&float, &contract, None, &Options::default());
+    assert!(result.is_err() || !result.unwrap().report.search.is_empty());
+}
+
+#[test]
+fn a_line_agrees_with_its_definition_everywhere() {
+    let mut random = SplitMix(8);
+    let mut found = 0;
+    for _ in 0..300 {
+        let slope = (share(&mut random) - 0.3) * 0.9;
+        let offset = (share(&mut random) - 0.5) * 60.0;
+        let levels = Levels { scale: 1.0, zero: 3, low: -20, high: 25 };
+        let floor = random.next().is_multiple_of(2).then_some(-1);
+        let line = Line { slope: Dyadic::of(slope), offset: Dyadic::of(offset), levels, floor };
+        let domain = Interval { low: -700, high: 650 };
+        let Some(form) = rescale(&line, domain, Demand { even: false, slack: 0.0 }) else { continue };
+        found += 1;
+        for n in domain.low..=domain.high {
+            let level = (slope * n as f64 + offset).round_ties_even() as i64;
+            let wanted = level.max(floor.unwrap_or(i64::MIN)).clamp(-23, 22);
+            let QuantiseOne { low, high, multiplier, offset, shift } = form.one;
+            assert_eq!((n.clamp(low, high) * multiplier + offset) >> shift, wanted);
+        }
+    }
+    assert!(found > 250, "only {found} of 300 lines have an integer form");
+}
