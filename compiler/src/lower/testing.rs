@@ -6,7 +6,7 @@ use crate::ir::forest::Node;
 use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
     Decision, Dense, Forest, FractionBits, HALF_BITS, Input, Interval, Lanes, Network, Op, OpOrigin, Output,
-    Post, Quantise, QuantiseOne, Rule, RuleTest,
+    Post, Quantise, QuantiseOne, Rule, RuleTest, Table,
 };
 
 /// A small generator of pseudo-random numbers (SplitMix64).
@@ -35,6 +35,36 @@ pub(crate) struct Shape {
     pub(crate) rows: usize,
     pub(crate) lanes: Lanes,
     pub(crate) post: Post,
+}
+
+/// The network with quantisers behind all layers but the last, every other one with a table behind it and every
+/// third one with halves rounded to even numbers.
+pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
+    let mut random = Random(seed ^ 0x7ab1e);
+    let (mut ops, mut origins) = (Vec::new(), Vec::new());
+    let last = network.ops.len() - 1;
+    for (index, (op, origin)) in network.ops.drain(..).zip(network.origins.drain(..)).enumerate() {
+        let width = op.width();
+        ops.push(op);
+        origins.push(origin.clone());
+        if index == 0 || index == last {
+            continue;
+        }
+        let bits = 2 + u8::try_from(random.next() % 7).unwrap();
+        let output = Interval { low: 0, high: (1 << bits) - 1 };
+        let even = index % 3 == 1;
+        let features = (0..width).map(|_| rescaler(&mut random, output.high)).collect();
+        ops.push(Op::Quantise(Quantise { features, output, even }));
+        origins.push(origin.clone());
+        if index % 2 == 1 {
+            let entries = (0..1 << bits).map(|_| random.next() as u16 & 0xfff).collect();
+            ops.push(Op::Table(Table { width, bits, entries }));
+            origins.push(origin);
+        }
+    }
+    network.ops = ops;
+    network.origins = origins;
+    network
 }
 
 /// A network with random parameters; accumulators reach about the ends of their lanes.
@@ -208,6 +238,14 @@ fn quantiser(random: &mut Random, output: Interval) -> QuantiseOne {
     let multiplier = i64::try_from(steps / i128::from(high - low)).unwrap();
     let offset = (output.low << shift) - low * multiplier;
     QuantiseOne { low, high, multiplier, offset, shift }
+}
+
+/// Maps sums to 0 up to the number before `high`, which halves may round up to.
+fn rescaler(random: &mut Random, high: i64) -> QuantiseOne {
+    let low = random.within(-1 << 20, 1 << 20);
+    let (span, shift) = (random.within(1 << 10, 1 << 30), 36);
+    let multiplier = ((high - 1) << shift) / span;
+    QuantiseOne { low, high: low + span, multiplier, offset: -low * multiplier, shift }
 }
 
 fn dense(random: &mut Random, columns: usize, magnitude: i128, shape: Shape) -> Dense {

@@ -7,7 +7,7 @@ use crate::bpf::module::Module;
 use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
-use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, rows};
+use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, rescaled, rows};
 use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
@@ -91,6 +91,38 @@ proptest! {
         let rows = rows(&network, seed ^ 1, 12);
         agree(&network, &rows, Options { split, weights, ..Options::default() })?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rescaling_and_tables_agree_with_the_formulas(
+        seed in any::<u64>(),
+        inputs in 1usize..12,
+        mut shapes in prop::collection::vec((1usize..24, lanes()), 1..4),
+        split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+    ) {
+        shapes.push((3, Lanes::One));
+        let shapes: Vec<Shape> =
+            shapes.into_iter().map(|(rows, lanes)| Shape { rows, lanes, post: Post::Raw }).collect();
+        let network = rescaled(network(seed, inputs, &shapes, Rule::ArgMax), seed);
+        let rows = rows(&network, seed ^ 1, 12);
+        agree(&network, &rows, Options { split, ..Options::default() })?;
+    }
+}
+
+#[test]
+fn wide_rescaling_is_divided_among_programs() {
+    let wide = Shape { rows: 1300, lanes: Lanes::Two, post: Post::Raw };
+    let last = Shape { rows: 2, lanes: Lanes::One, post: Post::Raw };
+    let network = rescaled(network(5, 3, &[wide, last], Rule::ArgMax), 5);
+    let rows = rows(&network, 6, 4);
+    let options = Options { split: Split::Layer, ..Options::default() };
+    let module = agree(&network, &rows, options).unwrap();
+    // The wide layer with its first rescaling, two more, of which the last has the first look-ups, two more of
+    // those, and the last layer.
+    assert_eq!(module.programs.iter().filter(|program| program.name.starts_with("nn_layer")).count(), 6);
 }
 
 proptest! {
