@@ -12,10 +12,11 @@ use super::report::{Attempt, InputReport, LayerReport, QuantReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
 use super::{Calibration, Contract, Options, Quantised, evaluate, threshold};
+use crate::diag::codes::onnx::ACTIVATION;
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
-use crate::model::Model;
+use crate::model::{Activation, Model};
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
 const PILOT_ROWS: usize = 2048;
@@ -43,6 +44,7 @@ pub(super) fn run(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
+    without_curves(model, contract)?;
     same_shape(model, contract, options)?;
     let sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
@@ -78,6 +80,25 @@ pub(super) fn run(
             "normalise the inputs (for example with StandardScaler) and train again",
         ),
     }])
+}
+
+/// Refuses curved activations.
+fn without_curves(model: &Model, contract: &Contract) -> Outcome<()> {
+    let curved = model.layers().iter().find_map(|layer| match layer.activation {
+        Activation::Function(function) => Some((layer, function)),
+        Activation::Identity | Activation::Relu => None,
+    });
+    let Some((layer, function)) = curved else { return Ok(()) };
+    Err(vec![Diagnostic::new(
+        &ACTIVATION,
+        whole(contract),
+        format!(
+            "layer `{}` has the activation {}, which is not supported in integers",
+            layer.origin.name,
+            function.name()
+        ),
+        "train with `ReLU` in the hidden layers (or LeakyReLU, ReLU6, Hardtanh, Hardsigmoid)",
+    )])
 }
 
 /// Whether probabilities are all that keeps the model from fixed point.
