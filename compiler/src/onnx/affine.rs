@@ -7,6 +7,9 @@ use super::limits::{MAX_FOLD_PRODUCTS, MAX_TENSOR_ELEMENTS};
 use crate::diag::NodeRef;
 use crate::model::{Matrix, Normalise};
 
+/// How far, relative to the largest number, results of the same steps in another order lie apart.
+const ROUNDING: f64 = 1e-9;
+
 /// Position in the importer's list of stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StageId(pub(crate) usize);
@@ -148,6 +151,70 @@ impl Affine {
             (Some(_), Some(_)) | (None, Some(_)) | (Some(_), None) => return None,
         }
         Some(result)
+    }
+
+    /// All values times one factor.
+    pub(crate) fn scaled(&self, factor: f64) -> Self {
+        if factor == 1.0 {
+            self.clone()
+        } else {
+            self.elementwise(&vec![Step::Multiply(factor); self.width()])
+        }
+    }
+
+    /// One number added to all values.
+    pub(crate) fn shifted(&self, by: f64) -> Self {
+        if by == 0.0 { self.clone() } else { self.elementwise(&vec![Step::Add(by); self.width()]) }
+    }
+
+    /// The numbers `k` and `c` with `other = k * self + c` for every value, up to rounding in double precision.
+    pub(crate) fn related(&self, other: &Self) -> Option<(f64, f64)> {
+        let same = self.stage == other.stage && self.width() == other.width() && self.width() > 0;
+        let (slopes, constants) = self.numbers();
+        let (others, shifts) = other.numbers();
+        let readers = |affine: &Self| match affine.dense {
+            None => affine.taps.iter().map(|tap| tap.source).collect(),
+            Some(_) => Vec::new(),
+        };
+        let read = match (&self.dense, &other.dense) {
+            (None, None) => readers(self) == readers(other),
+            (Some(_), Some(_)) => self.taps == other.taps,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !same || !read || slopes.len() != others.len() {
+            return None;
+        }
+        let pairs = || slopes.iter().zip(&others);
+        let (slope, other_slope) = pairs().max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
+        let factor = other_slope / slope;
+        if !factor.is_finite() || factor == 0.0 {
+            return None;
+        }
+        let largest =
+            slopes.iter().chain(&constants).fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let near = |wanted: f64, value: f64| (wanted - value).abs() <= ROUNDING * largest * factor.abs();
+        let shift = shifts.first()? - factor * constants.first()?;
+        let shift = if near(shift, 0.0) { 0.0 } else { shift };
+        let fits = pairs().all(|(slope, other)| near(factor * slope, *other))
+            && constants.iter().zip(&shifts).all(|(constant, other)| near(factor * constant + shift, *other));
+        fits.then_some((factor, shift))
+    }
+
+    /// `scale` and `offset` when the map is `scale * x + offset` of each of so many values of its stage, in order.
+    pub(crate) fn of_each(&self, width: usize) -> Option<(f64, f64)> {
+        Self::of_stage(self.stage, width).related(self)
+    }
+
+    /// What each value is multiplied with, and the constants, with scalers multiplied out where there is no dense map.
+    fn numbers(&self) -> (Vec<f64>, Vec<f64>) {
+        match &self.dense {
+            None => {
+                let slopes = self.taps.iter().map(|tap| tap.normalise.scale).collect();
+                let constant = |tap: &Tap| tap.normalise.offset - tap.normalise.centre * tap.normalise.scale;
+                (slopes, self.taps.iter().map(constant).collect())
+            }
+            Some(dense) => (dense.weights.values.clone(), dense.bias.clone()),
+        }
     }
 
     /// The sum of two maps; `None` unless both are dense maps of the same values.

@@ -11,13 +11,13 @@ use super::report::{Refusal, Report};
 use super::schema::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::tensor::{self, Defect, Tensor};
 use super::value::{Stage, Stages, Value};
-use super::{Resolver, finish, functions, inputs, structure};
+use super::{Resolver, finish, functions, hidden, inputs, structure};
 use crate::diag::codes::onnx as codes;
 use crate::diag::{Diagnostic, Origin};
 use crate::model::Model;
 
 /// Versions of the operator sets that are read.
-const OPSETS: std::ops::RangeInclusive<i64> = 8..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 8..=24;
 const ML_OPSETS: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// The model, or reasons in the report.
@@ -55,6 +55,7 @@ pub(crate) fn model(
         files: ExternalFiles::new(resolver),
         weights: graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect(),
         values: inputs.values.into_iter().map(|(name, value)| (name, Rc::new(value))).collect(),
+        hidden: BTreeMap::new(),
         fixed_rows: inputs.fixed_rows,
     };
     let needed = needed(graph);
@@ -144,6 +145,8 @@ struct Walk<'a> {
     files: ExternalFiles<'a>,
     weights: BTreeMap<&'a str, &'a TensorProto>,
     values: BTreeMap<String, Rc<Value>>,
+    /// Probabilities and labels that layers read.
+    hidden: BTreeMap<String, Rc<Value>>,
     fixed_rows: Option<usize>,
 }
 
@@ -187,7 +190,26 @@ impl<'a> Walk<'a> {
         if node.inputs.iter().flatten().any(|value| **value == Value::Refused) {
             return Err(None);
         }
-        operator(&mut self.stages, &node).map_err(Some)
+        let refusal = match operator(&mut self.stages, &node) {
+            Ok(values) => return Ok(values),
+            Err(refusal) => refusal,
+        };
+        // What has no meaning for a probability or a label may have one for the number that it is.
+        let mut read = node.inputs.clone();
+        for (value, name) in read.iter_mut().zip(&proto.input) {
+            let Some(Value::Tail(tail)) = value.as_deref() else { continue };
+            let known = self.hidden.get(name).map(Rc::clone);
+            let number = known
+                .or_else(|| Some(Rc::new(Value::Row(hidden::row(&mut self.stages, tail, &node.reference)?))));
+            if let Some(number) = number {
+                self.hidden.insert(name.clone(), Rc::clone(&number));
+                *value = Some(number);
+            }
+        }
+        if read == node.inputs {
+            return Err(Some(refusal));
+        }
+        operator(&mut self.stages, &Node { inputs: read, ..node }).map_err(Some)
     }
 
     /// The value of a name; `None` for the empty name of an input that is left out.

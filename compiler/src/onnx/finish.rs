@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::affine::{Affine, Tap};
 use super::limits::{MAX_MAGNITUDE, MAX_TENSOR_ELEMENTS};
 use super::report::Report;
-use super::value::{Form, Row, Stage, Stages, Value};
+use super::value::{Form, Open, Row, Stage, Stages, Value};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
 use crate::model::forest::Node as TreeNode;
@@ -29,7 +29,7 @@ pub(crate) fn model(
             }
             trees(report, forest, &last, columns.len())?
         }
-        Stage::Inputs | Stage::Activated { .. } => {
+        Stage::Inputs | Stage::Activated { .. } | Stage::Open { .. } => {
             let layers = layers(report, stages, &last, columns.len())?;
             (Body::Mlp(layers.dense), layers.normalise)
         }
@@ -128,7 +128,7 @@ fn named(report: &mut Report, heads: &[Source<'_>]) -> Vec<Output> {
         let width = row.affine.width();
         let next = start + width;
         let head = match form {
-            Some(Form::EachProbability | Form::EachLabel) => {
+            Some(Form::EachProbability | Form::EachLabel | Form::EachAtLeast) if width > 1 => {
                 outputs.extend((start..next).map(|start| Output { start, ..Output::only(Head::Logistic) }));
                 start = next;
                 continue;
@@ -235,6 +235,10 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
             Stage::Activated { before, activation, node } => {
                 (before.width(), Some((before.as_ref(), *activation, Some(node))))
             }
+            Stage::Open { part, node, .. } => {
+                open(report, *part, node);
+                return None;
+            }
             Stage::Trees { forest, .. } => {
                 behind_trees(report, forest);
                 return None;
@@ -267,6 +271,21 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
     trained.then_some(Layers { dense, normalise })
 }
 
+fn open(report: &mut Report, part: Open, node: &NodeRef) {
+    let what = match part {
+        Open::Exp => "an exponential",
+        Open::Erf => "the error function",
+        Open::Cubic { .. } => "a third power",
+        Open::TanhOfCubic => "the hyperbolic tangent of a third power",
+    };
+    report.at_node(
+        &codes::OPERATOR,
+        node,
+        format!("{what} of data that depends on the input is not supported but as part of an activation"),
+        "known are the usual ways to write Sigmoid, Softplus, Gelu, Silu and Mish; use the operator of that name",
+    );
+}
+
 fn has_dense(stages: &Stages, last: &Affine) -> bool {
     let mut affine = last;
     loop {
@@ -275,7 +294,7 @@ fn has_dense(stages: &Stages, last: &Affine) -> bool {
         }
         match stages.get(affine.stage) {
             Stage::Inputs | Stage::Trees { .. } => return false,
-            Stage::Activated { before, .. } => affine = before,
+            Stage::Activated { before, .. } | Stage::Open { before, .. } => affine = before,
         }
     }
 }

@@ -19,6 +19,7 @@ mod affine;
 mod value;
 mod align;
 mod node;
+mod hidden;
 mod ops;
 mod functions;
 mod structure;

@@ -73,6 +73,8 @@ pub(crate) enum Form {
     EachProbability,
     /// Of each of several numbers whether it is above zero.
     EachLabel,
+    /// Of each number whether it is zero or above.
+    EachAtLeast,
     /// The logistic function of each of several numbers, and the label of the largest: two outputs together.
     EachClass,
 }
@@ -87,7 +89,8 @@ impl Form {
             | Self::BothProbabilities
             | Self::BothScores { .. }
             | Self::EachProbability
-            | Self::EachLabel => true,
+            | Self::EachLabel
+            | Self::EachAtLeast => true,
             Self::SomeProbabilities { logistic } | Self::Label { logistic } => logistic,
         }
     }
@@ -123,7 +126,7 @@ impl Form {
             | Self::OneVersusRest => "class probabilities",
             Self::BothScores { .. } => "the decision values of two classes",
             Self::Values => "the predictions of a regressor",
-            Self::Label { .. } | Self::EachLabel => "the class label",
+            Self::Label { .. } | Self::EachLabel | Self::EachAtLeast => "the class label",
         }
     }
 }
@@ -138,6 +141,12 @@ pub(crate) enum Stage {
         activation: Activation,
         node: NodeRef,
     },
+    /// A part of a curved function that the graph writes as several nodes: nothing but the rest of it may read it.
+    Open {
+        before: Box<Affine>,
+        part: Open,
+        node: NodeRef,
+    },
     /// The sums of trees over the inputs; `probabilities` says that they are no scores, see [`crate::model::Head`].
     Trees {
         forest: Box<Forest>,
@@ -145,14 +154,48 @@ pub(crate) enum Stage {
     },
 }
 
+/// Functions of each value that are no activation by themselves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Open {
+    /// `exp(x)`.
+    Exp,
+    /// The error function.
+    Erf,
+    /// `linear * x + cube * x^3`.
+    Cubic { linear: f64, cube: f64 },
+    /// `tanh(sqrt(2 / pi) * (x + 0.044715 x^3))`.
+    TanhOfCubic,
+}
+
+/// A function made of straight pieces that other nodes may make a curve of.
+#[derive(Debug, Clone)]
+pub(crate) struct Pieces {
+    pub(crate) result: Affine,
+    pub(crate) argument: Affine,
+    pub(crate) shape: PiecesShape,
+}
+
+/// Which function the pieces make.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum PiecesShape {
+    /// `clip(x, 0, high)`.
+    Clip { high: f64 },
+    /// `|x|`.
+    Abs,
+}
+
 /// All stages so far; a stage only reads earlier ones.
 #[derive(Debug, Default)]
-pub(crate) struct Stages(Vec<Stage>);
+pub(crate) struct Stages {
+    list: Vec<Stage>,
+    /// What straight pieces stand for, as far as it matters.
+    pub(crate) pieces: Vec<Pieces>,
+}
 
 impl Stages {
     pub(crate) fn push(&mut self, stage: Stage) -> StageId {
-        self.0.push(stage);
-        StageId(self.0.len() - 1)
+        self.list.push(stage);
+        StageId(self.list.len() - 1)
     }
 
     /// Number of values of a stage of a graph with so many inputs.
@@ -160,12 +203,12 @@ impl Stages {
         match self.get(id) {
             Stage::Inputs => 0,
             Stage::Trees { .. } => 1,
-            Stage::Activated { before, .. } => 1 + self.depth(before.stage),
+            Stage::Activated { before, .. } | Stage::Open { before, .. } => 1 + self.depth(before.stage),
         }
     }
 
     pub(crate) fn get(&self, id: StageId) -> &Stage {
-        self.0.get(id.0).expect("a stage id comes from `push` of the same list")
+        self.list.get(id.0).expect("a stage id comes from `push` of the same list")
     }
 }
 

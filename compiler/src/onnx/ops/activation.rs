@@ -6,15 +6,15 @@
 
 use super::arithmetic::spread;
 use super::dense::gemm_row;
-use super::{Entry, fold};
+use super::{Entry, curves, fold};
 use crate::diag::codes::onnx as codes;
-use crate::model::{Activation, Matrix};
+use crate::model::{Activation, Function, Matrix};
 use crate::onnx::affine::{Affine, Step};
 use crate::onnx::align;
 use crate::onnx::limits::MAX_TENSOR_ELEMENTS;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
-use crate::onnx::value::{Row, Stage, Stages, Value};
+use crate::onnx::value::{Pieces, PiecesShape, Row, Stage, Stages, Value};
 
 pub(super) const TABLE: &[Entry] = &[
     ("", "Relu", relu),
@@ -40,10 +40,18 @@ fn relu(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![Value::Row(rectified(stages, node, row))])
 }
 
-fn rectified(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Row {
+pub(super) fn rectified(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Row {
+    staged(stages, node, row, Activation::Relu)
+}
+
+/// A curved function of each value of a row.
+pub(super) fn activated(stages: &mut Stages, node: &Node<'_>, row: &Row, function: Function) -> Row {
+    Row { integer: false, ..staged(stages, node, row, Activation::Function(function)) }
+}
+
+fn staged(stages: &mut Stages, node: &Node<'_>, row: &Row, activation: Activation) -> Row {
     let before = Box::new(row.affine.clone());
     let width = before.width();
-    let activation = Activation::Relu;
     let stage = stages.push(Stage::Activated { before, activation, node: node.reference.clone() });
     Row { affine: Affine::of_stage(stage, width), shape: row.shape.clone(), integer: row.integer }
 }
@@ -111,6 +119,18 @@ fn pieces(
     Ok(Row { affine, shape: row.shape.clone(), integer: row.integer })
 }
 
+/// Keeps what pieces stand for: a product with them may be a function that is known.
+fn remember(stages: &mut Stages, result: &Affine, argument: Affine, shape: PiecesShape) {
+    stages.pieces.push(Pieces { result: result.clone(), argument, shape });
+}
+
+/// `|x|`.
+pub(super) fn absolute(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Result<Row, Refusal> {
+    let result = leaky(stages, node, row, &vec![-1.0; row.affine.width()])?;
+    remember(stages, &result.affine, row.affine.clone(), PiecesShape::Abs);
+    Ok(result)
+}
+
 /// `x` above zero, `slope * x` below: `relu(x) - slope * relu(-x)`.
 pub(super) fn leaky(stages: &mut Stages, node: &Node<'_>, row: &Row, slopes: &[f64]) -> Result<Row, Refusal> {
     let width = row.affine.width();
@@ -153,7 +173,11 @@ fn clipped(
         }
         (Some(low), Some(high)) if low < high => {
             let both = [Piece::of(width, 1.0, -low, 1.0), Piece::of(width, 1.0, -high, -1.0)];
-            pieces(stages, node, row, &both, &vec![low; width])
+            let result = pieces(stages, node, row, &both, &vec![low; width])?;
+            if low == 0.0 {
+                remember(stages, &result.affine, row.affine.clone(), PiecesShape::Clip { high });
+            }
+            Ok(result)
         }
         (Some(low), Some(high)) => Err(node.form(
             format!("{} between {low} and {high} is constant", node.operator()),
@@ -188,7 +212,10 @@ fn hard_sigmoid(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let (alpha, beta) = (node.float("alpha", f64::from(RISE)), node.float("beta", 0.5));
     let width = row.affine.width();
     let both = [Piece::of(width, alpha, beta, 1.0), Piece::of(width, alpha, beta - 1.0, -1.0)];
-    Ok(vec![Value::Row(pieces(stages, node, row, &both, &vec![0.0; width])?)])
+    let result = pieces(stages, node, row, &both, &vec![0.0; width])?;
+    let argument = row.affine.scaled(alpha).shifted(beta);
+    remember(stages, &result.affine, argument, PiecesShape::Clip { high: 1.0 });
+    Ok(vec![Value::Row(result)])
 }
 
 /// The larger or the smaller of two: `b + relu(a - b)`, or `b - relu(b - a)`.
@@ -231,13 +258,7 @@ fn fused_gemm(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
             let slopes = vec![node.float("activation_alpha", f64::from(SLOPE)); row.affine.width()];
             leaky(stages, node, &row, &slopes)?
         }
-        Some(other) => {
-            return Err(node.refuse(
-                &codes::ACTIVATION,
-                format!("FusedGemm with the activation {other}, which is not supported yet"),
-                "train with `ReLU` in the hidden layers",
-            ));
-        }
+        Some(other) => curves::fused(stages, node, &row, other)?,
     };
     Ok(vec![Value::Row(row)])
 }

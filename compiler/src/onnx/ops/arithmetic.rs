@@ -1,14 +1,15 @@
 //! Add, Sub, Mul, Div, Sum and functions of one operand: scalers, biases, residual additions, folded constants.
 
-use super::activation::leaky;
-use super::{Entry, fold};
+use super::activation::absolute;
+use super::{Entry, curves, fold};
 use crate::diag::codes::onnx as codes;
 use crate::onnx::affine::Step;
 use crate::onnx::align;
+use crate::onnx::hidden;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape};
-use crate::onnx::tensor::{Dims, Tensor};
+use crate::onnx::tensor::{Data, Dims, Tensor};
 use crate::onnx::value::{Form, Row, Stages, Tail, Value};
 
 pub(super) const TABLE: &[Entry] = &[
@@ -43,7 +44,15 @@ fn sum(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
 fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Result<Value, Refusal> {
     Ok(match (left, right) {
         (Value::Constant(left), Value::Constant(right)) => Value::Constant(constants(node, left, right)?),
+        (Value::Row(row), Value::Constant(constant)) if node.operator() == "Pow" => {
+            let exponent = constant.single().filter(|_| constant.dims.len() <= row.shape.rank());
+            let power = exponent.and_then(|exponent| curves::power(stages, node, row, exponent));
+            Value::Row(power.ok_or_else(|| not_affine(node))?)
+        }
         (Value::Row(row), Value::Constant(constant)) => Value::Row(with_constant(node, row, constant)?),
+        (Value::Constant(constant), Value::Row(row)) if node.operator() == "Div" => {
+            reciprocal(stages, node, constant, row)?
+        }
         (Value::Constant(constant), Value::Row(row)) => Value::Row(constant_first(node, constant, row)?),
         (Value::Row(left), Value::Row(right)) => Value::Row(rows(stages, node, left, right)?),
         // A runtime's own way to name an output.
@@ -55,6 +64,14 @@ fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Re
             Value::Tail(tail.clone())
         }
         (Value::Constant(constant), Value::Tail(tail)) => Value::Tail(complement(node, constant, tail)?),
+        (Value::Row(row), Value::Tail(tail)) | (Value::Tail(tail), Value::Row(row))
+            if node.operator() == "Mul"
+                && matches!(tail.form, Form::Probability | Form::EachProbability)
+                && tail.shape == tail.row.shape =>
+        {
+            let wrong = || node.unsupported_value(&Value::Tail(tail.clone()));
+            Value::Row(curves::silu(stages, node, row, &tail.row).ok_or_else(wrong)?)
+        }
         (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
             return Err(node.unsupported_value(left));
         }
@@ -129,14 +146,14 @@ fn with_constant(node: &Node<'_>, row: &Row, constant: &Tensor) -> Result<Row, R
         "Add" | "Sum" => values.into_iter().map(Step::Add).collect(),
         "Sub" => values.into_iter().map(|value| Step::Add(-value)).collect(),
         "Mul" => values.into_iter().map(Step::Multiply).collect(),
-        "Div" => divisors(node, row, &values)?,
+        "Div" => divisors(node, row, &values, matches!(constant.data, Data::Int(_)))?,
         _ => return Err(not_affine(node)),
     };
     Ok(Row { affine: row.affine.elementwise(&steps), shape, integer: row.integer })
 }
 
-fn divisors(node: &Node<'_>, row: &Row, values: &[f64]) -> Result<Vec<Step>, Refusal> {
-    if row.integer {
+fn divisors(node: &Node<'_>, row: &Row, values: &[f64], of_integers: bool) -> Result<Vec<Step>, Refusal> {
+    if row.integer || of_integers {
         return Err(node.form(
             "Div of integers truncates, which is not linear",
             "cast the input to float before scaling it",
@@ -166,6 +183,20 @@ fn constant_first(node: &Node<'_>, constant: &Tensor, row: &Row) -> Result<Row, 
     }
 }
 
+/// `c / x`, which is a probability where `x` is `1 + exp(-z)`.
+fn reciprocal(stages: &mut Stages, node: &Node<'_>, constant: &Tensor, row: &Row) -> Result<Value, Refusal> {
+    let numerator = constant.single().filter(|_| constant.dims.len() <= row.shape.rank());
+    let parts = numerator.zip(curves::reciprocal_of_sigmoid(stages, row));
+    let (numerator, (z, factor)) = parts.ok_or_else(|| not_affine(node))?;
+    let form = if z.affine.width() == 1 { Form::Probability } else { Form::EachProbability };
+    let tail = Tail { form, shape: row.shape.clone(), row: z, classes: None };
+    if (numerator * factor - 1.0).abs() < 1e-12 {
+        return Ok(Value::Tail(tail));
+    }
+    let sigmoid = hidden::row(stages, &tail, &node.reference).ok_or_else(|| not_affine(node))?;
+    Ok(Value::Row(Row { affine: sigmoid.affine.scaled(numerator * factor), ..sigmoid }))
+}
+
 fn not_affine(node: &Node<'_>) -> Refusal {
     node.refuse(
         &codes::OPERATOR,
@@ -175,6 +206,15 @@ fn not_affine(node: &Node<'_>) -> Refusal {
 }
 
 fn rows(stages: &mut Stages, node: &Node<'_>, left: &Row, right: &Row) -> Result<Row, Refusal> {
+    let curve = match node.operator() {
+        "Mul" => curves::product(stages, node, left, right),
+        "Div" => curves::quotient(stages, node, left, right),
+        "Add" | "Sum" => curves::cubic(stages, node, left, right),
+        _ => None,
+    };
+    if let Some(row) = curve {
+        return Ok(row);
+    }
     let right_affine = match node.operator() {
         "Add" | "Sum" => Some(right.affine.clone()),
         "Sub" => Some(right.affine.elementwise(&vec![Step::Multiply(-1.0); right.affine.width()])),
@@ -186,7 +226,8 @@ fn rows(stages: &mut Stages, node: &Node<'_>, left: &Row, right: &Row) -> Result
     let affine = sum.ok_or_else(|| {
         node.form(
             format!("{} of two values that both depend on the input is not supported", node.operator()),
-            "sums of values of one shape are supported (residual connections); products, gates and attention are not",
+            "sums of values of one shape are supported (residual connections), and products that are activations (Silu, \
+             Gelu, Mish, squares); other products, gates and attention are not",
         )
     })?;
     Ok(Row { affine, shape: left.shape.clone(), integer: left.integer })
@@ -212,11 +253,22 @@ fn unary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
             let affine = row.affine.elementwise(&vec![Step::Multiply(-1.0); row.affine.width()]);
             Value::Row(Row { affine, ..row.clone() })
         }
-        // The slope -1 below zero.
-        Value::Row(row) if node.operator() == "Abs" => {
-            Value::Row(leaky(stages, node, row, &vec![-1.0; row.affine.width()])?)
+        Value::Row(row) if node.operator() == "Abs" => Value::Row(absolute(stages, node, row)?),
+        Value::Row(row) if node.operator() == "Exp" => Value::Row(curves::exponential(stages, node, row)),
+        Value::Row(row) if node.operator() == "Log" => {
+            Value::Row(curves::logarithm(stages, node, row).ok_or_else(|| not_affine(node))?)
+        }
+        Value::Row(row) if node.operator() == "Reciprocal" => {
+            reciprocal(stages, node, &Tensor::scalar_float(1.0), row)?
         }
         Value::Row(_) => return Err(not_affine(node)),
+        Value::Tail(tail)
+            if node.operator() == "Log"
+                && matches!(tail.form, Form::Probability | Form::EachProbability)
+                && tail.shape == tail.row.shape =>
+        {
+            Value::Row(curves::log_of_sigmoid(stages, node, &tail.row))
+        }
         Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
     Ok(vec![result])

@@ -6,6 +6,7 @@
 mod activation;
 mod arithmetic;
 mod constant;
+mod curves;
 mod dense;
 mod extent;
 mod fold;
@@ -15,6 +16,7 @@ mod normalise;
 mod passthrough;
 pub(crate) mod refused;
 mod select;
+mod steps;
 mod support;
 mod tail;
 mod trees;
@@ -31,6 +33,7 @@ const TABLES: &[&[Entry]] = &[
     activation::TABLE,
     arithmetic::TABLE,
     constant::TABLE,
+    curves::TABLE,
     dense::TABLE,
     extent::TABLE,
     layout::TABLE,
@@ -38,6 +41,7 @@ const TABLES: &[&[Entry]] = &[
     normalise::TABLE,
     passthrough::TABLE,
     select::TABLE,
+    steps::TABLE,
     support::TABLE,
     tail::TABLE,
     trees::TABLE,

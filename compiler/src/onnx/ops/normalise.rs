@@ -128,6 +128,7 @@ fn normalised(node: &Node<'_>, sum: bool, norm: &str) -> Evaluated {
             | Form::BothScores { .. }
             | Form::Values
             | Form::EachLabel
+            | Form::EachAtLeast
             | Form::EachClass => return Err(node.unsupported_value(value)),
         };
         return Ok(vec![Value::Tail(Tail { form, ..tail.clone() })]);

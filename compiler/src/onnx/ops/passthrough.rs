@@ -52,7 +52,9 @@ fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Extent { .. } if is_wide => value.clone(),
         Value::Row(row) if is_float => Value::Row(Row { integer: false, ..row.clone() }),
         Value::Row(row) if row.integer && is_wide => value.clone(),
-        Value::Tail(tail) if is_float || matches!(tail.form, Form::Label { .. } | Form::EachLabel) => {
+        Value::Tail(tail)
+            if is_float || matches!(tail.form, Form::Label { .. } | Form::EachLabel | Form::EachAtLeast) =>
+        {
             value.clone()
         }
         Value::Row(_) | Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(lossy()),

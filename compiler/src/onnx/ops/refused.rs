@@ -45,18 +45,7 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
             "is a convolution or pooling; only multi-layer perceptrons are supported",
             "use dense layers (`Linear`) on the vector of features instead",
         ),
-        "ThresholdedRelu" | "Shrink" => (
-            &codes::ACTIVATION,
-            "jumps from one value to another, which no sum of ReLUs does",
-            "train with `ReLU` or `LeakyReLU` in the hidden layers",
-        ),
-        "Elu" | "Selu" | "Celu" | "Gelu" | "Mish" | "Tanh" | "HardSwish" | "Softplus" | "Softsign"
-        | "Erf" | "QuickGelu" | "Swish" => (
-            &codes::ACTIVATION,
-            "is an activation that is not supported yet; ReLU and functions made of straight pieces are",
-            "train with `ReLU` in the hidden layers (or LeakyReLU, ReLU6, Hardtanh, Hardsigmoid)",
-        ),
-        "FusedMatMul" | "SkipLayerNormalization" | "BiasGelu" => (
+        "FusedMatMul" | "SkipLayerNormalization" => (
             &codes::OPERATOR,
             "is an operator that an optimiser fused for one runtime",
             "compile the model as it was before the optimiser (onnxruntime's `optimized_model_filepath`)",
@@ -70,8 +59,8 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
             "normalises over the values of a row, which is not linear",
             "use `BatchNorm1d` or a scaler with constants instead",
         ),
-        "Binarizer" | "OneHotEncoder" | "LabelEncoder" | "CategoryMapper" | "DictVectorizer"
-        | "StringNormalizer" | "TfIdfVectorizer" => (
+        "OneHotEncoder" | "LabelEncoder" | "CategoryMapper" | "DictVectorizer" | "StringNormalizer"
+        | "TfIdfVectorizer" => (
             &codes::OPERATOR,
             "is preprocessing that is not linear and not supported",
             "compute the feature in the specification, and train on what the specification extracts",

@@ -90,6 +90,17 @@ fn choose(
                 let affine = tail.row.affine.elementwise(&[Step::Multiply(factor)]);
                 return Ok(Value::Row(Row { affine, shape: reshape(&tail.shape), integer: false }));
             }
+            if matches!(tail.form, Form::EachProbability | Form::EachLabel | Form::EachAtLeast)
+                && tail.shape == tail.row.shape
+                && !chosen.is_empty()
+            {
+                let (affine, shape) =
+                    (tail.row.affine.picked(chosen).ok_or_else(wrong)?, reshape(&tail.shape));
+                let row = Row { affine, shape: shape.clone(), integer: false };
+                let single = tail.form == Form::EachProbability && chosen.len() == 1;
+                let form = if single { Form::Probability } else { tail.form };
+                return Ok(Value::Tail(Tail { row, form, shape, ..tail.clone() }));
+            }
             let form = match (tail.form, chosen) {
                 (Form::BothProbabilities, [0]) => Form::Complement,
                 (Form::BothProbabilities, [1]) => Form::Probability,
@@ -102,6 +113,7 @@ fn choose(
                 | (
                     Form::EachProbability
                     | Form::EachLabel
+                    | Form::EachAtLeast
                     | Form::EachClass
                     | Form::OneVersusRest
                     | Form::Values

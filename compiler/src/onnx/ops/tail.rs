@@ -1,8 +1,7 @@
-//! From outputs to probabilities and labels: Softmax, LogSoftmax, Sigmoid, ArgMax, Sign, a comparison with one half.
+//! From outputs to probabilities and labels: Softmax, LogSoftmax, Sigmoid, ArgMax.
 
 use super::Entry;
 use crate::onnx::node::{Evaluated, Node};
-use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape};
 use crate::onnx::value::{Form, Stages, Tail, Value};
 
@@ -11,9 +10,6 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "LogSoftmax", softmax),
     ("", "Sigmoid", sigmoid),
     ("", "ArgMax", arg_max),
-    ("", "Greater", compare),
-    ("", "Less", compare),
-    ("", "Sign", sign),
 ];
 
 /// Since this operator set Softmax works on one axis; before, on everything from an axis on.
@@ -47,7 +43,7 @@ fn softmax(_: &mut Stages, node: &Node<'_>) -> Evaluated {
 
 fn sigmoid(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let row = node.row(0)?;
-    // Over several values it may end a model of several labels; a hidden layer that reads it is refused.
+    // A layer that reads it makes a hidden one of it (`onnx/hidden.rs`).
     let form = if row.affine.width() == 1 { Form::Probability } else { Form::EachProbability };
     Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes: None })])
 }
@@ -78,7 +74,8 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             | Form::BothScores { flipped: true }
             | Form::EachClass
             | Form::Values
-            | Form::EachLabel => {
+            | Form::EachLabel
+            | Form::EachAtLeast => {
                 return Err(node.unsupported_value(value));
             }
         },
@@ -96,47 +93,4 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
 
 fn reduce(shape: &Shape, axis: usize, keep: bool) -> Shape {
     if keep { shape.with(axis, Dim::Of(1)) } else { shape.without(axis) }
-}
-
-/// `sigmoid(z) > 0.5` or `z > 0`: the label of a number, or of each of several.
-fn compare(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    let greater = node.operator() == "Greater";
-    let (value, threshold) = if greater { (0, 1) } else { (1, 0) };
-    let value = node.input(value)?;
-    let limit = match node.input(threshold)? {
-        Value::Constant(tensor) => tensor.single(),
-        Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused => None,
-    };
-    let (row, shape, neutral) = match value {
-        Value::Tail(tail) if matches!(tail.form, Form::Probability | Form::EachProbability) => {
-            (&tail.row, &tail.shape, 0.5)
-        }
-        Value::Row(row) => (row, &row.shape, 0.0),
-        Value::Tail(_) | Value::Constant(_) | Value::Extent { .. } | Value::Refused => {
-            return Err(unsupported(node));
-        }
-    };
-    if limit != Some(neutral) {
-        return Err(unsupported(node));
-    }
-    let form = if row.affine.width() == 1 { Form::Label { logistic: true } } else { Form::EachLabel };
-    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: shape.clone(), classes: None })])
-}
-
-fn unsupported(node: &Node<'_>) -> Refusal {
-    node.form(
-        format!("{} is only known as the comparison `sigmoid(z) > 0.5` of one output", node.operator()),
-        "leave thresholds out of the model and write them into the specification: `on attack when p >= 0.9`",
-    )
-}
-
-/// The label of a number: -1 or 1. Zero, of which the sign is zero, counts as -1.
-fn sign(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    let row = node.row(0)?;
-    if row.affine.width() != 1 {
-        return Err(node.unsupported_value(&Value::Row(row.clone())));
-    }
-    let classes = Some(vec!["-1".to_owned(), "1".to_owned()]);
-    let form = Form::Label { logistic: true };
-    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes })])
 }

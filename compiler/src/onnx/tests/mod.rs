@@ -9,6 +9,7 @@ mod committed;
 mod decoders;
 mod graphs;
 mod pieces;
+mod curves;
 mod linear;
 mod refusals;
 mod trees;

@@ -6,13 +6,13 @@ use crate::model::Activation;
 use crate::onnx::{NoFiles, import};
 
 /// Rows on both sides of every corner below.
-fn rows() -> Vec<[f64; 2]> {
+pub(super) fn rows() -> Vec<[f64; 2]> {
     let steps = (-24..=24).map(|step| f64::from(step) * 0.25);
     steps.map(|x| [x, 1.5 - 2.0 * x]).chain([[100.0, -100.0], [-1000.0, 1000.0], [0.0, 0.0]]).collect()
 }
 
 /// Two features through a node `f` of which `h` is the input and `a` the output, then added up with weights 1 and 10.
-fn around(node: impl FnOnce(Builder) -> Builder) -> Builder {
+pub(super) fn around(node: impl FnOnce(Builder) -> Builder) -> Builder {
     let start = Builder::new()
         .input("x", &[0, 2])
         .weight("w0", &[2, 2], &[1.0, 0.0, 0.0, 1.0])
@@ -81,7 +81,7 @@ fn a_gemm_may_hold_its_activation() {
     };
     assert_eq!(computes(&fused("Relu"), |x, _| x.max(0.0)), 2);
     assert_eq!(computes(&fused("LeakyRelu"), |x, _| if x > 0.0 { x } else { 0.5 * x }), 4);
-    let reasons = import("model.onnx", &fused("Tanh").bytes(), &NoFiles).unwrap_err();
+    let reasons = import("model.onnx", &fused("Maxout").bytes(), &NoFiles).unwrap_err();
     assert_eq!(reasons[0].code.id, "E0124");
 }
 
