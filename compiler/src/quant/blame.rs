@@ -3,8 +3,7 @@
 use super::build::{Candidate, Setup};
 use super::float::labels;
 use super::sample::{Expected, Sample, work};
-use crate::ir::{Dense, Op, Post};
-use crate::model::Activation;
+use crate::ir::{Op, Post};
 
 /// Multiply-accumulates that one measurement may cost.
 const WORK: usize = 1 << 24;
@@ -20,7 +19,7 @@ pub(super) struct Blame {
 
 /// The part whose exactness saves most flips.
 pub(super) fn costliest(setup: Setup<'_>, sample: &Sample, candidate: &Candidate) -> Option<Blame> {
-    let parts = candidate.network.get().ops.len();
+    let parts = candidate.units.len() + 1;
     let rows = (WORK / work(setup.model).max(1)).clamp(64, sample.count().max(64));
     let before = flips(setup, sample, candidate, rows, None);
     (0..parts)
@@ -62,11 +61,13 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
             .collect(),
     };
     let mut scales: Vec<(f64, f64)> = candidate.inputs.iter().map(|input| (input.zero, input.step)).collect();
-    let dense = network.ops.iter().filter_map(|op| match op {
-        Op::Dense(dense) => Some(dense),
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
-    });
-    for (index, ((layer, dense), units)) in layers.iter().zip(dense).zip(&candidate.units).enumerate() {
+    // A dense operation and what belongs to it.
+    let starts: Vec<usize> =
+        (0..).zip(&network.ops).filter(|(_, op)| matches!(op, Op::Dense(_))).map(|(at, _)| at).collect();
+    let parts = starts.iter().zip(starts.iter().skip(1).copied().chain([network.ops.len()]));
+    let results = candidate.units.iter().zip(&candidate.zeros);
+    for (index, ((layer, (&start, end)), (units, &zero))) in layers.iter().zip(parts).zip(results).enumerate()
+    {
         values = if exact == Some(index + 1) {
             if index == 0 {
                 for (input, value) in values.iter_mut().enumerate() {
@@ -76,9 +77,13 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
             }
             exact_layer(layer, &values)
         } else {
-            integer_layer(dense, units, &scales, &values)
+            let steps: Vec<f64> =
+                values.iter().zip(&scales).map(|(value, (zero, step))| (value - zero) / step).collect();
+            let ops = network.ops.get(start..end).unwrap_or_default();
+            let results = ops.iter().fold(steps, |values, op| integer_op(op, &values));
+            results.iter().zip(units).map(|(result, unit)| zero + result * unit).collect()
         };
-        scales = units.iter().map(|&unit| (0.0, unit)).collect();
+        scales = units.iter().map(|&unit| (zero, unit)).collect();
     }
     values
 }
@@ -88,37 +93,43 @@ fn exact_layer(layer: &crate::model::Dense, values: &[f64]) -> Vec<f64> {
         .zip(&layer.bias)
         .map(|(row, bias)| {
             let sum = layer.weights.row(row).iter().zip(values).fold(*bias, |sum, (w, x)| sum + w * x);
-            match layer.activation {
-                Activation::Identity => sum,
-                Activation::Relu => sum.max(0.0),
-                Activation::Function(function) => function.apply(sum),
-            }
+            layer.activation.apply(sum)
         })
         .collect()
 }
 
-/// The integer layer on real inputs: exact ones need not be whole steps.
-fn integer_layer(dense: &Dense, units: &[f64], scales: &[(f64, f64)], values: &[f64]) -> Vec<f64> {
-    let steps: Vec<f64> =
-        values.iter().zip(scales).map(|(value, (zero, step))| (value - zero) / step).collect();
-    dense
-        .weights
-        .chunks_exact(dense.columns.max(1))
-        .zip(&dense.bias)
-        .zip(units)
-        .map(|((weights, &bias), unit)| {
-            let sum = weights.iter().zip(&steps).fold(bias as f64, |sum, (&w, x)| sum + w as f64 * x);
-            let result = match dense.post {
-                Post::Raw => sum,
-                Post::Relu { shift, bits } => {
-                    (sum.max(0.0) / f64::from(shift).exp2()).floor().min(f64::from(bits).exp2() - 1.0)
+/// An operation in integers on numbers that need not be whole, where what came before is exact.
+fn integer_op(op: &Op, values: &[f64]) -> Vec<f64> {
+    let halved = |value: f64, shift: u8| (value / f64::from(shift).exp2()).floor();
+    match op {
+        Op::Quantise(quantise) => quantise
+            .features
+            .iter()
+            .zip(values)
+            .map(|(one, value)| {
+                let clamped = value.max(one.low as f64).min(one.high as f64);
+                halved(clamped * one.multiplier as f64 + one.offset as f64, one.shift)
+            })
+            .collect(),
+        Op::Table(table) => values.iter().map(|value| table.entry(*value as i64) as f64).collect(),
+        Op::Dense(dense) => dense
+            .weights
+            .chunks_exact(dense.columns.max(1))
+            .zip(&dense.bias)
+            .map(|(weights, &bias)| {
+                let sum = weights.iter().zip(values).fold(bias as f64, |sum, (&w, x)| sum + w as f64 * x);
+                match dense.post {
+                    Post::Raw => sum,
+                    Post::Relu { shift, bits } => {
+                        halved(sum.max(0.0), shift).min(f64::from(bits).exp2() - 1.0)
+                    }
+                    Post::Signed { shift, bits } => {
+                        let half = f64::from(bits - 1).exp2();
+                        halved(sum, shift).clamp(-half, half - 1.0)
+                    }
                 }
-                Post::Signed { shift, bits } => {
-                    let half = f64::from(bits - 1).exp2();
-                    (sum / f64::from(shift).exp2()).floor().clamp(-half, half - 1.0)
-                }
-            };
-            result * unit
-        })
-        .collect()
+            })
+            .collect(),
+        Op::Forest(_) => values.to_vec(),
+    }
 }

@@ -1,16 +1,18 @@
 //! A whole network for one candidate plan: quantiser, layers in order, decision.
 
 use super::cost::value_bits;
+use super::curve::{self, Curve, Way};
 use super::inputs::{InputScale, quantiser};
 use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
+use super::rescale;
 use super::stats::{LayerStat, Stats};
 use super::threshold::rule_test;
 use super::{Contract, contract::class_count};
 use crate::check::{Checked, check};
 use crate::ir::{
-    Decision, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise, QuantiseOne, Rule,
+    Decision, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise, QuantiseOne, Rule, Table,
 };
-use crate::model::{self, Activation, Head, Model};
+use crate::model::{self, Activation, Function, Head, Model};
 
 /// Quantised inputs and activations keep at most this many bits.
 const MOST_INPUT_BITS: f64 = 30.0;
@@ -37,6 +39,8 @@ pub(super) struct Plan {
     pub(super) posts: Option<Vec<Post>>,
     /// Halvings of each output's unit, where the plan of an existing object says so.
     pub(super) finer: Option<Vec<u8>>,
+    /// Entries of each table as a power of two, where the plan of an existing object says so.
+    pub(super) tables: Option<Vec<u8>>,
 }
 
 /// A proved network and the real values behind its integers.
@@ -46,6 +50,10 @@ pub(super) struct Candidate {
     pub(super) inputs: Vec<InputScale>,
     /// Real value of one unit of each neuron's result, layer by layer.
     pub(super) units: Vec<Vec<f64>>,
+    /// What 0 stands for in each layer's results.
+    pub(super) zeros: Vec<f64>,
+    /// The layers that have a table, with it.
+    pub(super) curves: Vec<Option<Curve>>,
 }
 
 /// What stays the same over all candidates.
@@ -69,58 +77,188 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
     let mut ops = vec![Op::Quantise(Quantise { features, output, even: false })];
     let mut origins = vec![OpOrigin::Inputs];
     let mut values: Vec<Interval> = inputs.iter().map(|input| input.q).collect();
-    let mut units: Vec<Vec<f64>> = Vec::with_capacity(layers.len());
+    let mut made = Made::default();
     let mut finer = Vec::new();
     let widths = setup.model.widths();
     for (index, layer) in layers.iter().enumerate() {
         let stat = setup.stats.layers.get(index)?;
         let lanes = *plan.lanes.get(index)?;
-        let real = match units.last() {
+        let real = match made.units.last().zip(made.zeros.last()) {
             None => first_layer(setup, layer, stat, &inputs, &values, lanes),
-            Some(steps) => later_layer(layer, stat, steps, &values, lanes),
+            Some((steps, &zero)) => later_layer(layer, stat, (steps, zero), &values, lanes),
         };
-        let built =
-            match (layers.get(index + 1), setup.stats.layers.get(index + 1), plan.lanes.get(index + 1)) {
-                (Some(next), Some(next_stat), Some(&next_lanes)) => {
-                    let top = stat.top.get(plan.clip)?;
-                    let relu = layer.activation == Activation::Relu;
-                    let (bits, shift) = match plan.posts.as_ref().and_then(|posts| posts.get(index)) {
-                        None if plan.unclamped.contains(&index) => {
-                            // Without a clamp, what the lane can hold matters, not what the data reach.
-                            let bits = activation_bits(
-                                next,
-                                next_stat,
-                                &ceilings(&real),
-                                next_lanes,
-                                plan.more_bits,
-                            );
-                            let (bits, shift) = unclamped(lanes, bits);
-                            (bits, Some(shift))
-                        }
-                        None => (activation_bits(next, next_stat, top, next_lanes, plan.more_bits), None),
-                        Some(&Post::Relu { shift, bits }) if relu => (bits, Some(shift)),
-                        Some(&Post::Signed { shift, bits }) if !relu => (bits.checked_sub(1)?, Some(shift)),
-                        Some(Post::Raw | Post::Relu { .. } | Post::Signed { .. }) => return None,
-                    };
-                    integers(&real, Goal::Hidden { relu, bits, shift, top }, plan.slack)?
+        let origin = OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() };
+        let next =
+            layers.get(index + 1).zip(setup.stats.layers.get(index + 1)).zip(plan.lanes.get(index + 1));
+        let Some(((next, next_stat), &next_lanes)) = next else {
+            let goal = Goal::Outputs { widths: &widths, finer: plan.finer.as_deref() };
+            let IntegerLayer { dense, units, values: own, finer: halvings } =
+                integers(&real, goal, plan.slack)?;
+            finer = halvings;
+            made.layer(Op::Dense(dense), origin, units);
+            values = own;
+            continue;
+        };
+        let next = Next { layer: next, stat: next_stat, lanes: next_lanes };
+        values = match layer.activation {
+            Activation::Function(function) => {
+                let post = plan.posts.as_ref().map(|posts| posts.get(index).copied());
+                if post.is_some_and(|post| post != Some(Post::Raw)) {
+                    return None;
                 }
-                _ => {
-                    let goal = Goal::Outputs { widths: &widths, finer: plan.finer.as_deref() };
-                    integers(&real, goal, plan.slack)?
-                }
-            };
-        let IntegerLayer { dense, units: own, values: next, finer: halvings } = built;
-        finer = halvings;
-        origins.push(OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() });
-        ops.push(Op::Dense(dense));
-        units.push(own);
-        values = next;
+                let top = stat.top.get(plan.clip)?;
+                made.curved(function, &real, (top, origin), next, plan)?
+            }
+            Activation::Identity | Activation::Relu => {
+                let relu = layer.activation == Activation::Relu;
+                let IntegerLayer { dense, units, values, .. } =
+                    straight(&real, relu, (index, stat), next, plan)?;
+                made.layer(Op::Dense(dense), origin, units);
+                values
+            }
+        };
     }
+    let Made { ops: behind, origins: more, units, zeros, curves } = made;
+    ops.extend(behind);
+    origins.extend(more);
     let unit = *units.last()?.first()? * f64::from(*finer.first()?).exp2();
     let decision = decision(setup.model, setup.contract, unit, &finer)?;
     let network = Network { inputs: setup.contract.inputs.clone(), ops, origins, decision };
     let network = check(network).ok()?;
-    Some(Candidate { network, inputs, units })
+    Some(Candidate { network, inputs, units, zeros, curves })
+}
+
+/// The operations behind the input quantiser as they are made.
+#[derive(Default)]
+struct Made {
+    ops: Vec<Op>,
+    origins: Vec<OpOrigin>,
+    units: Vec<Vec<f64>>,
+    zeros: Vec<f64>,
+    curves: Vec<Option<Curve>>,
+}
+
+/// The layer that reads what is made.
+#[derive(Clone, Copy)]
+struct Next<'a> {
+    layer: &'a model::Dense,
+    stat: &'a LayerStat,
+    lanes: Lanes,
+}
+
+impl Made {
+    /// A layer that is one operation.
+    fn layer(&mut self, op: Op, origin: OpOrigin, units: Vec<f64>) {
+        self.ops.push(op);
+        self.origins.push(origin);
+        self.units.push(units);
+        self.zeros.push(0.0);
+        self.curves.push(None);
+    }
+
+    /// A layer with a function that is no sum of ReLUs: its sums, what they are in steps or levels, and a table.
+    fn curved(
+        &mut self,
+        function: Function,
+        real: &RealLayer<'_>,
+        (top, origin): (&[f64], OpOrigin),
+        next: Next<'_>,
+        plan: &Plan,
+    ) -> Option<Vec<Interval>> {
+        let most = top.iter().copied().fold(0.0, f64::max) * curve::MARGIN;
+        let way = curve::way(function);
+        let made = match way {
+            Way::Levels(_) | Way::Step => None,
+            Way::Table => {
+                let tables = self.curves.iter().flatten().count();
+                let bits = match &plan.tables {
+                    Some(tables_planned) => *tables_planned.get(tables)?,
+                    None => curve::index_bits(plan.more_bits),
+                };
+                let most = if most > 0.0 { most } else { 1.0 };
+                let height = vec![curve::height(function, most); top.len()];
+                let width = activation_bits(next.layer, next.stat, &height, next.lanes, plan.more_bits);
+                Some(curve::curve(function, most, bits, width.max(curve::LEAST_BITS))?)
+            }
+        };
+        let part = match (way, &made) {
+            (Way::Levels(levels), _) => levels.scale / curve::PARTS,
+            (_, Some(made)) => made.step / curve::PARTS,
+            (_, None) => 0.0,
+        };
+        let IntegerLayer { dense, units: sums, values, .. } =
+            integers(real, Goal::Sums { finest: part }, plan.slack)?;
+        let width = dense.rows;
+        let rescaled: Vec<QuantiseOne> = sums
+            .iter()
+            .zip(&values)
+            .map(|(&unit, &reached)| match (way, &made) {
+                (Way::Levels(levels), _) => rescale::levels(unit, levels, reached),
+                (_, Some(made)) => rescale::steps(unit, made, reached),
+                // 1 above zero.
+                (_, None) => Some(QuantiseOne { low: 0, high: 1, multiplier: 1, offset: 0, shift: 0 }),
+            })
+            .collect::<Option<_>>()?;
+        let mut values: Vec<Interval> = rescaled
+            .iter()
+            .map(|one| Interval {
+                low: one.accumulate(one.low) >> one.shift,
+                high: one.accumulate(one.high) >> one.shift,
+            })
+            .collect();
+        let output = Interval {
+            low: values.iter().map(|value| value.low).min()?,
+            high: values.iter().map(|value| value.high).max()?,
+        };
+        self.ops.push(Op::Dense(dense));
+        self.ops.push(Op::Quantise(Quantise { features: rescaled, output, even: false }));
+        self.origins.extend([origin.clone(), origin.clone()]);
+        let (unit, zero) = match (way, &made) {
+            (Way::Levels(levels), _) => (levels.scale, 0.0),
+            (_, Some(made)) => {
+                let table = Table { width, bits: made.bits, entries: made.entries.clone() };
+                for value in &mut values {
+                    let reached = (value.low..=value.high).map(|index| table.entry(index));
+                    let (low, high) =
+                        reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
+                    *value = Interval { low, high };
+                }
+                self.ops.push(Op::Table(table));
+                self.origins.push(origin);
+                (made.unit, made.zero)
+            }
+            (_, None) => (1.0, 0.0),
+        };
+        self.units.push(vec![unit; width]);
+        self.zeros.push(zero);
+        self.curves.push(made);
+        Some(values)
+    }
+}
+
+/// A hidden layer that is one operation.
+fn straight(
+    real: &RealLayer<'_>,
+    relu: bool,
+    (index, stat): (usize, &LayerStat),
+    next: Next<'_>,
+    plan: &Plan,
+) -> Option<IntegerLayer> {
+    let top = stat.top.get(plan.clip)?;
+    let (bits, shift) = match plan.posts.as_ref().and_then(|posts| posts.get(index)) {
+        None if plan.unclamped.contains(&index) => {
+            // Without a clamp, what the lane can hold matters, not what the data reach.
+            let most = ceilings(real);
+            let bits = activation_bits(next.layer, next.stat, &most, next.lanes, plan.more_bits);
+            let (bits, shift) = unclamped(real.lanes, bits);
+            (bits, Some(shift))
+        }
+        None => (activation_bits(next.layer, next.stat, top, next.lanes, plan.more_bits), None),
+        Some(&Post::Relu { shift, bits }) if relu => (bits, Some(shift)),
+        Some(&Post::Signed { shift, bits }) if !relu => (bits.checked_sub(1)?, Some(shift)),
+        Some(Post::Raw | Post::Relu { .. } | Post::Signed { .. }) => return None,
+    };
+    integers(real, Goal::Hidden { relu, bits, shift, top }, plan.slack)
 }
 
 /// Change of the normalised feature per raw unit, and its value at raw zero.
@@ -208,14 +346,18 @@ fn first_layer<'a>(
 fn later_layer<'a>(
     layer: &model::Dense,
     stat: &'a LayerStat,
-    steps: &[f64],
+    (steps, zero): (&[f64], f64),
     values: &'a [Interval],
     lanes: Lanes,
 ) -> RealLayer<'a> {
     let weights = (0..layer.weights.rows)
         .flat_map(|row| layer.weights.row(row).iter().zip(steps).map(|(weight, step)| weight * step))
         .collect();
-    real_layer(weights, layer.bias.clone(), stat, steps.iter().copied(), values, lanes)
+    let bias = (0..layer.weights.rows)
+        .zip(&layer.bias)
+        .map(|(row, bias)| bias + zero * layer.weights.row(row).iter().sum::<f64>())
+        .collect();
+    real_layer(weights, bias, stat, steps.iter().copied(), values, lanes)
 }
 
 fn real_layer<'a>(

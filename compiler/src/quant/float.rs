@@ -52,9 +52,9 @@ pub(super) fn walk(model: &Model, inputs: &[Input], rows: &[i64], watch: &mut im
                 .map(|(row, &bias)| weigh(layer.weights.row(row), bias, &current))
                 .collect();
             watch.layer(index, &sums, count);
-            if layer.activation == Activation::Relu {
+            if layer.activation != Activation::Identity {
                 for value in sums.iter_mut().flatten() {
-                    *value = value.max(0.0);
+                    *value = layer.activation.apply(*value);
                 }
             }
             current = sums;

@@ -38,6 +38,8 @@ pub(super) enum Goal<'a> {
     /// Activations of `bits` magnitude bits, with a given shift or the best one; `top` is each neuron's largest
     /// sum worth keeping.
     Hidden { relu: bool, bits: u8, shift: Option<u8>, top: &'a [f64] },
+    /// The sums themselves, each on a scale of its own, but no finer than this.
+    Sums { finest: f64 },
     /// Raw values of outputs, of which each has so many on a common scale. The scales differ by powers of two,
     /// which the plan of an existing object may give.
     Outputs { widths: &'a [usize], finer: Option<&'a [u8]> },
@@ -89,6 +91,9 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Opt
         Goal::Outputs { widths, finer } => {
             let (scales, finer) = output_scales(&finest, widths, finer);
             (Post::Raw, scales, finer)
+        }
+        Goal::Sums { finest: least } => {
+            (Post::Raw, finest.iter().map(|&scale| scale.max(least)).collect(), Vec::new())
         }
         Goal::Hidden { relu, bits, shift, top } => {
             let (shift, scales) = hidden_scales(layer, &finest, bits, shift, top);

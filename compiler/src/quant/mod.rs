@@ -21,6 +21,8 @@ mod cost;
 mod lanes;
 mod evaluate;
 mod blame;
+mod curve;
+mod rescale;
 mod search;
 mod table;
 mod forest;
@@ -28,7 +30,7 @@ mod author;
 
 use crate::diag::Outcome;
 use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
-use crate::model::{Body, Model};
+use crate::model::{self, Activation, Body, Matrix, Model};
 
 pub use contract::Contract;
 pub use report::QuantReport;
@@ -180,10 +182,30 @@ pub fn quantise(
     match &model.body {
         Body::Mlp(_) => match author::run(model, contract, calibration, options) {
             Some(result) => result,
-            None => search::run(model, contract, calibration, options),
+            None => {
+                let ended = linear_end(model);
+                search::run(ended.as_ref().unwrap_or(model), contract, calibration, options)
+            }
         },
         Body::Forest(trees) => forest::run(model, trees, contract, calibration, options),
     }
+}
+
+/// A model whose last layer has an activation, with a layer behind it that leaves its values as they are: the
+/// values of a last layer are sums.
+fn linear_end(model: &Model) -> Option<Model> {
+    let last = model.layers().last().filter(|layer| layer.activation != Activation::Identity)?;
+    let width = last.weights.rows;
+    let mut values = vec![0.0; width.checked_mul(width)?];
+    values.iter_mut().step_by(width + 1).for_each(|value| *value = 1.0);
+    let mut layers = model.layers().to_vec();
+    layers.push(model::Dense {
+        origin: last.origin.clone(),
+        weights: Matrix { rows: width, columns: width, values },
+        bias: vec![0.0; width],
+        activation: Activation::Identity,
+    });
+    Some(Model { body: Body::Mlp(layers), ..model.clone() })
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ pub struct LayerReport {
     /// Width of its activations; `None` for raw outputs.
     pub bits: Option<u8>,
     pub shift: u8,
+    /// The table of a function that is no sum of ReLUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableReport>,
     /// Bits of the widest proved accumulator, its sign included, and of the lane.
     pub accumulator_bits: u32,
     pub lane_bits: u32,
@@ -70,6 +73,20 @@ pub struct LayerReport {
     /// Whether code clamps the activations of packed lanes: they are narrower than what a lane can hold.
     pub clamped: bool,
     pub predicted_ns: f64,
+}
+
+/// A function by a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableReport {
+    pub function: String,
+    pub entries: usize,
+    /// The sums that it covers; larger ones saturate unless the function is flat there.
+    pub low: f64,
+    pub high: f64,
+    /// Real value of one unit of an entry.
+    pub unit: f64,
+    /// Proved: no result is farther from the function of its sum, saturation aside.
+    pub error: f64,
 }
 
 /// Decision trees. Every comparison is the float model's, so that nothing is lost but what sums of leaves round.

@@ -7,16 +7,16 @@
 use super::blame::{self, Blame};
 use super::build::{Candidate, Plan, Setup, build};
 use super::cost::{clamped, dense_ns, least_ns, network_ns};
+use super::curve::Curve;
 use super::lanes::{clampable, combinations};
-use super::report::{Attempt, InputReport, LayerReport, QuantReport};
+use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
 use super::{Calibration, Contract, Options, Quantised, evaluate, threshold};
-use crate::diag::codes::onnx::ACTIVATION;
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
-use crate::model::{Activation, Model};
+use crate::model::Model;
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
 const PILOT_ROWS: usize = 2048;
@@ -44,7 +44,6 @@ pub(super) fn run(
     calibration: Option<Calibration<'_>>,
     options: &Options,
 ) -> Outcome<Quantised> {
-    without_curves(model, contract)?;
     same_shape(model, contract, options)?;
     let sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
@@ -82,25 +81,6 @@ pub(super) fn run(
     }])
 }
 
-/// Refuses curved activations.
-fn without_curves(model: &Model, contract: &Contract) -> Outcome<()> {
-    let curved = model.layers().iter().find_map(|layer| match layer.activation {
-        Activation::Function(function) => Some((layer, function)),
-        Activation::Identity | Activation::Relu => None,
-    });
-    let Some((layer, function)) = curved else { return Ok(()) };
-    Err(vec![Diagnostic::new(
-        &ACTIVATION,
-        whole(contract),
-        format!(
-            "layer `{}` has the activation {}, which is not supported in integers",
-            layer.origin.name,
-            function.name()
-        ),
-        "train with `ReLU` in the hidden layers (or LeakyReLU, ReLU6, Hardtanh, Hardsigmoid)",
-    )])
-}
-
 /// Whether probabilities are all that keeps the model from fixed point.
 fn fits_without_rules(setup: Setup<'_>, options: &Options) -> bool {
     if !threshold::needs_fine_outputs(setup.model, setup.contract) {
@@ -116,7 +96,18 @@ fn start(lanes: Vec<Lanes>, options: &Options) -> Plan {
     let like = options.like.as_ref();
     let posts = like.map(|plan| plan.layers.iter().map(|layer| layer.post).collect::<Vec<Post>>());
     let finer = like.map(|plan| plan.finer.clone());
-    Plan { lanes, clip: 0, input_step: 1.0, more_bits: 0, slack: 1.0, unclamped: Vec::new(), posts, finer }
+    let tables = like.map(|plan| plan.tables.clone());
+    Plan {
+        lanes,
+        clip: 0,
+        input_step: 1.0,
+        more_bits: 0,
+        slack: 1.0,
+        unclamped: Vec::new(),
+        posts,
+        finer,
+        tables,
+    }
 }
 
 /// What the search has seen so far.
@@ -413,6 +404,7 @@ fn report(
                 lanes: dense.lanes.count(),
                 bits,
                 shift,
+                table: candidate.curves.get(index).and_then(Option::as_ref).map(table_report),
                 accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
                 lane_bits: dense.lanes.bits(),
                 finest_unit: units.iter().copied().fold(f64::INFINITY, f64::min),
@@ -435,6 +427,17 @@ fn report(
         forest: None,
         thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
         search,
+    }
+}
+
+fn table_report(curve: &Curve) -> TableReport {
+    TableReport {
+        function: curve.function.name().to_owned(),
+        entries: curve.entries.len(),
+        low: curve.start,
+        high: curve.end(),
+        unit: curve.unit,
+        error: curve.error,
     }
 }
 
@@ -464,16 +467,32 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
             *count += u64::from(x < input.one.low || x > input.one.high);
         }
         let steps = interpret::trace(network, row);
-        for ((count, op), step) in layers.iter_mut().zip(network.ops.iter().skip(1)).zip(steps.iter().skip(1))
-        {
-            let Op::Dense(dense) = op else { continue };
-            let clamped =
-                step.accumulators.iter().zip(&step.values).filter(|&(&acc, &value)| match dense.post {
-                    Post::Raw => false,
-                    Post::Relu { shift, .. } => acc.max(0) >> shift != value,
-                    Post::Signed { shift, .. } => acc >> shift != value,
-                });
-            *count += clamped.count() as u64;
+        let mut layer = 0;
+        for ((op, step), before) in network.ops.iter().zip(&steps).skip(1).zip(&steps) {
+            let cut = match op {
+                Op::Dense(dense) => {
+                    layer += 1;
+                    let pairs = step.accumulators.iter().zip(&step.values);
+                    pairs
+                        .filter(|&(&acc, &value)| match dense.post {
+                            Post::Raw => false,
+                            Post::Relu { shift, .. } => acc.max(0) >> shift != value,
+                            Post::Signed { shift, .. } => acc >> shift != value,
+                        })
+                        .count()
+                }
+                Op::Quantise(quantise) => {
+                    // Beyond a table a flat function loses nothing.
+                    let curve = candidate.curves.get(layer - 1).and_then(Option::as_ref);
+                    let [below, above] = curve.map_or([false, false], |curve| curve.flat);
+                    let sums = before.values.iter().zip(&quantise.features);
+                    sums.filter(|(x, one)| (**x < one.low && !below) || (**x > one.high && !above)).count()
+                }
+                Op::Table(_) | Op::Forest(_) => 0,
+            };
+            if let Some(count) = layers.get_mut(layer - 1) {
+                *count += cut as u64;
+            }
         }
     }
     (inputs, layers)

@@ -5,6 +5,7 @@
 //! no more than where clamping may start.
 
 use super::Contract;
+use super::curve;
 use super::float::{Column, Watch, walk};
 use super::linalg::inverse_upper;
 use super::sample::{Sample, trained_range, work};
@@ -81,10 +82,12 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
         let (spread, propagation) = moments(&columns, &weights);
         stats.push(LayerStat { spread, propagation, top, influence });
         columns = own;
-        if layer.activation == Activation::Relu {
-            for value in columns.iter_mut().flatten() {
-                *value = value.max(0.0);
-            }
+        for value in columns.iter_mut().flatten() {
+            *value = match layer.activation {
+                Activation::Identity => *value,
+                Activation::Relu => value.max(0.0),
+                Activation::Function(function) => function.apply(*value) - curve::origin(function),
+            };
         }
     }
     Stats { inputs, layers: stats }
@@ -329,13 +332,14 @@ fn back_propagate(
                 }
             }
         }
-        let relu = layers.get(before).is_some_and(|layer| layer.activation == Activation::Relu);
-        if let (true, Some(own)) = (relu, sums.layers.get(before)) {
-            for (value, column) in next.iter_mut().zip(own) {
-                if column.get(index).is_none_or(|&sum| sum <= 0.0) {
-                    *value = 0.0;
-                }
-            }
+        let activation = layers.get(before).map_or(Activation::Identity, |layer| layer.activation);
+        for (value, column) in next.iter_mut().zip(sums.layers.get(before).into_iter().flatten()) {
+            let sum = column.get(index).copied().unwrap_or(0.0);
+            *value *= match activation {
+                Activation::Identity => 1.0,
+                Activation::Relu => f64::from(u8::from(sum > 0.0)),
+                Activation::Function(function) => curve::slope(function, sum),
+            };
         }
         gradient = next;
     }

@@ -5,7 +5,7 @@ use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, plan_
 use crate::check::check;
 use crate::diag::{NodeRef, Origin};
 use crate::ir::{FractionBits, Input, Interval, Lanes, Post, RuleTest, interpret};
-use crate::model::{Activation, Body, Dense, Head, Matrix, Model, Normalise, Output};
+use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
 use crate::spec::typed::Probability;
 
 /// A number in -1..1 of roughly bell shape.
@@ -489,4 +489,86 @@ fn every_output_keeps_its_labels_on_a_scale_of_its_own() {
     // Not so one with other outputs.
     let other = Model { further: second.further[..1].to_vec(), ..second };
     assert_eq!(ids(quantise(&other, &contract, calibration, &options)), ["E0312"]);
+}
+
+/// Functions that are no sums of ReLUs.
+const CURVES: [Function; 9] = [
+    Function::Sigmoid,
+    Function::Tanh,
+    Function::Softplus,
+    Function::Elu { alpha: 1.0, gamma: 1.0, width: 1.0 },
+    Function::Gelu,
+    Function::Silu { slope: 1.0 },
+    Function::Mish,
+    Function::HardSwish,
+    Function::ThresholdedRelu { alpha: 0.25 },
+];
+
+fn curved(function: Function, seed: u64) -> Model {
+    let mut model = random_model(&[6, 16, 12, 3], Head::Logits, seed);
+    let Body::Mlp(layers) = &mut model.body else { unreachable!() };
+    for layer in layers.iter_mut().take(2) {
+        layer.activation = Activation::Function(function);
+    }
+    model
+}
+
+#[test]
+fn curved_activations_keep_their_labels() {
+    for (seed, function) in (1..).zip(CURVES) {
+        let model = curved(function, seed);
+        let contract = contract::without_spec(&model);
+        let rows = rows(&model, &contract, 3000);
+        let options = Options { max_flips: MaxFlips::Share(0.002), ..strict() };
+        let result = quantise(&model, &contract, Some(Calibration { rows: &rows }), &options).unwrap();
+        let tables: Vec<_> = result.report.layers.iter().filter_map(|layer| layer.table.as_ref()).collect();
+        assert_eq!(tables.len(), 2, "{}", function.name());
+        for table in tables {
+            let height = table.error / (table.high - table.low);
+            assert!(table.error > 0.0 && height < 0.02, "{}: {}", function.name(), table.error);
+        }
+        // A retrained model takes the same tables' room.
+        let again = curved(function, seed + 100);
+        let options =
+            Options { max_flips: MaxFlips::Share(0.02), lanes: None, like: Some(plan_of(&result.network)) };
+        let updated = quantise(&again, &contract, Some(Calibration { rows: &rows }), &options).unwrap();
+        assert_eq!(plan_of(&updated.network), plan_of(&result.network));
+    }
+}
+
+#[test]
+fn a_step_and_levels_between_layers_are_kept_too() {
+    let levels = Levels { scale: 0.031, zero: -3, low: -128, high: 127 };
+    for function in [Function::Step, Function::Levels(levels), Function::Square] {
+        let model = curved(function, 7);
+        let contract = contract::without_spec(&model);
+        let rows = rows(&model, &contract, 3000);
+        let options = Options { max_flips: MaxFlips::Share(0.01), ..strict() };
+        let result = quantise(&model, &contract, Some(Calibration { rows: &rows }), &options).unwrap();
+        assert!(result.report.flips <= 30, "{}", function.name());
+    }
+}
+
+#[test]
+fn the_activation_of_a_last_layer_counts() {
+    for activation in [Activation::Relu, Activation::Function(Function::Sigmoid)] {
+        let mut model = random_model(&[4, 8, 3], Head::Scores, 5);
+        let Body::Mlp(layers) = &mut model.body else { unreachable!() };
+        layers[1].activation = activation;
+        let contract = contract::without_spec(&model);
+        let rows = rows(&model, &contract, 400);
+        let real = |row: &[i64]| -> Vec<f64> {
+            let units = contract.inputs.iter().map(|input| f64::from(input.fraction_bits.0).exp2());
+            model.outputs_f64(&row.iter().zip(units).map(|(&x, unit)| x as f64 / unit).collect::<Vec<f64>>())
+        };
+        let wanted: Vec<Vec<f64>> = rows.chunks(4).map(real).collect();
+        let greatest = wanted.iter().flatten().copied().fold(0.0, f64::max);
+        let result = quantise(&model, &contract, Some(Calibration { rows: &rows }), &strict()).unwrap();
+        for (row, wanted) in rows.chunks(4).zip(wanted) {
+            for (raw, real) in interpret::outputs(&result.network, row).iter().zip(wanted) {
+                let have = *raw as f64 * result.network.decision.unit;
+                assert!((have - real).abs() <= greatest / 250.0, "{have} instead of {real}");
+            }
+        }
+    }
 }

@@ -123,6 +123,7 @@ fn report(
                 lanes: dense.lanes.count(),
                 bits: rescaled.map(|quantise| u8::try_from(signed_bits(quantise.output)).unwrap_or(64)),
                 shift: 0,
+                table: None,
                 accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
                 lane_bits: dense.lanes.bits(),
                 finest_unit: finest,
