@@ -28,6 +28,16 @@ impl Activation {
         }
     }
 
+    /// Whether no result is below zero.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        match self {
+            Self::Identity => false,
+            Self::Relu => true,
+            Self::Function(function) => function.is_positive(),
+        }
+    }
+
     /// The name that reports show.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -131,6 +141,24 @@ impl Function {
             Self::Square => x * x,
             Self::Step => f64::from(u8::from(x > 0.0)),
             Self::Levels(levels) => levels.scale * levels.index(x) as f64,
+        }
+    }
+
+    /// Whether no result is below zero.
+    #[must_use]
+    pub fn is_positive(self) -> bool {
+        match self {
+            Self::Sigmoid | Self::Softplus | Self::Square | Self::Step => true,
+            Self::ThresholdedRelu { alpha } => alpha >= 0.0,
+            Self::Levels(levels) => levels.low >= levels.zero,
+            Self::Tanh
+            | Self::Softsign
+            | Self::Elu { .. }
+            | Self::Gelu
+            | Self::TanhGelu
+            | Self::Silu { .. }
+            | Self::Mish
+            | Self::HardSwish => false,
         }
     }
 

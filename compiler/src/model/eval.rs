@@ -134,18 +134,19 @@ impl<'a, R: Real> Layer<'a, R> {
 
     fn forward(&self, inputs: &[[R; BLOCK]]) -> Block<R> {
         let columns = self.dense.weights.columns.max(1);
-        let activation = self.dense.activation;
+        let active = self.bias.len().saturating_sub(self.dense.plain);
         self.weights
             .chunks_exact(columns)
             .zip(&self.bias)
-            .map(|(weights, bias)| {
+            .enumerate()
+            .map(|(row, (weights, bias))| {
                 let mut sums = [*bias; BLOCK];
                 for (weight, column) in weights.iter().zip(inputs) {
                     for (sum, value) in sums.iter_mut().zip(column) {
                         *sum = *sum + *weight * *value;
                     }
                 }
-                sums.map(|sum| activation.apply(sum))
+                if row < active { sums.map(|sum| self.dense.activation.apply(sum)) } else { sums }
             })
             .collect()
     }

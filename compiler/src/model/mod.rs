@@ -51,7 +51,7 @@ pub enum Body {
     Forest(Forest),
 }
 
-/// `activation(weights · x + bias)`.
+/// `activation(weights · x + bias)`, but for the last values, which may have no activation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     /// The node that multiplies.
@@ -60,6 +60,9 @@ pub struct Dense {
     /// One per row of `weights`.
     pub bias: Vec<f64>,
     pub activation: Activation,
+    /// How many of the last values have no activation: what is carried past this layer. None with ReLU, past which
+    /// the positive and the negative part are carried.
+    pub plain: usize,
 }
 
 /// Row-major matrix: `rows` outputs by `columns` inputs.

@@ -1,8 +1,8 @@
 //! Two values that read different stages, brought onto one: skip connections and residual additions.
 //!
-//! A value of an earlier stage is carried past an activation: `v = relu(v) - relu(-v)`, and `v = relu(v)` where `v`
-//! is known not to be negative. It thus costs one or two neurons in each layer that it passes, and every result is a
-//! plain chain of wider layers.
+//! A value of an earlier stage is carried past ReLU: `v = relu(v) - relu(-v)`, and `v = relu(v)` where `v` is known
+//! not to be negative. Past another activation it goes as a value to which the layer applies none. It thus costs one
+//! or two neurons in each layer that it passes, and every result is a plain chain of wider layers.
 
 use std::collections::BTreeMap;
 
@@ -81,63 +81,109 @@ impl Carried {
     }
 }
 
-/// The values of a stage and a vector of an earlier one, both over one stage.
+/// The values of a stage and a vector of one that is no later, both over one stage.
 fn lifted(stages: &mut Stages, vector: &Affine, stage: StageId, node: &NodeRef) -> Option<(Affine, Affine)> {
-    let Stage::Activated { before, activation: Activation::Relu, node: own } = stages.get(stage).clone()
-    else {
-        return None;
-    };
-    let width = before.width();
+    let own = Layer::of(stages, stage)?;
+    let width = own.before.width();
     if stages.depth(vector.stage) < stages.depth(stage) {
-        let (before, vector) = aligned(stages, &before, vector, node)?;
-        let one_sided = is_positive(stages, &vector);
-        let count = vector.width();
-        let mut all = joined(stages, &before, &vector, node)?;
-        if !one_sided {
-            let negative = vector.elementwise(&vec![Step::Multiply(-1.0); count]);
-            all = joined(stages, &all, &negative, node)?;
-        }
-        let values = activated(stages, &all, own)?;
-        let (later, carried) = (part(&values, 0, width)?, part(&values, width, count)?);
-        if one_sided {
-            return Some((later, carried));
-        }
-        let negative = part(&values, width + count, count)?.elementwise(&vec![Step::Multiply(-1.0); count]);
-        let (positive, negative) = united(&carried, &negative, node)?;
-        return Some((later, positive.sum(&negative)?));
+        let (before, vector) = aligned(stages, &own.before, vector, node)?;
+        let own = Layer { before, ..own };
+        return match own.activation {
+            Activation::Relu => in_parts(stages, &own, &vector, node),
+            Activation::Identity | Activation::Function(_) => {
+                let count = vector.width();
+                let before = joined(stages, &own.before, &vector, node)?;
+                let values = activated(stages, &Layer { before, plain: own.plain + count, ..own })?;
+                Some((part(&values, 0, width)?, part(&values, width, count)?))
+            }
+        };
     }
-    // As late as the other: both activations become one.
-    let Stage::Activated { before: other, activation: Activation::Relu, .. } =
-        stages.get(vector.stage).clone()
-    else {
-        return None;
-    };
-    let all = joined(stages, &before, &other, node)?;
-    let values = activated(stages, &all, own)?;
-    let theirs = part(&values, width, other.width())?;
-    Some((part(&values, 0, width)?, substituted(vector, &theirs, node)?))
+    let other = Layer::of(stages, vector.stage)?;
+    if own.activation != other.activation {
+        // One after the other, the first carried past the second.
+        let (later, before) = lifted(stages, &other.before, stage, node)?;
+        let theirs = activated(stages, &Layer { before, ..other })?;
+        let vector = substituted(vector, &theirs, node)?;
+        return aligned(stages, &later, &vector, node);
+    }
+    // As late as the other: both activations become one. Values without one stay at the end.
+    let all = joined(stages, &own.before, &other.before, node)?;
+    let (first, second) = (width - own.plain, all.width() - other.plain);
+    let order = (0..first).chain(width..second).chain(first..width).chain(second..all.width());
+    let order: Vec<usize> = order.collect();
+    let place = |value: usize| order.iter().position(|&other| other == value);
+    let before = all.picked(&order)?;
+    let values = activated(stages, &Layer { before, plain: own.plain + other.plain, ..own })?;
+    let taken = |range: std::ops::Range<usize>| values.picked(&range.map(place).collect::<Option<Vec<_>>>()?);
+    let (ours, theirs) = (taken(0..width)?, taken(width..all.width())?);
+    Some((ours, substituted(vector, &theirs, node)?))
 }
 
-/// A new stage of rectified values, equal ones once.
-fn activated(stages: &mut Stages, before: &Affine, node: NodeRef) -> Option<Affine> {
-    let mut known: BTreeMap<Vec<u64>, usize> = BTreeMap::new();
+/// The values of a rectified stage, and a vector whose positive and negative parts are rectified beside them.
+fn in_parts(stages: &mut Stages, own: &Layer, vector: &Affine, node: &NodeRef) -> Option<(Affine, Affine)> {
+    let (width, count) = (own.before.width(), vector.width());
+    let one_sided = is_positive(stages, vector);
+    let mut all = joined(stages, &own.before, vector, node)?;
+    if !one_sided {
+        all = joined(stages, &all, &vector.scaled(-1.0), node)?;
+    }
+    let values = activated(stages, &Layer { before: all, ..own.clone() })?;
+    let (later, carried) = (part(&values, 0, width)?, part(&values, width, count)?);
+    if one_sided {
+        return Some((later, carried));
+    }
+    let negative = part(&values, width + count, count)?.scaled(-1.0);
+    let (positive, negative) = united(&carried, &negative, node)?;
+    Some((later, positive.sum(&negative)?))
+}
+
+/// A stage with an activation.
+#[derive(Clone)]
+struct Layer {
+    before: Affine,
+    activation: Activation,
+    plain: usize,
+    node: NodeRef,
+}
+
+impl Layer {
+    fn of(stages: &Stages, stage: StageId) -> Option<Self> {
+        match stages.get(stage) {
+            Stage::Activated { before, activation, plain, node } => Some(Self {
+                before: before.as_ref().clone(),
+                activation: *activation,
+                plain: *plain,
+                node: node.clone(),
+            }),
+            Stage::Inputs | Stage::Open { .. } | Stage::Trees { .. } => None,
+        }
+    }
+}
+
+/// A new stage, equal values once.
+fn activated(stages: &mut Stages, layer: &Layer) -> Option<Affine> {
+    let Layer { before, activation, plain, node } = layer;
+    let mut known: BTreeMap<(bool, Vec<u64>), usize> = BTreeMap::new();
     let mut distinct = Vec::new();
     let mut positions = Vec::with_capacity(before.width());
+    let mut passed = 0;
     for value in 0..before.width() {
         let numbers: Vec<f64> = match &before.dense {
             None => before.taps.get(value).map(|tap| numbers(tap).to_vec()).unwrap_or_default(),
             Some(dense) => dense.weights.row(value).iter().chain(dense.bias.get(value)).copied().collect(),
         };
-        let place = *known.entry(numbers.into_iter().map(f64::to_bits).collect()).or_insert_with(|| {
+        let is_plain = value + plain >= before.width();
+        let key = (is_plain, numbers.into_iter().map(f64::to_bits).collect());
+        let place = *known.entry(key).or_insert_with(|| {
             distinct.push(value);
+            passed += usize::from(is_plain);
             distinct.len() - 1
         });
         positions.push(place);
     }
     let before = Box::new(before.picked(&distinct)?);
-    let activation = Activation::Relu;
-    let stage = stages.push(Stage::Activated { before, activation, node });
-    Affine::of_stage(stage, distinct.len()).picked(&positions)
+    let stage = Stage::Activated { before, activation: *activation, plain: passed, node: node.clone() };
+    Affine::of_stage(stages.push(stage), distinct.len()).picked(&positions)
 }
 
 const fn numbers(tap: &Tap) -> [f64; 4] {
@@ -161,9 +207,15 @@ fn substituted(map: &Affine, values: &Affine, node: &NodeRef) -> Option<Affine> 
     Carried { vector: read.clone(), inner: true }.outer(&read, map, node)
 }
 
-/// Whether no value of a map can be negative: non-negative parts of rectified values.
+/// Whether no value of a map can be negative: non-negative parts of values that are not negative.
 fn is_positive(stages: &Stages, map: &Affine) -> bool {
-    let rectified = matches!(stages.get(map.stage), Stage::Activated { activation: Activation::Relu, .. });
+    let rectified = match stages.get(map.stage) {
+        Stage::Activated { before, activation, plain, .. } => {
+            let active = before.width() - plain;
+            activation.is_positive() && map.taps.iter().all(|tap| tap.source < active)
+        }
+        Stage::Inputs | Stage::Open { .. } | Stage::Trees { .. } => false,
+    };
     let taps = map.taps.iter().map(|tap| tap.normalise);
     let read = taps.into_iter().all(|by| by.scale >= 0.0 && by.offset - by.centre * by.scale >= 0.0);
     let dense = map

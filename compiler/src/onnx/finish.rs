@@ -9,7 +9,10 @@ use super::value::{Form, Open, Row, Stage, Stages, Value};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
 use crate::model::forest::Node as TreeNode;
-use crate::model::{Activation, Body, Dense, Forest, Head, Matrix, Model, Normalise, Output};
+use crate::model::{Activation, Body, Dense, Forest, Function, Head, Matrix, Model, Normalise, Output};
+
+/// How far sums of probabilities may lie from one: their factors are in single precision.
+const UNIT: f64 = 1e-6;
 
 /// The model, or reasons in the report.
 pub(crate) fn model(
@@ -30,6 +33,19 @@ pub(crate) fn model(
             trees(report, forest, &last, columns.len())?
         }
         Stage::Inputs | Stage::Activated { .. } | Stage::Open { .. } => {
+            let mut last = last;
+            let plain = matches!(
+                heads.as_slice(),
+                [Source { form: None | Some(Form::Label { logistic: false }), .. }]
+            );
+            if let ([output], true) = (outputs.as_mut_slice(), plain && are_probabilities(stages, &last)) {
+                *output = Output { head: Head::Probabilities, raw: false, ..output.clone() };
+                // Two of them are one number, as those of trees are.
+                if last.width() == 2 {
+                    last = last.picked(&[1])?.shifted(-0.5);
+                    output.head = Head::Probability;
+                }
+            }
             let layers = layers(report, stages, &last, columns.len())?;
             (Body::Mlp(layers.dense), layers.normalise)
         }
@@ -166,6 +182,29 @@ const fn of_probabilities(head: Head) -> Head {
     }
 }
 
+/// Whether values are probabilities of classes: between 0 and 1 for whatever logistic functions they read, and 1 in sum.
+fn are_probabilities(stages: &Stages, affine: &Affine) -> bool {
+    let Stage::Activated { activation: Activation::Function(Function::Sigmoid), plain: 0, before, .. } =
+        stages.get(affine.stage)
+    else {
+        return false;
+    };
+    let base = vec![Normalise::IDENTITY; before.width()];
+    let Some(dense) = layer(affine, &base, (Activation::Identity, 0), None) else { return false };
+    let Matrix { rows, columns, values } = &dense.weights;
+    let near = |value: f64, wanted: f64| (value - wanted).abs() <= UNIT;
+    let within = values.chunks(columns.max(&1).to_owned()).zip(&dense.bias).all(|(weights, bias)| {
+        let below: f64 = weights.iter().map(|weight| weight.min(0.0)).sum();
+        let above: f64 = weights.iter().map(|weight| weight.max(0.0)).sum();
+        bias + below >= -UNIT && bias + above <= 1.0 + UNIT
+    });
+    let columns_cancel = (0..*columns).all(|column| {
+        let column: f64 = values.iter().skip(column).step_by(*columns).sum();
+        near(column, 0.0)
+    });
+    *rows >= 2 && within && columns_cancel && near(dense.bias.iter().sum(), 1.0)
+}
+
 /// Trees with what follows them folded in: the choice of some outputs, factors and constants.
 fn trees(
     report: &mut Report,
@@ -227,13 +266,13 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
         );
     };
     let mut dense = Vec::new();
-    let mut next = Some((last, Activation::Identity, None));
+    let mut next = Some((last, (Activation::Identity, 0), None));
     let mut normalise = vec![Normalise::IDENTITY; inputs];
     while let Some((affine, activation, node)) = next {
         let (width, before) = match stages.get(affine.stage) {
             Stage::Inputs => (inputs, None),
-            Stage::Activated { before, activation, node } => {
-                (before.width(), Some((before.as_ref(), *activation, Some(node))))
+            Stage::Activated { before, activation, plain, node } => {
+                (before.width(), Some((before.as_ref(), (*activation, *plain), Some(node))))
             }
             Stage::Open { part, node, .. } => {
                 open(report, *part, node);
@@ -249,7 +288,7 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
         }
         // The last layer's activation needs no further layer when its values leave as they are.
         let untouched = *affine == Affine::of_stage(affine.stage, width);
-        if !(activation == Activation::Identity && untouched && before.is_some()) {
+        if !(activation.0 == Activation::Identity && untouched && before.is_some()) {
             let base = if before.is_none() { normalise.clone() } else { vec![Normalise::IDENTITY; width] };
             let Some(layer) = layer(affine, &base, activation, node) else {
                 too_large(report);
@@ -318,7 +357,7 @@ fn normalisation(affine: &Affine, inputs: usize) -> Vec<Normalise> {
 fn layer(
     affine: &Affine,
     base: &[Normalise],
-    activation: Activation,
+    (activation, plain): (Activation, usize),
     node: Option<&NodeRef>,
 ) -> Option<Dense> {
     let rows = affine.width();
@@ -356,7 +395,7 @@ fn layer(
         (None, Some(node)) => node.clone(),
         (None, None) => NodeRef { index: 0, name: "scaler".to_owned(), operator: "Mul".to_owned() },
     };
-    Some(Dense { origin, weights: Matrix { rows, columns, values }, bias, activation })
+    Some(Dense { origin, weights: Matrix { rows, columns, values }, bias, activation, plain })
 }
 
 /// A tap in terms of the scaled value that all taps of its source share: source, slope and constant.

@@ -57,7 +57,7 @@ pub(crate) fn row(stages: &mut Stages, tail: &Tail, node: &NodeRef) -> Option<Ro
 fn activated(stages: &mut Stages, before: Affine, function: Function, node: &NodeRef) -> Affine {
     let width = before.width();
     let activation = Activation::Function(function);
-    let stage = Stage::Activated { before: Box::new(before), activation, node: node.clone() };
+    let stage = Stage::Activated { before: Box::new(before), activation, plain: 0, node: node.clone() };
     Affine::of_stage(stages.push(stage), width)
 }
 

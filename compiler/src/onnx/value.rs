@@ -135,10 +135,11 @@ impl Form {
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
     Inputs,
-    /// `activation(before)`.
+    /// `activation(before)`, but for the last `plain` values, which stay as they are.
     Activated {
         before: Box<Affine>,
         activation: Activation,
+        plain: usize,
         node: NodeRef,
     },
     /// A part of a curved function that the graph writes as several nodes: nothing but the rest of it may read it.

@@ -19,6 +19,7 @@ fn model(inputs: usize, outputs: usize, head: Head) -> Model {
             weights: Matrix { rows: outputs, columns: inputs, values: vec![0.5; inputs * outputs] },
             bias: vec![0.0; outputs],
             activation: Activation::Identity,
+            plain: 0,
         }]),
         first: Output::only(head),
         further: Vec::new(),

@@ -33,6 +33,7 @@ fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
                 },
                 bias: (0..rows).map(|_| bell(&mut random) * 0.3).collect(),
                 activation: if index + 2 == widths.len() { Activation::Identity } else { Activation::Relu },
+                plain: 0,
             }
         })
         .collect();

@@ -52,7 +52,7 @@ pub(super) fn activated(stages: &mut Stages, node: &Node<'_>, row: &Row, functio
 fn staged(stages: &mut Stages, node: &Node<'_>, row: &Row, activation: Activation) -> Row {
     let before = Box::new(row.affine.clone());
     let width = before.width();
-    let stage = stages.push(Stage::Activated { before, activation, node: node.reference.clone() });
+    let stage = stages.push(Stage::Activated { before, activation, plain: 0, node: node.reference.clone() });
     Row { affine: Affine::of_stage(stage, width), shape: row.shape.clone(), integer: row.integer }
 }
 

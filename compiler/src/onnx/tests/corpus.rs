@@ -143,6 +143,10 @@ pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meanin
         "Softmax" => Meaning::Softmax,
         "LogSoftmax" => Meaning::LogSoftmax,
         "Sigmoid" => Meaning::Sigmoid,
+        // Calibrated classifiers: sigmoids as quotients, and the mean of the probabilities of both classes.
+        "Div" if constant(&node.input[0]).is_some() => Meaning::Sigmoid,
+        "Div" if of_first() == Meaning::Shares => Meaning::Shares,
+        "Sum" if of_first() == Meaning::Both => Meaning::Shares,
         "Concat" => {
             let last = meaning(graph, node.input.last().unwrap());
             if matches!(last, Meaning::Column(_)) {

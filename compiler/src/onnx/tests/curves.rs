@@ -268,3 +268,73 @@ fn a_sigmoid_may_be_read_and_be_an_output() {
     assert_eq!(model.first.head, Head::Logistic);
     assert_eq!(model.first.names, ["y", "p"]);
 }
+
+/// Two layers of three values, `a = f(A x)` and `b = g(B a)`, and what `join` makes of them.
+fn two(f: &str, g: &str, join: impl FnOnce(Builder) -> Builder) -> Builder {
+    let start = Builder::new()
+        .input("x", &[0, 2])
+        .weight("wa", &[2, 3], &[1.0, -1.0, 0.5, 0.25, 1.0, -0.5])
+        .weight("wb", &[3, 3], &[1.0, 0.0, -1.0, 0.5, 1.0, 0.0, -1.0, 0.25, 2.0])
+        .weight("wx", &[2, 3], &[0.5, 0.25, 1.0, -1.0, -0.5, 0.5])
+        .weight("sum", &[3, 1], &[1.0, 2.0, -3.0])
+        .node("MatMul", &["x", "wa"], "ha")
+        .node(f, &["ha"], "a")
+        .node("MatMul", &["a", "wb"], "hb")
+        .node(g, &["hb"], "b");
+    join(start).node("MatMul", &["c", "sum"], "y").output("y")
+}
+
+/// Whether the model gives what the formula makes of `x wx`, `a` and `b`, with layers of these widths, of which the
+/// last values have no activation.
+fn joined(
+    built: &Builder,
+    widths: &[(usize, usize)],
+    (f, g): (fn(f64) -> f64, fn(f64) -> f64),
+    formula: impl Fn([f64; 3], [f64; 3], [f64; 3]) -> [f64; 3],
+) {
+    let model = model(built);
+    let layers: Vec<(usize, usize)> =
+        model.layers().iter().map(|layer| (layer.weights.rows, layer.plain)).collect();
+    assert_eq!(layers, widths);
+    for [x, y] in rows() {
+        let s = [0.5 * x - y, 0.25 * x - 0.5 * y, x + 0.5 * y];
+        let a = [x + 0.25 * y, y - x, 0.5 * (x - y)].map(f);
+        let b = [a[0] + 0.5 * a[1] - a[2], a[1] + 0.25 * a[2], 2.0 * a[2] - a[0]].map(g);
+        let c = formula(s, a, b);
+        let wanted = c[0] + 2.0 * c[1] - 3.0 * c[2];
+        let [got] = model.outputs_f64(&[x, y])[..] else { panic!("one output") };
+        assert!((got - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{x} {y}: {got} for {wanted}");
+    }
+}
+
+fn added(first: [f64; 3], second: [f64; 3]) -> [f64; 3] {
+    [first[0] + second[0], first[1] + second[1], first[2] + second[2]]
+}
+
+#[test]
+fn values_are_carried_past_curves_without_an_activation() {
+    let (tanh, relu): (fn(f64) -> f64, fn(f64) -> f64) = (f64::tanh, |x| x.max(0.0));
+    let residual = |f, g| two(f, g, |b| b.node("Add", &["a", "b"], "c"));
+    joined(&residual("Tanh", "Tanh"), &[(3, 0), (6, 3), (1, 0)], (tanh, tanh), |_, a, b| added(a, b));
+    // Rectified values pass a curve as they are, too; values of both signs pass ReLU in two parts.
+    joined(&residual("Relu", "Tanh"), &[(3, 0), (6, 3), (1, 0)], (relu, tanh), |_, a, b| added(a, b));
+    joined(&residual("Tanh", "Relu"), &[(3, 0), (9, 0), (1, 0)], (tanh, relu), |_, a, b| added(a, b));
+    let sigmoids: (fn(f64) -> f64, fn(f64) -> f64) = (sigmoid, relu);
+    joined(&residual("Sigmoid", "Relu"), &[(3, 0), (6, 0), (1, 0)], sigmoids, |_, a, b| added(a, b));
+    // The two inputs past two curves.
+    let shortcut = two("Tanh", "Gelu", |b| b.node("MatMul", &["x", "wx"], "s").node("Sub", &["b", "s"], "c"));
+    joined(&shortcut, &[(5, 2), (5, 2), (1, 0)], (tanh, gelu), |s, _, b| added(b, s.map(|v| -v)));
+}
+
+#[test]
+fn branches_of_different_activations_become_layers_one_after_the_other() {
+    let (tanh, relu): (fn(f64) -> f64, fn(f64) -> f64) = (f64::tanh, |x| x.max(0.0));
+    let branch = |f: &str, other: &str| {
+        two(f, "Relu", |b| {
+            b.node("MatMul", &["x", "wx"], "hs").node(other, &["hs"], "s").node("Add", &["a", "s"], "c")
+        })
+    };
+    joined(&branch("Tanh", "Tanh"), &[(6, 0), (1, 0)], (tanh, relu), |s, a, _| added(a, s.map(tanh)));
+    joined(&branch("Tanh", "Relu"), &[(9, 0), (6, 3), (1, 0)], (tanh, relu), |s, a, _| added(a, s.map(relu)));
+    joined(&branch("Relu", "Tanh"), &[(6, 3), (9, 0), (1, 0)], (relu, relu), |s, a, _| added(a, s.map(tanh)));
+}
