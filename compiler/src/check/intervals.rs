@@ -175,8 +175,13 @@ fn table_intervals(table: &Table, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
     let mut values = Vec::with_capacity(inputs.len());
     let entries = 1i64 << table.bits;
     for (value, input) in inputs.iter().enumerate() {
+        let entries = if value < table.mapped { entries } else { 1 << 16 };
         if input.low < 0 || input.high >= entries {
             problems.push(Problem::Table { value, entries });
+            continue;
+        }
+        if value >= table.mapped {
+            values.push(*input);
             continue;
         }
         let reached = (input.low..=input.high).map(|index| table.entry(index));

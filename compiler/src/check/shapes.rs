@@ -85,7 +85,7 @@ fn quantise_problems(quantise: &Quantise, width: usize) -> Vec<Problem> {
 
 fn table_problems(table: &Table, width: usize) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if table.width == 0 || table.width != width {
+    if table.width == 0 || table.width != width || !(1..=width).contains(&table.mapped) {
         problems.push((&SHAPE, format!("a table for {} values reads {width}", table.width)));
     }
     if !TABLE_BITS.contains(&table.bits) {

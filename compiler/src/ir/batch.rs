@@ -61,7 +61,7 @@ impl<'n> Batch<'n> {
                 match op {
                     Op::Quantise(quantise) => quantise_block(quantise, &mut self.current),
                     Op::Table(table) => {
-                        for value in self.current.iter_mut().take(table.width).flatten() {
+                        for value in self.current.iter_mut().take(table.mapped).flatten() {
                             *value = table.entry(*value);
                         }
                     }

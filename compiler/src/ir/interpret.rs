@@ -155,7 +155,10 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
         Op::Dense(dense) => dense_row(dense, values),
         Op::Table(table) => Step {
             accumulators: values.to_vec(),
-            values: values.iter().map(|&index| table.entry(index)).collect(),
+            values: (0..)
+                .zip(values)
+                .map(|(at, &x)| if at < table.mapped { table.entry(x) } else { x })
+                .collect(),
         },
         Op::Forest(forest) => {
             let sums = forest.sums(values);

@@ -98,12 +98,15 @@ pub struct Quantise {
     pub even: bool,
 }
 
-/// A function of one number, of as many values as come in: `y = entries[x]`.
+/// A function of one number, of the first values that come in: `y = entries[x]`. The others stay as they are and
+/// lie in `0..2^16`.
 ///
 /// The entries are parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
+    /// Values that come in, and how many of them are looked up.
     pub width: usize,
+    pub mapped: usize,
     /// There are `2^bits` entries, with `bits` in `2..=16`; every `x` lies in `0..2^bits`.
     pub bits: u8,
     pub entries: Vec<u16>,

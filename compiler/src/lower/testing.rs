@@ -58,7 +58,8 @@ pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
         origins.push(origin.clone());
         if index % 2 == 1 {
             let entries = (0..1 << bits).map(|_| random.next() as u16 & 0xfff).collect();
-            ops.push(Op::Table(Table { width, bits, entries }));
+            let mapped = 1 + usize::try_from(random.next() % width as u64).unwrap();
+            ops.push(Op::Table(Table { width, mapped, bits, entries }));
             origins.push(origin);
         }
     }
@@ -300,7 +301,11 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                     if quantise.even && whole % 2 != 0 && near { whole + 1 } else { whole }
                 })
                 .collect(),
-            Op::Table(table) => values.iter().map(|&x| i64::from(table.entries[x as usize])).collect(),
+            Op::Table(table) => {
+                let (looked, kept) = values.split_at(table.mapped);
+                let looked = looked.iter().map(|&x| i64::from(table.entries[x as usize]));
+                looked.chain(kept.iter().copied()).collect()
+            }
             Op::Dense(dense) => (0..dense.rows)
                 .map(|i| {
                     let sum = (0..dense.columns).fold(dense.bias[i], |sum, j| {

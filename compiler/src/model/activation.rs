@@ -85,6 +85,20 @@ pub enum Function {
     Square,
     /// 1 above zero, else 0.
     Step,
+    /// `x` above zero, else `slope * x`; with the slope -1 the absolute value. A sum of ReLUs unless it reads levels.
+    LeakyRelu {
+        slope: f64,
+    },
+    /// The nearest number between two bounds, which may be infinite. A sum of ReLUs unless it reads levels.
+    Clip {
+        low: f64,
+        high: f64,
+    },
+    /// `clip(slope * x + offset, 0, 1)`. A sum of ReLUs unless it reads levels.
+    HardSigmoid {
+        slope: f64,
+        offset: f64,
+    },
     /// Rounding to one of few numbers, as models with quantisation of their own do.
     Levels(Levels),
 }
@@ -140,6 +154,15 @@ impl Function {
             }
             Self::Square => x * x,
             Self::Step => f64::from(u8::from(x > 0.0)),
+            Self::LeakyRelu { slope } => {
+                if x > 0.0 {
+                    x
+                } else {
+                    slope * x
+                }
+            }
+            Self::Clip { low, high } => x.max(low).min(high),
+            Self::HardSigmoid { slope, offset } => (slope * x + offset).clamp(0.0, 1.0),
             Self::Levels(levels) => levels.scale * levels.index(x) as f64,
         }
     }
@@ -148,8 +171,10 @@ impl Function {
     #[must_use]
     pub fn is_positive(self) -> bool {
         match self {
-            Self::Sigmoid | Self::Softplus | Self::Square | Self::Step => true,
+            Self::Sigmoid | Self::Softplus | Self::Square | Self::Step | Self::HardSigmoid { .. } => true,
             Self::ThresholdedRelu { alpha } => alpha >= 0.0,
+            Self::LeakyRelu { slope } => slope <= 0.0,
+            Self::Clip { low, .. } => low >= 0.0,
             Self::Levels(levels) => levels.low >= levels.zero,
             Self::Tanh
             | Self::Softsign
@@ -179,6 +204,9 @@ impl Function {
             Self::ThresholdedRelu { .. } => "thresholded relu",
             Self::Square => "square",
             Self::Step => "step",
+            Self::LeakyRelu { .. } => "leaky relu",
+            Self::Clip { .. } => "clip",
+            Self::HardSigmoid { .. } => "hard sigmoid",
             Self::Levels(_) => "levels",
         }
     }

@@ -65,6 +65,14 @@ pub struct Dense {
     pub plain: usize,
 }
 
+impl Dense {
+    /// The activation of a row's value.
+    #[must_use]
+    pub const fn activation_of(&self, row: usize) -> Activation {
+        if row + self.plain < self.weights.rows { self.activation } else { Activation::Identity }
+    }
+}
+
 /// Row-major matrix: `rows` outputs by `columns` inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::external::ExternalFiles;
 use super::limits::MAX_NODES;
-use super::node::{Node, tensor_attribute};
-use super::ops::{self, canonical_domain};
+use super::node::{Node, Operator, tensor_attribute};
+use super::ops::{self, canonical_domain, quantised};
 use super::report::{Refusal, Report};
 use super::schema::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::tensor::{self, Defect, Tensor};
@@ -17,7 +17,7 @@ use crate::diag::{Diagnostic, Origin};
 use crate::model::Model;
 
 /// Versions of the operator sets that are read.
-const OPSETS: std::ops::RangeInclusive<i64> = 8..=24;
+const OPSETS: std::ops::RangeInclusive<i64> = 8..=25;
 const ML_OPSETS: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// The model, or reasons in the report.
@@ -67,7 +67,15 @@ pub(crate) fn model(
         .iter()
         .filter_map(|output| Some((output.name(), walk.value(output.name(), None)?)))
         .collect();
-    let stages = walk.stages;
+    let mut stages = walk.stages;
+    // An output in integers is shown as the numbers that they stand for.
+    let real = |(name, value): (_, Rc<Value>)| {
+        if let Value::Quantised(quantised) = value.as_ref() {
+            return (name, Rc::new(Value::Row(quantised.real(&mut stages))));
+        }
+        (name, value)
+    };
+    let outputs: Vec<(&str, Rc<Value>)> = outputs.into_iter().map(real).collect();
     finish::model(report, &stages, inputs.columns, &outputs, hash)
 }
 
@@ -167,13 +175,14 @@ impl<'a> Walk<'a> {
     fn evaluate(&mut self, index: usize, proto: &'a NodeProto) -> Result<Vec<Value>, Option<Refusal>> {
         let reference = structure::reference(index, proto);
         let domain = canonical_domain(proto.domain());
-        let inputs: Vec<Option<Rc<Value>>> =
+        let mut inputs: Vec<Option<Rc<Value>>> =
             proto.input.iter().map(|name| self.value(name, Some((index, proto)))).collect();
         let tensor = match tensor_attribute(proto).filter(|_| proto.op_type() == "Constant") {
             None => None,
             Some(stored) => Some(self.tensor(stored, Some((index, proto))).ok_or(None)?),
         };
         let opset = self.opsets.get(domain).copied();
+        let rounding = quantised::unwrapped(&mut self.stages, proto.op_type(), &mut inputs);
         let node = Node {
             proto,
             reference,
@@ -190,26 +199,11 @@ impl<'a> Walk<'a> {
         if node.inputs.iter().flatten().any(|value| **value == Value::Refused) {
             return Err(None);
         }
-        let refusal = match operator(&mut self.stages, &node) {
-            Ok(values) => return Ok(values),
-            Err(refusal) => refusal,
-        };
-        // What has no meaning for a probability or a label may have one for the number that it is.
-        let mut read = node.inputs.clone();
-        for (value, name) in read.iter_mut().zip(&proto.input) {
-            let Some(Value::Tail(tail)) = value.as_deref() else { continue };
-            let known = self.hidden.get(name).map(Rc::clone);
-            let number = known
-                .or_else(|| Some(Rc::new(Value::Row(hidden::row(&mut self.stages, tail, &node.reference)?))));
-            if let Some(number) = number {
-                self.hidden.insert(name.clone(), Rc::clone(&number));
-                *value = Some(number);
-            }
-        }
-        if read == node.inputs {
-            return Err(Some(refusal));
-        }
-        operator(&mut self.stages, &Node { inputs: read, ..node }).map_err(Some)
+        let values = operated(&mut self.stages, &mut self.hidden, operator, node)?;
+        Ok(match rounding {
+            None => values,
+            Some(rounding) => values.into_iter().map(|value| quantised::wrapped(value, &rounding)).collect(),
+        })
     }
 
     /// The value of a name; `None` for the empty name of an input that is left out.
@@ -246,4 +240,32 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// What an operator returns, where need be with probabilities and labels as the numbers that they are.
+fn operated(
+    stages: &mut Stages,
+    hidden: &mut BTreeMap<String, Rc<Value>>,
+    operator: Operator,
+    node: Node<'_>,
+) -> Result<Vec<Value>, Option<Refusal>> {
+    let refusal = match operator(stages, &node) {
+        Ok(values) => return Ok(values),
+        Err(refusal) => refusal,
+    };
+    // What has no meaning for a probability or a label may have one for the number that it is.
+    let mut read = node.inputs.clone();
+    for (value, name) in read.iter_mut().zip(&node.proto.input) {
+        let Some(Value::Tail(tail)) = value.as_deref() else { continue };
+        let known = hidden.get(name).map(Rc::clone);
+        let number = known.or_else(|| hidden::value(stages, tail, &node.reference).map(Rc::new));
+        if let Some(number) = number {
+            hidden.insert(name.clone(), Rc::clone(&number));
+            *value = Some(number);
+        }
+    }
+    if read == node.inputs {
+        return Err(Some(refusal));
+    }
+    operator(stages, &Node { inputs: read, ..node }).map_err(Some)
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Resolver;
 use super::limits::MAX_EXTERNAL_BYTES;
 use super::schema::TensorProto;
-use super::tensor::{Defect, checked_dims, element_bytes, element_count};
+use super::tensor::{Defect, checked_dims, element_count, stored_bytes};
 use crate::diag::codes::onnx as codes;
 
 /// `TensorProto.DataLocation.EXTERNAL`.
@@ -100,8 +100,8 @@ fn place(proto: &TensorProto) -> Result<Place<'_>, Defect> {
         ));
     }
     let dims = checked_dims(proto)?;
-    let expected = element_bytes(proto.data_type())
-        .and_then(|size| element_count(&dims)?.checked_mul(size))
+    let expected = element_count(&dims)
+        .and_then(|count| stored_bytes(proto.data_type(), count))
         .ok_or_else(|| range_defect(proto, "its element type cannot be stored outside"))?;
     let length = number("length")?.unwrap_or(expected);
     if length != expected {

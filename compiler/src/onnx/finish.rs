@@ -22,7 +22,7 @@ pub(crate) fn model(
     outputs: &[(&str, Rc<Value>)],
     hash: [u8; 32],
 ) -> Option<Model> {
-    let heads = heads(report, outputs);
+    let heads = without_decisions(stages, heads(report, outputs));
     let last = last_layer(report, &heads)?;
     let mut outputs = named(report, &heads);
     let (body, normalise) = match stages.get(last.stage) {
@@ -80,7 +80,7 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
             Value::Row(row) => (row, None),
             Value::Tail(tail) => (&tail.row, Some(tail)),
             Value::Refused => continue,
-            other @ (Value::Constant(_) | Value::Extent { .. }) => {
+            other @ (Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_)) => {
                 report.at_file(
                     &codes::OUTPUTS,
                     format!("output `{name}` is {}", other.describe()),
@@ -110,6 +110,23 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
         head.classes = head.classes.take().or(classes);
     }
     heads
+}
+
+/// Beside a label that is a vote of steps, numbers of other layers say how each vote came about, and are left out.
+fn without_decisions<'a>(stages: &Stages, heads: Vec<Source<'a>>) -> Vec<Source<'a>> {
+    let is_vote = |head: &Source<'_>| {
+        head.form == Some(Form::Label { logistic: false })
+            && is_activated(stages, &head.row.affine, Function::Step)
+            && are_probabilities(stages, &head.row.affine)
+    };
+    if !heads.iter().any(is_vote) {
+        return heads;
+    }
+    heads.into_iter().filter(|head| head.form.is_some()).collect()
+}
+
+fn is_activated(stages: &Stages, affine: &Affine, function: Function) -> bool {
+    matches!(stages.get(affine.stage), Stage::Activated { activation: Activation::Function(own), .. } if *own == function)
 }
 
 /// The numbers of all heads as one layer.
@@ -182,10 +199,14 @@ const fn of_probabilities(head: Head) -> Head {
     }
 }
 
-/// Whether values are probabilities of classes: between 0 and 1 for whatever logistic functions they read, and 1 in sum.
+/// Whether values are probabilities of classes: between 0 and 1 for whatever logistic functions or steps they read, and 1 in sum.
 fn are_probabilities(stages: &Stages, affine: &Affine) -> bool {
-    let Stage::Activated { activation: Activation::Function(Function::Sigmoid), plain: 0, before, .. } =
-        stages.get(affine.stage)
+    let Stage::Activated {
+        activation: Activation::Function(Function::Sigmoid | Function::Step),
+        plain: 0,
+        before,
+        ..
+    } = stages.get(affine.stage)
     else {
         return false;
     };

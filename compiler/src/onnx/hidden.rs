@@ -1,11 +1,23 @@
 //! Probabilities and labels that a later layer reads: the numbers that they are.
 
 use super::affine::{Affine, Step};
-use super::value::{Form, Row, Stage, Stages, Tail};
+use super::value::{Form, Quantised, Rounded, Row, Stage, Stages, Tail, Value};
 use crate::diag::NodeRef;
 use crate::model::{Activation, Function};
 
-/// The numbers of a tail as values of a hidden layer; `None` for those that no element-wise function gives.
+/// A tail as a value of a hidden layer; `None` for those that no element-wise function gives.
+pub(crate) fn value(stages: &mut Stages, tail: &Tail, node: &NodeRef) -> Option<Value> {
+    let row = row(stages, tail, node)?;
+    let Some(Rounded { levels, stored }) = tail.rounded else { return Some(Value::Row(row)) };
+    // Of others not all roundings are known.
+    if !matches!(tail.form, Form::Probability | Form::EachProbability) {
+        return None;
+    }
+    let quantised = Quantised { row, levels, node: node.clone() };
+    Some(if stored { Value::Quantised(quantised) } else { Value::Row(quantised.real(stages)) })
+}
+
+/// The numbers before they were rounded.
 pub(crate) fn row(stages: &mut Stages, tail: &Tail, node: &NodeRef) -> Option<Row> {
     let one = vec![Step::Add(1.0); tail.row.affine.width()];
     let minus = vec![Step::Multiply(-1.0); tail.row.affine.width()];

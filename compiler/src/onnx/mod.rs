@@ -5,7 +5,7 @@
 //! Node order and the exporter's habits therefore do not matter. What is refused is refused whole, with every
 //! reason in one report.
 //!
-//! Quantised models are not imported.
+//! Models with quantisation of their own become float models with stages that round.
 
 mod limits;
 mod report;

@@ -81,11 +81,14 @@ impl Node<'_> {
     pub(crate) fn constant(&self, index: usize, role: &str) -> Result<&Tensor, Refusal> {
         match self.input(index)? {
             Value::Constant(tensor) => Ok(tensor),
-            other @ (Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused) => Err(self
-                .form(
-                    format!("{role} of {} is {}, not a constant", self.operator(), other.describe()),
-                    "export with constant folding (`do_constant_folding=True`) and without training mode",
-                )),
+            other @ (Value::Extent { .. }
+            | Value::Row(_)
+            | Value::Quantised(_)
+            | Value::Tail(_)
+            | Value::Refused) => Err(self.form(
+                format!("{role} of {} is {}, not a constant", self.operator(), other.describe()),
+                "export with constant folding (`do_constant_folding=True`) and without training mode",
+            )),
         }
     }
 
@@ -93,9 +96,11 @@ impl Node<'_> {
     pub(crate) fn row(&self, index: usize) -> Result<&Row, Refusal> {
         match self.input(index)? {
             Value::Row(row) => Ok(row),
-            other @ (Value::Extent { .. } | Value::Constant(_) | Value::Tail(_) | Value::Refused) => {
-                Err(self.unsupported_value(other))
-            }
+            other @ (Value::Extent { .. }
+            | Value::Constant(_)
+            | Value::Quantised(_)
+            | Value::Tail(_)
+            | Value::Refused) => Err(self.unsupported_value(other)),
         }
     }
 
@@ -109,6 +114,11 @@ impl Node<'_> {
                     self.operator()
                 ),
                 "use ReLU in hidden layers; at the output, leave each sigmoid as it is",
+            ),
+            Value::Quantised(_) => self.refuse(
+                &codes::QUANTISED,
+                format!("{} computes with quantised integers", self.operator()),
+                "let a DequantizeLinear stand before it, or compile the float model that was quantised",
             ),
             Value::Tail(tail) => self.form(
                 format!("{} reads {}", self.operator(), tail.form.describe()),

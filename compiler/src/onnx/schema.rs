@@ -21,6 +21,10 @@ pub(crate) mod data_type {
     pub(crate) const UINT32: i32 = 12;
     pub(crate) const UINT64: i32 = 13;
     pub(crate) const BFLOAT16: i32 = 16;
+    pub(crate) const UINT4: i32 = 21;
+    pub(crate) const INT4: i32 = 22;
+    pub(crate) const UINT2: i32 = 25;
+    pub(crate) const INT2: i32 = 26;
 
     /// The format's name for a number, for messages.
     pub(crate) fn name(number: i32) -> String {
@@ -41,10 +45,12 @@ pub(crate) mod data_type {
             14 => "complex64",
             15 => "complex128",
             BFLOAT16 => "bfloat16",
-            17..=20 => "float8",
-            21 => "uint4",
-            22 => "int4",
+            17..=20 | 24 => "float8",
+            UINT4 => "uint4",
+            INT4 => "int4",
             23 => "float4",
+            UINT2 => "uint2",
+            INT2 => "int2",
             other => return format!("type {other}"),
         };
         name.to_owned()

@@ -14,6 +14,36 @@ use crate::diag::codes::onnx as codes;
 pub(crate) struct Tensor {
     pub(crate) dims: Vec<usize>,
     pub(crate) data: Data,
+    /// What the stored type holds, for integers of up to 32 bits.
+    pub(crate) span: Option<Span>,
+}
+
+/// The least and the greatest integer of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
+
+impl Span {
+    /// The integers of a stored type; `None` for floats, texts and integers of 64 bits.
+    pub(crate) const fn of(kind: i32) -> Option<Self> {
+        let (signed, bits) = match kind {
+            data_type::INT2 => (true, 2),
+            data_type::INT4 => (true, 4),
+            data_type::INT8 => (true, 8),
+            data_type::INT16 => (true, 16),
+            data_type::INT32 => (true, 32),
+            data_type::UINT2 => (false, 2),
+            data_type::UINT4 => (false, 4),
+            data_type::UINT8 => (false, 8),
+            data_type::UINT16 => (false, 16),
+            data_type::UINT32 => (false, 32),
+            _ => return None,
+        };
+        let half = 1_i64 << (bits - 1);
+        Some(if signed { Self { low: -half, high: half - 1 } } else { Self { low: 0, high: 2 * half - 1 } })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,16 +68,20 @@ impl Defect {
 }
 
 impl Tensor {
+    pub(crate) const fn new(dims: Vec<usize>, data: Data) -> Self {
+        Self { dims, data, span: None }
+    }
+
     pub(crate) fn scalar_float(value: f64) -> Self {
-        Self { dims: Vec::new(), data: Data::Float(vec![value]) }
+        Self::new(Vec::new(), Data::Float(vec![value]))
     }
 
     pub(crate) fn vector_float(values: Vec<f64>) -> Self {
-        Self { dims: vec![values.len()], data: Data::Float(values) }
+        Self::new(vec![values.len()], Data::Float(values))
     }
 
     pub(crate) fn vector_int(values: Vec<i64>) -> Self {
-        Self { dims: vec![values.len()], data: Data::Int(values) }
+        Self::new(vec![values.len()], Data::Int(values))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,12 +136,12 @@ impl Tensor {
             Data::Int(values) => Data::Int(take(values, positions)?),
             Data::Text(values) => Data::Text(take(values, positions)?),
         };
-        Some(Self { dims, data })
+        Some(Self { dims, data, span: self.span })
     }
 
     /// The same elements in another shape; `None` when the counts differ.
     pub(crate) fn reshaped(&self, dims: Vec<usize>) -> Option<Self> {
-        (element_count(&dims) == Some(self.len())).then(|| Self { dims, data: self.data.clone() })
+        (element_count(&dims) == Some(self.len())).then(|| Self { dims, ..self.clone() })
     }
 }
 
@@ -153,8 +187,34 @@ pub(crate) fn checked_dims(proto: &TensorProto) -> Result<Vec<usize>, Defect> {
     Ok(dims)
 }
 
-/// Bytes of one element in `raw_data` and in external files; `None` for types that are not read.
-pub(crate) fn element_bytes(kind: i32) -> Option<usize> {
+/// Bytes of so many elements in `raw_data` and in external files; `None` for types that are not read.
+pub(crate) fn stored_bytes(kind: i32, count: usize) -> Option<usize> {
+    match packed(kind) {
+        Some(per_byte) => Some(count.div_ceil(per_byte)),
+        None => count.checked_mul(element_bytes(kind)?),
+    }
+}
+
+/// Elements in one byte, for types of less than a byte.
+const fn packed(kind: i32) -> Option<usize> {
+    match kind {
+        data_type::INT4 | data_type::UINT4 => Some(2),
+        data_type::INT2 | data_type::UINT2 => Some(4),
+        _ => None,
+    }
+}
+
+/// The first elements of bytes that hold several each, the lowest bits first.
+fn unpacked(bytes: impl Iterator<Item = u8>, kind: i32, per_byte: usize, count: usize) -> Data {
+    let bits = 8 / per_byte;
+    let (mask, half) = ((1_i64 << bits) - 1, 1_i64 << (bits - 1));
+    let signed = matches!(kind, data_type::INT4 | data_type::INT2);
+    let value = |bits: i64| if signed && bits >= half { bits - 2 * half } else { bits };
+    let of_byte = |byte: u8| (0..per_byte).map(move |place| (i64::from(byte) >> (place * bits)) & mask);
+    Data::Int(bytes.flat_map(of_byte).take(count).map(value).collect())
+}
+
+fn element_bytes(kind: i32) -> Option<usize> {
     match kind {
         data_type::UINT8 | data_type::INT8 | data_type::BOOL => Some(1),
         data_type::UINT16 | data_type::INT16 | data_type::FLOAT16 | data_type::BFLOAT16 => Some(2),
@@ -168,11 +228,22 @@ pub(crate) fn element_bytes(kind: i32) -> Option<usize> {
 pub(crate) fn decode(proto: &TensorProto, external: Option<&[u8]>) -> Result<Tensor, Defect> {
     let dims = checked_dims(proto)?;
     let kind = proto.data_type();
-    let data = match external.or(proto.raw_data.as_deref()) {
-        Some(bytes) => from_bytes(proto, kind, bytes)?,
-        None => from_fields(proto, kind)?,
+    let stored = external.or(proto.raw_data.as_deref());
+    let count = element_count(&dims).unwrap_or(0);
+    let data = match (packed(kind), stored) {
+        // The format stores a byte in each int32.
+        (Some(per_byte), None) => {
+            unpacked(proto.int32_data.iter().map(|&word| word as u8), kind, per_byte, count)
+        }
+        (Some(per_byte), Some(bytes)) => {
+            // More or fewer bytes than the shape needs show in the number of values.
+            let fits = bytes.len() == count.div_ceil(per_byte);
+            unpacked(bytes.iter().copied(), kind, per_byte, if fits { count } else { usize::MAX })
+        }
+        (None, Some(bytes)) => from_bytes(proto, kind, bytes)?,
+        (None, None) => from_fields(proto, kind)?,
     };
-    let tensor = Tensor { dims, data };
+    let tensor = Tensor { dims, data, span: Span::of(kind) };
     if element_count(&tensor.dims) != Some(tensor.len()) {
         return Err(Defect::new(
             &codes::TENSOR,
@@ -222,7 +293,7 @@ fn unreadable_type(proto: &TensorProto, kind: i32) -> Defect {
     Defect::new(
         &codes::TENSOR,
         format!("constant `{}` has element type {}, which is not read", proto.name(), data_type::name(kind)),
-        "export the float model: weights as float, double, float16 or bfloat16",
+        "export with weights as float, double, float16 or bfloat16, or quantised to integers",
     )
 }
 
@@ -299,6 +370,26 @@ pub(crate) fn half(bits: u16) -> f64 {
         _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
     };
     sign * magnitude
+}
+
+/// The nearest binary16, halves to even; what is too large becomes infinite.
+pub(crate) fn to_half(value: f64) -> f64 {
+    // The greatest binary16 and half of the step behind it.
+    if value.abs() >= 65_520.0 {
+        return value.signum() * f64::INFINITY;
+    }
+    // Steps are powers of two: those of the number's own binade, and 2^-24 below 2^-14.
+    let exponent = ((value.abs().to_bits() >> 52) as i32 - 1023).max(-14);
+    let step = 2f64.powi(exponent - 10);
+    (value / step).round_ties_even() * step
+}
+
+/// The nearest upper half of a binary32, halves to even.
+pub(crate) fn to_brain(value: f64) -> f64 {
+    let bits = u64::from((value as f32).to_bits());
+    // Half of the last place, less one where the place is even; a carry into the exponent is right.
+    let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    brain(rounded as u16)
 }
 
 /// The upper half of a binary32.

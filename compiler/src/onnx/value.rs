@@ -4,7 +4,7 @@ use super::affine::{Affine, StageId};
 use super::shape::{Dim, Shape};
 use super::tensor::{Dims, Tensor};
 use crate::diag::NodeRef;
-use crate::model::{Activation, Forest};
+use crate::model::{Activation, Forest, Function, Levels};
 
 /// A value of the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub(crate) enum Value {
     },
     /// Numbers that depend on the input.
     Row(Row),
+    /// Integers that numbers were rounded to.
+    Quantised(Quantised),
     /// Probabilities and labels made from a row.
     Tail(Tail),
     /// What a refused node would have produced; nodes that read it are not reported again.
@@ -32,6 +34,43 @@ pub(crate) struct Row {
     pub(crate) integer: bool,
 }
 
+/// Integers that numbers were rounded to. The rounding is applied when they are read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Quantised {
+    /// The numbers before.
+    pub(crate) row: Row,
+    pub(crate) levels: Levels,
+    /// The node that rounds.
+    pub(crate) node: NodeRef,
+}
+
+impl Quantised {
+    /// The numbers that the integers stand for.
+    pub(crate) fn real(&self, stages: &mut Stages) -> Row {
+        let activation = Activation::Function(Function::Levels(self.levels));
+        let own = &self.row.affine;
+        let again = matches!(
+            stages.get(own.stage),
+            Stage::Activated { before, activation: before_that, plain: 0, .. }
+                if *before_that == activation && *own == Affine::of_stage(own.stage, before.width())
+        );
+        if again {
+            return self.row.clone();
+        }
+        let stage = stages.activated(own, activation, &self.node);
+        let affine = Affine::of_stage(stage, own.width());
+        Row { affine, shape: self.row.shape.clone(), integer: false }
+    }
+}
+
+/// How the numbers of a tail were rounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rounded {
+    pub(crate) levels: Levels,
+    /// Whether the value is the integers, not the numbers that they stand for.
+    pub(crate) stored: bool,
+}
+
 /// Probabilities and labels made from a row: how far the tail of the graph has come.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tail {
@@ -40,6 +79,15 @@ pub(crate) struct Tail {
     pub(crate) form: Form,
     pub(crate) shape: Shape,
     pub(crate) classes: Option<Vec<String>>,
+    /// Labels do not depend on it: a head compares the numbers before.
+    pub(crate) rounded: Option<Rounded>,
+}
+
+impl Tail {
+    /// What has the same shape as the row.
+    pub(crate) fn of(row: &Row, form: Form) -> Self {
+        Self { row: row.clone(), form, shape: row.shape.clone(), classes: None, rounded: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +247,30 @@ impl Stages {
         StageId(self.list.len() - 1)
     }
 
+    /// The stage of a function of these numbers, which may be there already.
+    pub(crate) fn activated(&mut self, numbers: &Affine, function: Activation, by: &NodeRef) -> StageId {
+        let known = self.list.iter().position(|stage| {
+            matches!(stage, Stage::Activated { before, activation, plain: 0, .. }
+                if *activation == function && **before == *numbers)
+        });
+        known.map_or_else(
+            || {
+                let before = Box::new(numbers.clone());
+                self.push(Stage::Activated { before, activation: function, plain: 0, node: by.clone() })
+            },
+            StageId,
+        )
+    }
+
+    /// Whether these are the numbers of a stage that rounds, as they are.
+    pub(crate) fn is_rounded(&self, numbers: &Affine) -> bool {
+        matches!(
+            self.get(numbers.stage),
+            Stage::Activated { before, activation: Activation::Function(Function::Levels(_)), plain: 0, .. }
+                if *numbers == Affine::of_stage(numbers.stage, before.width())
+        )
+    }
+
     /// Number of values of a stage of a graph with so many inputs.
     pub(crate) fn depth(&self, id: StageId) -> usize {
         match self.get(id) {
@@ -220,6 +292,7 @@ impl Value {
             Self::Constant(tensor) => format!("a constant of shape {}", Dims(&tensor.dims)),
             Self::Extent { .. } => "a size of the batch".to_owned(),
             Self::Row(row) => format!("data of shape {}", row.shape),
+            Self::Quantised(quantised) => format!("quantised data of shape {}", quantised.row.shape),
             Self::Tail(tail) => format!("{} of shape {}", tail.form.describe(), tail.shape),
             Self::Refused => "the result of an unsupported node".to_owned(),
         }

@@ -354,6 +354,7 @@ fn plan_hash(network: &Network) -> [u8; 32] {
             Op::Table(table) => {
                 put(&[4]);
                 put(&count(table.width).to_le_bytes());
+                put(&count(table.mapped).to_le_bytes());
                 put(&[table.bits]);
             }
             Op::Forest(forest) => {

@@ -66,7 +66,7 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
         (0..).zip(&network.ops).filter(|(_, op)| matches!(op, Op::Dense(_))).map(|(at, _)| at).collect();
     let parts = starts.iter().zip(starts.iter().skip(1).copied().chain([network.ops.len()]));
     let results = candidate.units.iter().zip(&candidate.zeros);
-    for (index, ((layer, (&start, end)), (units, &zero))) in layers.iter().zip(parts).zip(results).enumerate()
+    for (index, ((layer, (&start, end)), (units, zeros))) in layers.iter().zip(parts).zip(results).enumerate()
     {
         values = if exact == Some(index + 1) {
             if index == 0 {
@@ -81,9 +81,9 @@ fn judge(setup: Setup<'_>, candidate: &Candidate, row: &[i64], exact: Option<usi
                 values.iter().zip(&scales).map(|(value, (zero, step))| (value - zero) / step).collect();
             let ops = network.ops.get(start..end).unwrap_or_default();
             let results = ops.iter().fold(steps, |values, op| integer_op(op, &values));
-            results.iter().zip(units).map(|(result, unit)| zero + result * unit).collect()
+            results.iter().zip(units).zip(zeros).map(|((result, unit), zero)| zero + result * unit).collect()
         };
-        scales = units.iter().map(|&unit| (zero, unit)).collect();
+        scales = zeros.iter().copied().zip(units.iter().copied()).collect();
     }
     values
 }
@@ -93,7 +93,7 @@ fn exact_layer(layer: &crate::model::Dense, values: &[f64]) -> Vec<f64> {
         .zip(&layer.bias)
         .map(|(row, bias)| {
             let sum = layer.weights.row(row).iter().zip(values).fold(*bias, |sum, (w, x)| sum + w * x);
-            layer.activation.apply(sum)
+            layer.activation_of(row).apply(sum)
         })
         .collect()
 }
@@ -111,7 +111,10 @@ fn integer_op(op: &Op, values: &[f64]) -> Vec<f64> {
                 halved(clamped * one.multiplier as f64 + one.offset as f64, one.shift)
             })
             .collect(),
-        Op::Table(table) => values.iter().map(|value| table.entry(*value as i64) as f64).collect(),
+        Op::Table(table) => (0..)
+            .zip(values)
+            .map(|(at, value)| if at < table.mapped { table.entry(*value as i64) as f64 } else { *value })
+            .collect(),
         Op::Dense(dense) => dense
             .weights
             .chunks_exact(dense.columns.max(1))

@@ -4,7 +4,7 @@ use super::cost::value_bits;
 use super::curve::{self, Curve, Way};
 use super::inputs::{InputScale, quantiser};
 use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
-use super::rescale;
+use super::rescale::{self, Rescaled};
 use super::stats::{LayerStat, Stats};
 use super::threshold::rule_test;
 use super::{Contract, contract::class_count};
@@ -50,8 +50,8 @@ pub(super) struct Candidate {
     pub(super) inputs: Vec<InputScale>,
     /// Real value of one unit of each neuron's result, layer by layer.
     pub(super) units: Vec<Vec<f64>>,
-    /// What 0 stands for in each layer's results.
-    pub(super) zeros: Vec<f64>,
+    /// What 0 stands for in each neuron's result, layer by layer.
+    pub(super) zeros: Vec<Vec<f64>>,
     /// The layers that have a table, with it.
     pub(super) curves: Vec<Option<Curve>>,
 }
@@ -85,7 +85,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
         let lanes = *plan.lanes.get(index)?;
         let real = match made.units.last().zip(made.zeros.last()) {
             None => first_layer(setup, layer, stat, &inputs, &values, lanes),
-            Some((steps, &zero)) => later_layer(layer, stat, (steps, zero), &values, lanes),
+            Some((steps, zeros)) => later_layer(layer, stat, (steps, zeros), &values, lanes),
         };
         let origin = OpOrigin::Layer { layer: u32::try_from(index).ok()?, node: layer.origin.clone() };
         let next =
@@ -107,7 +107,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
                     return None;
                 }
                 let top = stat.top.get(plan.clip)?;
-                made.curved(function, &real, (top, origin), next, plan)?
+                made.curved(function, layer.plain, &real, (top, origin), next, plan)?
             }
             Activation::Identity | Activation::Relu => {
                 let relu = layer.activation == Activation::Relu;
@@ -134,7 +134,7 @@ struct Made {
     ops: Vec<Op>,
     origins: Vec<OpOrigin>,
     units: Vec<Vec<f64>>,
-    zeros: Vec<f64>,
+    zeros: Vec<Vec<f64>>,
     curves: Vec<Option<Curve>>,
 }
 
@@ -151,34 +151,40 @@ impl Made {
     fn layer(&mut self, op: Op, origin: OpOrigin, units: Vec<f64>) {
         self.ops.push(op);
         self.origins.push(origin);
+        self.zeros.push(vec![0.0; units.len()]);
         self.units.push(units);
-        self.zeros.push(0.0);
         self.curves.push(None);
     }
 
     /// A layer with a function that is no sum of ReLUs: its sums, what they are in steps or levels, and a table.
+    /// The last values may have no function; they are rounded and stay.
     fn curved(
         &mut self,
         function: Function,
+        plain: usize,
         real: &RealLayer<'_>,
         (top, origin): (&[f64], OpOrigin),
         next: Next<'_>,
         plan: &Plan,
     ) -> Option<Vec<Interval>> {
-        let most = top.iter().copied().fold(0.0, f64::max) * curve::MARGIN;
+        let active = top.len().checked_sub(plain)?;
+        let (mapped, kept) = top.split_at(active);
+        let most = mapped.iter().copied().fold(0.0, f64::max) * curve::MARGIN;
+        let most = if most > 0.0 { most } else { 1.0 };
         let way = curve::way(function);
+        let heights: Vec<f64> = vec![curve::height(function, most); active];
+        let heights: Vec<f64> = heights.into_iter().chain(kept.iter().map(|top| 2.0 * top)).collect();
+        let width = activation_bits(next.layer, next.stat, &heights, next.lanes, plan.more_bits);
+        let width = width.clamp(curve::LEAST_BITS, curve::MOST_BITS);
         let made = match way {
             Way::Levels(_) | Way::Step => None,
             Way::Table => {
-                let tables = self.curves.iter().flatten().count();
+                let number = self.curves.iter().flatten().count();
                 let bits = match &plan.tables {
-                    Some(tables_planned) => *tables_planned.get(tables)?,
+                    Some(planned) => *planned.get(number)?,
                     None => curve::index_bits(plan.more_bits),
                 };
-                let most = if most > 0.0 { most } else { 1.0 };
-                let height = vec![curve::height(function, most); top.len()];
-                let width = activation_bits(next.layer, next.stat, &height, next.lanes, plan.more_bits);
-                Some(curve::curve(function, most, bits, width.max(curve::LEAST_BITS))?)
+                Some(curve::curve(function, most, bits, width)?)
             }
         };
         let part = match (way, &made) {
@@ -186,51 +192,48 @@ impl Made {
             (_, Some(made)) => made.step / curve::PARTS,
             (_, None) => 0.0,
         };
-        let IntegerLayer { dense, units: sums, values, .. } =
+        let IntegerLayer { dense, units: sums, values: reached, .. } =
             integers(real, Goal::Sums { finest: part }, plan.slack)?;
-        let width = dense.rows;
-        let rescaled: Vec<QuantiseOne> = sums
-            .iter()
-            .zip(&values)
-            .map(|(&unit, &reached)| match (way, &made) {
-                (Way::Levels(levels), _) => rescale::levels(unit, levels, reached),
-                (_, Some(made)) => rescale::steps(unit, made, reached),
+        let rows = dense.rows;
+        let mut results = Vec::with_capacity(rows);
+        for (row, ((&unit, &reached), &top)) in sums.iter().zip(&reached).zip(top).enumerate() {
+            results.push(match (way, &made) {
+                (_, _) if row >= active => rescale::kept(unit, top * curve::MARGIN, width, reached)?,
+                (Way::Levels(levels), _) => {
+                    Rescaled { one: rescale::levels(unit, levels, reached)?, unit: levels.scale, zero: 0.0 }
+                }
+                (_, Some(made)) => {
+                    Rescaled { one: rescale::steps(unit, made, reached)?, unit: made.unit, zero: made.zero }
+                }
                 // 1 above zero.
-                (_, None) => Some(QuantiseOne { low: 0, high: 1, multiplier: 1, offset: 0, shift: 0 }),
-            })
-            .collect::<Option<_>>()?;
-        let mut values: Vec<Interval> = rescaled
-            .iter()
-            .map(|one| Interval {
-                low: one.accumulate(one.low) >> one.shift,
-                high: one.accumulate(one.high) >> one.shift,
-            })
-            .collect();
+                (_, None) => {
+                    let one = QuantiseOne { low: 0, high: 1, multiplier: 1, offset: 0, shift: 0 };
+                    Rescaled { one, unit: 1.0, zero: 0.0 }
+                }
+            });
+        }
+        let mut values: Vec<Interval> = results.iter().map(|result| result.values()).collect();
         let output = Interval {
             low: values.iter().map(|value| value.low).min()?,
             high: values.iter().map(|value| value.high).max()?,
         };
         self.ops.push(Op::Dense(dense));
-        self.ops.push(Op::Quantise(Quantise { features: rescaled, output, even: false }));
+        let features = results.iter().map(|result| result.one).collect();
+        self.ops.push(Op::Quantise(Quantise { features, output, even: false }));
         self.origins.extend([origin.clone(), origin.clone()]);
-        let (unit, zero) = match (way, &made) {
-            (Way::Levels(levels), _) => (levels.scale, 0.0),
-            (_, Some(made)) => {
-                let table = Table { width, bits: made.bits, entries: made.entries.clone() };
-                for value in &mut values {
-                    let reached = (value.low..=value.high).map(|index| table.entry(index));
-                    let (low, high) =
-                        reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
-                    *value = Interval { low, high };
-                }
-                self.ops.push(Op::Table(table));
-                self.origins.push(origin);
-                (made.unit, made.zero)
+        if let Some(made) = &made {
+            let table = Table { width: rows, mapped: active, bits: made.bits, entries: made.entries.clone() };
+            for value in values.iter_mut().take(active) {
+                let reached = (value.low..=value.high).map(|index| table.entry(index));
+                let (low, high) =
+                    reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
+                *value = Interval { low, high };
             }
-            (_, None) => (1.0, 0.0),
-        };
-        self.units.push(vec![unit; width]);
-        self.zeros.push(zero);
+            self.ops.push(Op::Table(table));
+            self.origins.push(origin);
+        }
+        self.units.push(results.iter().map(|result| result.unit).collect());
+        self.zeros.push(results.iter().map(|result| result.zero).collect());
         self.curves.push(made);
         Some(values)
     }
@@ -346,7 +349,7 @@ fn first_layer<'a>(
 fn later_layer<'a>(
     layer: &model::Dense,
     stat: &'a LayerStat,
-    (steps, zero): (&[f64], f64),
+    (steps, zeros): (&[f64], &[f64]),
     values: &'a [Interval],
     lanes: Lanes,
 ) -> RealLayer<'a> {
@@ -355,7 +358,9 @@ fn later_layer<'a>(
         .collect();
     let bias = (0..layer.weights.rows)
         .zip(&layer.bias)
-        .map(|(row, bias)| bias + zero * layer.weights.row(row).iter().sum::<f64>())
+        .map(|(row, bias)| {
+            layer.weights.row(row).iter().zip(zeros).fold(*bias, |sum, (w, zero)| sum + w * zero)
+        })
         .collect();
     real_layer(weights, bias, stat, steps.iter().copied(), values, lanes)
 }

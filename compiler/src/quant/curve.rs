@@ -17,7 +17,7 @@ const FLAT_REACH: f64 = 8.0;
 const BISECTIONS: usize = 60;
 /// Entries have so many bits.
 pub(super) const LEAST_BITS: u8 = 6;
-const MOST_BITS: u8 = 16;
+pub(super) const MOST_BITS: u8 = 16;
 /// Sums that no row showed may be so many times as large before they saturate.
 pub(super) const MARGIN: f64 = 1.25;
 
@@ -45,31 +45,19 @@ pub(super) fn index_bits(more: i32) -> u8 {
     (INDEX_BITS + more).clamp(LEAST_INDEX_BITS, MOST_INDEX_BITS) as u8
 }
 
-/// The range of a function over numbers up to `top` on either side: from its floor to its greatest value.
-pub(super) fn height(function: Function, top: f64) -> f64 {
-    let ends = [function.apply(-top), function.apply(top)];
-    let inner =
-        shape(function).turns.into_iter().filter(|turn| turn.abs() < top).map(|turn| function.apply(turn));
-    ends.into_iter().chain(inner).fold(f64::NEG_INFINITY, f64::max) - floor(function)
+/// The least and the greatest value of a function over numbers up to `top` on either side, and where it goes from
+/// there if it becomes flat.
+fn span(function: Function, top: f64) -> (f64, f64) {
+    let Shape { turns, jump, limits } = shape(function);
+    let inner = turns.into_iter().chain(jump).filter(|turn| turn.abs() <= top);
+    let places = inner.chain([-top, top]).map(|x| function.apply(x)).chain(limits.into_iter().flatten());
+    places.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)))
 }
 
-/// A number that the function never falls below.
-pub(super) fn floor(function: Function) -> f64 {
-    match function {
-        Function::Tanh | Function::Softsign => -1.0,
-        Function::Elu { alpha, gamma, .. } => (-alpha * gamma).min(0.0),
-        Function::Gelu
-        | Function::TanhGelu
-        | Function::Silu { .. }
-        | Function::Mish
-        | Function::HardSwish => {
-            let least = shape(function).turns.into_iter().map(|turn| function.apply(turn));
-            least.fold(0.0, f64::min)
-        }
-        Function::ThresholdedRelu { alpha } => alpha.min(0.0),
-        Function::Levels(levels) => (levels.low - levels.zero) as f64 * levels.scale,
-        Function::Sigmoid | Function::Softplus | Function::Square | Function::Step => 0.0,
-    }
+/// The distance of both.
+pub(super) fn height(function: Function, top: f64) -> f64 {
+    let (low, high) = span(function, top);
+    high - low
 }
 
 /// How a function becomes integers.
@@ -98,15 +86,18 @@ pub(super) fn way(function: Function) -> Way {
         | Function::Mish
         | Function::HardSwish
         | Function::ThresholdedRelu { .. }
-        | Function::Square => Way::Table,
+        | Function::Square
+        | Function::LeakyRelu { .. }
+        | Function::Clip { .. }
+        | Function::HardSigmoid { .. } => Way::Table,
     }
 }
 
-/// What the integer 0 stands for in the results of a layer with this function.
+/// What about the integer 0 stands for in the results of a layer with this function.
 pub(super) fn origin(function: Function) -> f64 {
     match way(function) {
         Way::Levels(_) | Way::Step => 0.0,
-        Way::Table => floor(function),
+        Way::Table => span(function, 1.0).0,
     }
 }
 
@@ -130,7 +121,10 @@ pub(super) fn slope(function: Function, x: f64) -> f64 {
         | Function::Mish
         | Function::HardSwish
         | Function::ThresholdedRelu { .. }
-        | Function::Square => {
+        | Function::Square
+        | Function::LeakyRelu { .. }
+        | Function::Clip { .. }
+        | Function::HardSigmoid { .. } => {
             let width = 1e-4 * (1.0 + x.abs());
             (function.apply(x + width) - function.apply(x - width)) / (2.0 * width)
         }
@@ -166,7 +160,17 @@ fn shape(function: Function) -> Shape {
         }
         Function::Silu { .. } => smooth(Vec::new(), [None, None]),
         Function::HardSwish => smooth(vec![-3.0, -1.5, 3.0], [Some(0.0), None]),
-        Function::Square => smooth(vec![0.0], [None, None]),
+        Function::Square | Function::LeakyRelu { .. } => smooth(vec![0.0], [None, None]),
+        Function::Clip { low, high } => {
+            let finite = |bound: f64| Some(bound).filter(|bound| bound.is_finite());
+            let turns = [low, high].into_iter().filter(|bound| bound.is_finite()).collect();
+            smooth(turns, [finite(low), finite(high)])
+        }
+        Function::HardSigmoid { slope, offset } => {
+            let ends = [-offset / slope, (1.0 - offset) / slope];
+            let [low, high] = if slope < 0.0 { [1.0, 0.0] } else { [0.0, 1.0] };
+            smooth(ends.into_iter().filter(|end| end.is_finite()).collect(), [Some(low), Some(high)])
+        }
         Function::ThresholdedRelu { alpha } => {
             Shape { turns: vec![alpha], jump: Some(alpha), limits: [Some(0.0), None] }
         }
@@ -194,9 +198,9 @@ fn lowest(function: Function, mut low: f64, mut high: f64) -> f64 {
 /// A table for numbers up to `top` on either side, with entries of so many bits.
 pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> Option<Curve> {
     let count = 1usize << bits;
-    let zero = floor(function);
+    let (zero, greatest) = span(function, top);
     let levels = f64::from(entry_bits.min(MOST_BITS)).exp2() - 1.0;
-    let height = height(function, top);
+    let height = greatest - zero;
     // A function that is constant there needs no scale.
     let unit = if height > 0.0 { height / levels } else { 1.0 };
     if !(unit.is_finite() && unit > 0.0 && top.is_finite() && top > 0.0) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::Levels;
 
-const ALL: [Function; 15] = [
+const ALL: [Function; 18] = [
     Function::Sigmoid,
     Function::Tanh,
     Function::Softplus,
@@ -19,6 +19,9 @@ const ALL: [Function; 15] = [
     Function::HardSwish,
     Function::ThresholdedRelu { alpha: 0.7 },
     Function::Square,
+    Function::LeakyRelu { slope: 0.1 },
+    Function::Clip { low: -0.5, high: f64::INFINITY },
+    Function::HardSigmoid { slope: 0.2, offset: 0.5 },
 ];
 
 #[test]
@@ -50,12 +53,13 @@ fn no_number_is_farther_off_than_the_bound() {
 }
 
 #[test]
-fn functions_stay_above_their_floor_and_below_their_height() {
+fn functions_stay_within_their_span() {
     for function in ALL {
         for index in -2000..=2000 {
             let x = f64::from(index) / 100.0;
-            let above = function.apply(x) - floor(function);
-            assert!((-1e-12..=height(function, 20.0) + 1e-12).contains(&above), "{} at {x}", function.name());
+            let (low, high) = span(function, 20.0);
+            let value = function.apply(x);
+            assert!((low - 1e-12..=high + 1e-12).contains(&value), "{} at {x}", function.name());
         }
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn walk(model: &Model, inputs: &[Input], rows: &[i64], watch: &mut im
                 .collect();
             watch.layer(index, &sums, count);
             if layer.activation != Activation::Identity {
-                for value in sums.iter_mut().flatten() {
+                let active = sums.len().saturating_sub(layer.plain);
+                for value in sums.iter_mut().take(active).flatten() {
                     *value = layer.activation.apply(*value);
                 }
             }

@@ -204,6 +204,7 @@ fn linear_end(model: &Model) -> Option<Model> {
         weights: Matrix { rows: width, columns: width, values },
         bias: vec![0.0; width],
         activation: Activation::Identity,
+        plain: 0,
     });
     Some(Model { body: Body::Mlp(layers), ..model.clone() })
 }

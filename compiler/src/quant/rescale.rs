@@ -12,6 +12,30 @@ const MOST_SHIFT: f64 = 50.0;
 /// Corrections of a clamp by one.
 const CORRECTIONS: usize = 64;
 
+/// A quantiser and the real values that its results, or the table's behind it, stand for: `zero + unit * n`.
+pub(super) struct Rescaled {
+    pub(super) one: QuantiseOne,
+    pub(super) unit: f64,
+    pub(super) zero: f64,
+}
+
+impl Rescaled {
+    /// What the quantiser gives.
+    pub(super) fn values(&self) -> Interval {
+        let one = &self.one;
+        Interval { low: one.accumulate(one.low) >> one.shift, high: one.accumulate(one.high) >> one.shift }
+    }
+}
+
+/// A sum that stays what it is, up to `top` on either side, as a number of so many bits that is not negative.
+pub(super) fn kept(unit: f64, top: f64, bits: u8, reached: Interval) -> Option<Rescaled> {
+    let limits = Interval { low: 0, high: (1 << bits) - 1 };
+    let top = if top > 0.0 { top } else { 1.0 };
+    let step = 2.0 * top / limits.high as f64;
+    let one = clamped(line(unit / step, top / step, limits, 0.5)?, limits, reached)?;
+    Some(Rescaled { one, unit: step, zero: -top })
+}
+
 /// The step of a table that a sum lies in; one of `unit` each, of those that can be `reached`.
 pub(super) fn steps(unit: f64, curve: &Curve, reached: Interval) -> Option<QuantiseOne> {
     let limits = Interval { low: 0, high: i64::try_from(curve.entries.len()).ok()? - 1 };

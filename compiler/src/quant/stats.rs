@@ -82,12 +82,15 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
         let (spread, propagation) = moments(&columns, &weights);
         stats.push(LayerStat { spread, propagation, top, influence });
         columns = own;
-        for value in columns.iter_mut().flatten() {
-            *value = match layer.activation {
-                Activation::Identity => *value,
-                Activation::Relu => value.max(0.0),
-                Activation::Function(function) => function.apply(*value) - curve::origin(function),
-            };
+        for (row, column) in columns.iter_mut().enumerate() {
+            let activation = layer.activation_of(row);
+            for value in column {
+                *value = match activation {
+                    Activation::Identity => *value,
+                    Activation::Relu => value.max(0.0),
+                    Activation::Function(function) => function.apply(*value) - curve::origin(function),
+                };
+            }
         }
     }
     Stats { inputs, layers: stats }
@@ -332,9 +335,11 @@ fn back_propagate(
                 }
             }
         }
-        let activation = layers.get(before).map_or(Activation::Identity, |layer| layer.activation);
-        for (value, column) in next.iter_mut().zip(sums.layers.get(before).into_iter().flatten()) {
+        let own = sums.layers.get(before).into_iter().flatten();
+        for (row, (value, column)) in next.iter_mut().zip(own).enumerate() {
             let sum = column.get(index).copied().unwrap_or(0.0);
+            let activation =
+                layers.get(before).map_or(Activation::Identity, |layer| layer.activation_of(row));
             *value *= match activation {
                 Activation::Identity => 1.0,
                 Activation::Relu => f64::from(u8::from(sum > 0.0)),

@@ -61,7 +61,7 @@ pub static DAMAGED: Code = Code {
 pub static OPSET: Code = Code {
     id: "E0104",
     title: "the operator set version is not supported",
-    explanation: "Models of the operator sets 8 to 23 (and 1 to 5 of `ai.onnx.ml`) are read. Export with \
+    explanation: "Models of the operator sets 8 to 25 (and 1 to 5 of `ai.onnx.ml`) are read. Export with \
         `opset_version=17`, or convert with `onnx.version_converter`.",
 };
 
@@ -184,15 +184,17 @@ pub static DYNAMIC_QUANTISATION: Code = Code {
     id: "E0121",
     title: "dynamically quantised models have no fixed meaning per row",
     explanation: "Dynamic quantisation chooses scales from the batch at run time, so the result for a row \
-        depends on the other rows. Compile the float model; quantisation is this compiler's \
-        work.",
+        depends on the other rows. Compile the float model, or one that is quantised statically \
+        (`quantize_static`).",
 };
 
 pub static QUANTISED: Code = Code {
     id: "E0122",
-    title: "statically quantised models are not supported yet",
-    explanation: "QuantizeLinear, DequantizeLinear and their fused forms are not imported yet. Compile the \
-        float model; quantisation is this compiler's work.",
+    title: "this form of quantisation is not supported",
+    explanation: "Models with static quantisation of their own are imported: QuantizeLinear and DequantizeLinear, \
+        onnxruntime's QOperator form of dense layers, QONNX's Quant. Data is rounded per tensor to at most 16 bits; \
+        constants per tensor or per channel. Scales for blocks, scales for each column of data, 8-bit and 4-bit \
+        floats, and quantised convolutions and attention are not imported.",
 };
 
 pub static MODEL_FAMILY: Code = Code {

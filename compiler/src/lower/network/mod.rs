@@ -483,7 +483,7 @@ impl Plan<'_> {
         let shape = match self.network.ops.get(op) {
             Some(Op::Quantise(quantise)) if op == 0 => format!("{} features", quantise.features.len()),
             Some(Op::Quantise(quantise)) => format!("rescaling of {}", quantise.features.len()),
-            Some(Op::Table(table)) => format!("table of {} for {}", table.entries.len(), table.width),
+            Some(Op::Table(table)) => format!("table of {} for {}", table.entries.len(), table.mapped),
             Some(Op::Dense(dense)) => {
                 format!("{} -> {}, lanes {}", dense.columns, dense.rows, dense.lanes.count())
             }

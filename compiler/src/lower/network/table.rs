@@ -24,6 +24,10 @@ pub(super) fn emit(emitter: &mut Emitter, table: &Table, values: Range<usize>, p
     for index in values {
         let b = &mut emitter.b;
         let x = b.load(place.inputs.element, emitter.scratch, place.inputs.at(index));
+        if index >= table.mapped {
+            b.store(place.results.element, emitter.scratch, place.results.at(index), x);
+            continue;
+        }
         b.and(x, mask);
         b.lsh(x, 1);
         let at = b.compute(AluOp::Add, entries, x);

@@ -2,11 +2,11 @@
 //! become sums of ReLUs, exactly.
 //!
 //! Each piece costs a neuron for each value: LeakyRelu, PRelu, Clip, HardSigmoid and Abs double the width of their
-//! layer, Max and Min with a constant leave it.
+//! layer, Max and Min with a constant leave it. Behind numbers that the graph rounds they stay functions of one number.
 
 use super::arithmetic::spread;
 use super::dense::gemm_row;
-use super::{Entry, curves, fold};
+use super::{Entry, curves, fold, quantised};
 use crate::diag::codes::onnx as codes;
 use crate::model::{Activation, Function, Matrix};
 use crate::onnx::affine::{Affine, Step};
@@ -36,6 +36,9 @@ const RISE: f32 = 0.2;
 const UNBOUNDED: f64 = 1e30;
 
 fn relu(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
+    if let Value::Quantised(quantised) = node.input(0)? {
+        return quantised::narrowed(node, quantised, Some(0.0), None);
+    }
     let row = node.row(0)?;
     Ok(vec![Value::Row(rectified(stages, node, row))])
 }
@@ -134,6 +137,11 @@ pub(super) fn absolute(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Resul
 /// `x` above zero, `slope * x` below: `relu(x) - slope * relu(-x)`.
 pub(super) fn leaky(stages: &mut Stages, node: &Node<'_>, row: &Row, slopes: &[f64]) -> Result<Row, Refusal> {
     let width = row.affine.width();
+    if let Some(slope) =
+        quantised::shared(slopes).filter(|slope| slope.is_finite() && stages.is_rounded(&row.affine))
+    {
+        return Ok(activated(stages, node, row, Function::LeakyRelu { slope }));
+    }
     let below =
         Piece { weight: slopes.iter().map(|slope| -slope).collect(), ..Piece::of(width, -1.0, 0.0, 0.0) };
     pieces(stages, node, row, &[Piece::of(width, 1.0, 0.0, 1.0), below], &vec![0.0; width])
@@ -163,6 +171,12 @@ fn clipped(
     high: Option<f64>,
 ) -> Result<Row, Refusal> {
     let width = row.affine.width();
+    let sound = low.zip(high).is_none_or(|(low, high)| low < high);
+    if stages.is_rounded(&row.affine) && sound && (low.is_some() || high.is_some()) {
+        let low = low.unwrap_or(f64::NEG_INFINITY);
+        let high = high.unwrap_or(f64::INFINITY);
+        return Ok(activated(stages, node, row, Function::Clip { low, high }));
+    }
     match (low, high) {
         (None, None) => Ok(row.clone()),
         (Some(low), None) => {
@@ -199,6 +213,9 @@ fn clip(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
         Ok(value.filter(|value| value.abs() < UNBOUNDED))
     };
     let (low, high) = (bound(1, "min")?, bound(2, "max")?);
+    if let Value::Quantised(quantised) = node.input(0)? {
+        return quantised::narrowed(node, quantised, low, high);
+    }
     if let Value::Constant(tensor) = node.input(0)? {
         let (low, high) = (low.unwrap_or(f64::NEG_INFINITY), high.unwrap_or(f64::INFINITY));
         let wrong = || node.unsupported_value(&Value::Constant(tensor.clone()));
@@ -210,6 +227,10 @@ fn clip(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
 fn hard_sigmoid(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let row = node.row(0)?;
     let (alpha, beta) = (node.float("alpha", f64::from(RISE)), node.float("beta", 0.5));
+    if stages.is_rounded(&row.affine) && alpha.is_finite() && beta.is_finite() {
+        let function = Function::HardSigmoid { slope: alpha, offset: beta };
+        return Ok(vec![Value::Row(activated(stages, node, row, function))]);
+    }
     let width = row.affine.width();
     let both = [Piece::of(width, alpha, beta, 1.0), Piece::of(width, alpha, beta - 1.0, -1.0)];
     let result = pieces(stages, node, row, &both, &vec![0.0; width])?;
@@ -238,7 +259,13 @@ fn extreme(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
                 row.shape
             )));
         }
-        let sign = if node.operator() == "Max" { 1.0 } else { -1.0 };
+        let is_max = node.operator() == "Max";
+        if let Some(bound) = quantised::shared(&bounds).filter(|_| stages.is_rounded(&row.affine)) {
+            let (low, high) = if is_max { (Some(bound), None) } else { (None, Some(bound)) };
+            result = Value::Row(clipped(stages, node, &row, low, high)?);
+            continue;
+        }
+        let sign = if is_max { 1.0 } else { -1.0 };
         let piece = Piece {
             shift: bounds.iter().map(|bound| -sign * bound).collect(),
             ..Piece::of(bounds.len(), sign, 0.0, sign)

@@ -67,15 +67,16 @@ fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Re
         (Value::Row(row), Value::Tail(tail)) | (Value::Tail(tail), Value::Row(row))
             if node.operator() == "Mul"
                 && matches!(tail.form, Form::Probability | Form::EachProbability)
+                && tail.rounded.is_none()
                 && tail.shape == tail.row.shape =>
         {
             let wrong = || node.unsupported_value(&Value::Tail(tail.clone()));
             Value::Row(curves::silu(stages, node, row, &tail.row).ok_or_else(wrong)?)
         }
-        (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
+        (Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Refused, _) => {
             return Err(node.unsupported_value(left));
         }
-        (_, Value::Tail(_) | Value::Extent { .. } | Value::Refused) => {
+        (_, Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Refused) => {
             return Err(node.unsupported_value(right));
         }
     })
@@ -189,7 +190,7 @@ fn reciprocal(stages: &mut Stages, node: &Node<'_>, constant: &Tensor, row: &Row
     let parts = numerator.zip(curves::reciprocal_of_sigmoid(stages, row));
     let (numerator, (z, factor)) = parts.ok_or_else(|| not_affine(node))?;
     let form = if z.affine.width() == 1 { Form::Probability } else { Form::EachProbability };
-    let tail = Tail { form, shape: row.shape.clone(), row: z, classes: None };
+    let tail = Tail { shape: row.shape.clone(), ..Tail::of(&z, form) };
     if (numerator * factor - 1.0).abs() < 1e-12 {
         return Ok(Value::Tail(tail));
     }
@@ -236,7 +237,8 @@ fn rows(stages: &mut Stages, node: &Node<'_>, left: &Row, right: &Row) -> Result
 /// `1 - p`, as scikit-learn's exporter writes the probability of the first class.
 fn complement(node: &Node<'_>, constant: &Tensor, tail: &Tail) -> Result<Tail, Refusal> {
     let one = constant.single() == Some(1.0) && constant.dims.len() <= tail.shape.rank();
-    if node.operator() == "Sub" && one && tail.form == Form::Probability {
+    let real = tail.rounded.is_none_or(|rounded| !rounded.stored);
+    if node.operator() == "Sub" && one && real && tail.form == Form::Probability {
         return Ok(Tail { form: Form::Complement, ..tail.clone() });
     }
     Err(node.unsupported_value(&Value::Tail(tail.clone())))
@@ -265,11 +267,14 @@ fn unary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Tail(tail)
             if node.operator() == "Log"
                 && matches!(tail.form, Form::Probability | Form::EachProbability)
+                && tail.rounded.is_none()
                 && tail.shape == tail.row.shape =>
         {
             Value::Row(curves::log_of_sigmoid(stages, node, &tail.row))
         }
-        Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(node.unsupported_value(value)),
+        Value::Extent { .. } | Value::Quantised(_) | Value::Tail(_) | Value::Refused => {
+            return Err(node.unsupported_value(value));
+        }
     };
     Ok(vec![result])
 }

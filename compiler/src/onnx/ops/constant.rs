@@ -16,13 +16,13 @@ fn constant(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     } else if let Some(values) = node.ints("value_ints") {
         Tensor::vector_int(values.to_vec())
     } else if let Some(values) = node.texts("value_strings") {
-        Tensor { dims: vec![values.len()], data: Data::Text(values) }
+        Tensor::new(vec![values.len()], Data::Text(values))
     } else if let Some(value) = node.text("value_string") {
-        Tensor { dims: Vec::new(), data: Data::Text(vec![value]) }
+        Tensor::new(Vec::new(), Data::Text(vec![value]))
     } else if node.has("value_float") {
         Tensor::scalar_float(node.float("value_float", 0.0))
     } else if node.has("value_int") {
-        Tensor { dims: Vec::new(), data: Data::Int(vec![node.int("value_int", 0)]) }
+        Tensor::new(Vec::new(), Data::Int(vec![node.int("value_int", 0)]))
     } else {
         return Err(node.refuse(
             &codes::TENSOR,

@@ -109,6 +109,9 @@ fn function(node: &Node<'_>, operator: &str) -> Result<Function, Refusal> {
         | Function::HardSwish
         | Function::Square
         | Function::Step
+        | Function::LeakyRelu { .. }
+        | Function::Clip { .. }
+        | Function::HardSigmoid { .. }
         | Function::Levels(_) => true,
     };
     if finite {

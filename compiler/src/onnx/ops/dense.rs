@@ -11,50 +11,71 @@ use crate::onnx::shape::{Dim, Shape};
 use crate::onnx::tensor::{Dims, Tensor};
 use crate::onnx::value::{Row, Stages, Value};
 
-pub(super) const TABLE: &[Entry] = &[("", "Gemm", gemm), ("", "MatMul", matmul)];
+pub(super) const TABLE: &[Entry] = &[("", "Gemm", gemm_node), ("", "MatMul", matmul)];
 
-fn gemm(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+fn gemm_node(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![Value::Row(gemm_row(node)?)])
 }
 
 /// What Gemm computes.
 pub(super) fn gemm_row(node: &Node<'_>) -> Result<Row, Refusal> {
-    let row = node.row(0)?;
-    let weights = node.constant(1, "the weight matrix")?;
-    if node.int("transA", 0) != 0 {
-        return Err(node.form(
-            "Gemm with `transA = 1` treats the rows as columns",
-            "export the layer as an ordinary `Linear`, one row per sample",
-        ));
-    }
-    if row.shape.rank() != 2 {
-        return Err(node.shapes(format!("Gemm needs data with two axes, not {}", row.shape)));
-    }
-    let matrix = matrix(node, row, weights, node.int("transB", 0) != 0)?;
-    let mut affine = multiply(node, row, matrix)?;
-    let width = affine.width();
-    let alpha = node.float("alpha", 1.0);
-    if alpha != 1.0 {
-        affine = affine.elementwise(&vec![Step::Multiply(alpha); width]);
-    }
-    let mut result = Row { affine, shape: row.shape.with(1, Dim::Of(width)), integer: row.integer };
-    match node.optional(2) {
-        None => {}
-        Some(Value::Constant(bias)) => {
-            let (values, shape) = spread(node, &result, bias)?;
-            let beta = node.float("beta", 1.0);
-            let steps: Vec<Step> = values.into_iter().map(|value| Step::Add(beta * value)).collect();
-            result.affine = result.affine.elementwise(&steps);
-            result.shape = shape;
-        }
+    let bias = match node.optional(2) {
+        None => None,
+        Some(Value::Constant(bias)) => Some(bias),
         Some(other) => {
             return Err(node.form(
                 format!("the bias of Gemm is {}, not a constant", other.describe()),
                 "write the residual connection as an addition behind the layer",
             ));
         }
+    };
+    let weights = node.constant(1, "the weight matrix")?;
+    let row = node.row(0)?;
+    let alpha = node.float("alpha", 1.0);
+    let product = gemm(node, row, weights, None)?;
+    let width = product.affine.width();
+    let affine = if alpha == 1.0 {
+        product.affine
+    } else {
+        product.affine.elementwise(&vec![Step::Multiply(alpha); width])
+    };
+    let product = Row { affine, ..product };
+    match bias {
+        None => Ok(product),
+        Some(bias) => biased(node, &product, bias, node.float("beta", 1.0)),
     }
-    Ok(result)
+}
+
+/// The product of data and weights, and a bias, with the attributes for transposition.
+pub(super) fn gemm(
+    node: &Node<'_>,
+    row: &Row,
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Row, Refusal> {
+    if node.int("transA", 0) != 0 {
+        return Err(node.form(
+            format!("{} with `transA = 1` treats the rows as columns", node.operator()),
+            "export the layer as an ordinary `Linear`, one row per sample",
+        ));
+    }
+    if row.shape.rank() != 2 {
+        return Err(node.shapes(format!("{} needs data with two axes, not {}", node.operator(), row.shape)));
+    }
+    let matrix = matrix(node, row, weights, node.int("transB", 0) != 0)?;
+    let affine = multiply(node, row, matrix)?;
+    let shape = row.shape.with(1, Dim::Of(affine.width()));
+    let product = Row { affine, shape, integer: row.integer };
+    match bias {
+        None => Ok(product),
+        Some(bias) => biased(node, &product, bias, 1.0),
+    }
+}
+
+fn biased(node: &Node<'_>, row: &Row, bias: &Tensor, beta: f64) -> Result<Row, Refusal> {
+    let (values, shape) = spread(node, row, bias)?;
+    let steps: Vec<Step> = values.into_iter().map(|value| Step::Add(beta * value)).collect();
+    Ok(Row { affine: row.affine.elementwise(&steps), shape, integer: row.integer })
 }
 
 fn matmul(_: &mut Stages, node: &Node<'_>) -> Evaluated {
@@ -74,12 +95,17 @@ fn matmul(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             "MatMul of two values that both depend on the input is not supported",
             "attention and bilinear layers are not supported; use a plain chain of layers",
         )),
-        (Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => Err(node.unsupported_value(left)),
-        (_, Value::Tail(_) | Value::Extent { .. } | Value::Refused) => Err(node.unsupported_value(right)),
+        (Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
+            Err(node.unsupported_value(left))
+        }
+        (_, Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Refused) => {
+            Err(node.unsupported_value(right))
+        }
     }
 }
 
-fn right_constant(node: &Node<'_>, row: &Row, weights: &Tensor) -> Result<Row, Refusal> {
+/// What MatMul computes.
+pub(super) fn right_constant(node: &Node<'_>, row: &Row, weights: &Tensor) -> Result<Row, Refusal> {
     let mismatch =
         || node.shapes(format!("data of shape {} times weights of shape {}", row.shape, Dims(&weights.dims)));
     // Leading axes of length 1 broadcast away; a vector stands for one column.
@@ -160,5 +186,5 @@ fn constants(node: &Node<'_>, left: &Tensor, right: &Tensor) -> Result<Tensor, R
         .and_then(|affine| affine.multiplied(outer_matrix, &node.reference))
         .and_then(|affine| affine.dense)
         .ok_or_else(mismatch)?;
-    Ok(Tensor { dims: vec![*rows, *columns], data: crate::onnx::tensor::Data::Float(product.weights.values) })
+    Ok(Tensor::new(vec![*rows, *columns], crate::onnx::tensor::Data::Float(product.weights.values)))
 }

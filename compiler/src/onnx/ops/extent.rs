@@ -21,7 +21,7 @@ fn shape(_: &mut Stages, node: &Node<'_>) -> Evaluated {
                 vec![Dim::Of(sizes.len())]
             }
         }
-        Value::Refused => return Err(node.unsupported_value(value)),
+        Value::Quantised(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
     let rank = i64::try_from(dims.len()).unwrap_or(i64::MAX);
     let bound = |value: i64| {

@@ -30,7 +30,7 @@ pub(super) fn binary(left: &Tensor, right: &Tensor, operator: &str) -> Option<Te
         }
         (Data::Text(_) | Data::Int(_) | Data::Float(_), _) => return None,
     };
-    Some(Tensor { dims, data })
+    Some(Tensor::new(dims, data))
 }
 
 /// A constant between two bounds; `None` for texts.
@@ -44,7 +44,7 @@ pub(super) fn clipped(tensor: &Tensor, low: f64, high: f64) -> Option<Tensor> {
         }
         Data::Text(_) => return None,
     };
-    Some(Tensor { dims: tensor.dims.clone(), data })
+    Some(Tensor { dims: tensor.dims.clone(), data, span: tensor.span })
 }
 
 /// A function of one constant; `None` when it is not defined for integers or texts.
@@ -69,7 +69,7 @@ pub(super) fn unary(tensor: &Tensor, operator: &str) -> Option<Tensor> {
         }
         Data::Text(_) => return None,
     };
-    Some(Tensor { dims: tensor.dims.clone(), data })
+    Some(Tensor::new(tensor.dims.clone(), data))
 }
 
 /// Whether any element is NaN or infinite, which folding can produce from finite constants.

@@ -26,7 +26,7 @@ fn shape_of(value: &Value) -> Option<Shape> {
         }
         Value::Row(row) => Some(row.shape.clone()),
         Value::Tail(tail) => Some(tail.shape.clone()),
-        Value::Refused => None,
+        Value::Quantised(_) | Value::Refused => None,
     }
 }
 
@@ -61,7 +61,7 @@ fn reshaped(node: &Node<'_>, value: &Value, shape: Shape) -> Evaluated {
             check(&tail.shape, &shape).ok_or_else(moved)?;
             Value::Tail(Tail { shape, ..tail.clone() })
         }
-        Value::Refused => return Err(node.unsupported_value(value)),
+        Value::Quantised(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
     Ok(vec![result])
 }
@@ -134,7 +134,9 @@ fn target(node: &Node<'_>, old: &Shape) -> Result<Vec<Option<Dim>>, Refusal> {
                 })
                 .collect()
         }
-        Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused => Err(wrong()),
+        Value::Extent { .. } | Value::Row(_) | Value::Quantised(_) | Value::Tail(_) | Value::Refused => {
+            Err(wrong())
+        }
     }
 }
 

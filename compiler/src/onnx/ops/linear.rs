@@ -186,7 +186,7 @@ pub(super) fn tail(row: &Row, affine: &Affine, form: Form, classes: Option<Vec<S
         (Form::BothProbabilities | Form::BothScores { .. }, Some(axis)) => row.shape.with(axis, Dim::Of(2)),
         _ => numbers.shape.clone(),
     };
-    Value::Tail(Tail { row: numbers, form, shape, classes })
+    Value::Tail(Tail { shape, classes, ..Tail::of(&numbers, form) })
 }
 
 /// Sums in the place of the features.

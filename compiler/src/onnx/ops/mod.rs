@@ -14,6 +14,9 @@ mod layout;
 mod linear;
 mod normalise;
 mod passthrough;
+mod qlinear;
+mod qonnx;
+pub(crate) mod quantised;
 pub(crate) mod refused;
 mod select;
 mod steps;
@@ -25,6 +28,8 @@ use super::node::Operator;
 
 /// The domain of classical machine learning.
 pub(crate) const ML: &str = "ai.onnx.ml";
+/// Contributed operators of onnxruntime.
+pub(crate) const MICROSOFT: &str = "com.microsoft";
 
 type Entry = (&'static str, &'static str, Operator);
 
@@ -40,6 +45,9 @@ const TABLES: &[&[Entry]] = &[
     linear::TABLE,
     normalise::TABLE,
     passthrough::TABLE,
+    qlinear::TABLE,
+    qonnx::TABLE,
+    quantised::TABLE,
     select::TABLE,
     steps::TABLE,
     support::TABLE,

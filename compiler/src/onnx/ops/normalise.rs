@@ -102,7 +102,7 @@ fn lp_normalization(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let features = match value {
         Value::Row(row) => Some(&row.shape),
         Value::Tail(tail) => Some(&tail.shape),
-        Value::Constant(_) | Value::Extent { .. } | Value::Refused => None,
+        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => None,
     };
     let axis = node.int("axis", -1);
     if features.is_none_or(|shape| shape.axis(axis).is_none_or(|axis| shape.feature_axis() != Some(axis))) {

@@ -3,8 +3,8 @@
 use super::{Entry, ML};
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::schema::data_type;
-use crate::onnx::tensor::{Data, Tensor};
-use crate::onnx::value::{Form, Row, Stages, Tail, Value};
+use crate::onnx::tensor::{Data, Span, Tensor, to_brain, to_half};
+use crate::onnx::value::{Form, Quantised, Row, Stages, Tail, Value};
 
 pub(super) const TABLE: &[Entry] =
     &[("", "Identity", identity), ("", "Dropout", dropout), ("", "Cast", cast), (ML, "ZipMap", zip_map)];
@@ -33,6 +33,8 @@ fn dropout(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![node.input(0)?.clone(), Value::Refused])
 }
 
+/// Data is not rounded by a cast to another float type: the features are integers, and the network has rounding of its
+/// own.
 fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let target = i32::try_from(node.int("to", 0)).unwrap_or(0);
     let is_float =
@@ -46,12 +48,16 @@ fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         )
     };
     let result = match value {
-        Value::Constant(tensor) => {
-            Value::Constant(cast_constant(tensor, is_float, is_wide).ok_or_else(lossy)?)
-        }
+        Value::Constant(tensor) => Value::Constant(cast_constant(tensor, target).ok_or_else(lossy)?),
         Value::Extent { .. } if is_wide => value.clone(),
         Value::Row(row) if is_float => Value::Row(Row { integer: false, ..row.clone() }),
         Value::Row(row) if row.integer && is_wide => value.clone(),
+        // The same integers in a type that holds them.
+        Value::Quantised(own) if is_wide || Span::of(target).is_some_and(|span| holds(span, own)) => {
+            value.clone()
+        }
+        Value::Quantised(_) => return Err(node.unsupported_value(value)),
+        Value::Tail(tail) if tail.rounded.is_some_and(|rounded| rounded.stored) => return Err(lossy()),
         Value::Tail(tail)
             if is_float || matches!(tail.form, Form::Label { .. } | Form::EachLabel | Form::EachAtLeast) =>
         {
@@ -62,15 +68,36 @@ fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![result])
 }
 
-fn cast_constant(tensor: &Tensor, is_float: bool, is_wide: bool) -> Option<Tensor> {
-    let data = match &tensor.data {
-        _ if is_float => Data::Float(tensor.numbers()?),
-        Data::Int(values) if is_wide => Data::Int(values.clone()),
-        // The format truncates.
-        Data::Float(values) if is_wide => Data::Int(values.iter().map(|&value| value as i64).collect()),
-        Data::Int(_) | Data::Float(_) | Data::Text(_) => return None,
+const fn holds(span: Span, integers: &Quantised) -> bool {
+    span.low <= integers.levels.low && integers.levels.high <= span.high
+}
+
+/// A constant in another type; `None` when that cannot hold it.
+fn cast_constant(tensor: &Tensor, target: i32) -> Option<Tensor> {
+    let rounded: Option<fn(f64) -> f64> = match target {
+        data_type::DOUBLE => Some(|value| value),
+        data_type::FLOAT => Some(|value| f64::from(value as f32)),
+        data_type::FLOAT16 => Some(to_half),
+        data_type::BFLOAT16 => Some(to_brain),
+        _ => None,
     };
-    Some(Tensor { dims: tensor.dims.clone(), data })
+    if let Some(rounded) = rounded {
+        let values: Vec<f64> = tensor.numbers()?.into_iter().map(rounded).collect();
+        let finite = values.iter().all(|value| value.is_finite());
+        return finite.then(|| Tensor::new(tensor.dims.clone(), Data::Float(values)));
+    }
+    let span = Span::of(target);
+    if span.is_none() && target != data_type::INT64 {
+        return None;
+    }
+    let values: Vec<i64> = match &tensor.data {
+        Data::Int(values) => values.clone(),
+        // The format truncates.
+        Data::Float(values) => values.iter().map(|&value| value as i64).collect(),
+        Data::Text(_) => return None,
+    };
+    let fits = span.is_none_or(|span| values.iter().all(|value| (span.low..=span.high).contains(value)));
+    fits.then(|| Tensor { dims: tensor.dims.clone(), data: Data::Int(values), span })
 }
 
 /// Names the columns of the probabilities.

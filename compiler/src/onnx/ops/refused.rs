@@ -1,14 +1,11 @@
 //! What is said about operators that are not imported: the code and what to do instead.
 
-use super::ML;
+use super::{MICROSOFT, ML};
 use crate::diag::Code;
 use crate::diag::codes::onnx as codes;
 
 /// Domains of the format itself.
 pub(crate) const STANDARD: &[&str] = &["", ML];
-
-/// Contributed operators of onnxruntime: known, though not imported.
-const MICROSOFT: &str = "com.microsoft";
 
 /// The reason to refuse an operator: code, message, help.
 pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'static str) {
@@ -21,15 +18,27 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
         | "ConvInteger" => (
             &codes::DYNAMIC_QUANTISATION,
             "belongs to dynamic quantisation, whose result for a row depends on the rest of the batch",
-            "compile the float model that was quantised; this compiler quantises by itself",
+            "compile the float model that was quantised, or quantise statically (`quantize_static`)",
         ),
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearMatMul" | "QLinearConv" | "QLinearAdd"
-        | "QLinearMul" | "QLinearSigmoid" | "QLinearLeakyRelu" | "QLinearSoftmax" | "QLinearConcat"
-        | "QGemm" | "Quant" | "BipolarQuant" | "Trunc" | "QAttention" => (
+        "Trunc" | "FloatQuant" => (
             &codes::QUANTISED,
-            "belongs to a statically quantised model, which is not supported yet",
-            "compile the float model that was quantised; this compiler quantises by itself",
+            "is a form of quantisation that is not supported",
+            "train with Quant: integers of a scale, a zero point and a bit width",
         ),
+        "MatMulNBits" | "MatMulBnb4" | "MatMulFpQ4" | "GatherBlockQuantized" => (
+            &codes::QUANTISED,
+            "has scales for blocks of its weights",
+            "quantise per tensor or per channel, or compile the float model: this compiler quantises by itself",
+        ),
+        _ if (domain == MICROSOFT || domain.is_empty())
+            && (name.starts_with("QLinear") || name.starts_with("QOrdered") || name == "QAttention") =>
+        {
+            (
+                &codes::QUANTISED,
+                "is a quantised operator that is not imported; those of dense layers are",
+                "compile the float model that was quantised; this compiler quantises by itself",
+            )
+        }
         "TreeEnsemble" => (
             &codes::MODEL_FAMILY,
             "is a tree ensemble in the form of version 5, which is not supported yet",

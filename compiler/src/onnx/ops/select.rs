@@ -38,7 +38,7 @@ fn axis_of(node: &Node<'_>, value: &Value, axis: i64) -> Result<(usize, usize), 
         Value::Extent { sizes, .. } => Shape(vec![Dim::Of(sizes.len())]),
         Value::Row(row) => row.shape.clone(),
         Value::Tail(tail) => tail.shape.clone(),
-        Value::Refused => return Err(node.unsupported_value(value)),
+        Value::Quantised(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
     let place = shape.axis(axis).and_then(|axis| Some((axis, *shape.0.get(axis)?)));
     match place {
@@ -125,7 +125,7 @@ fn choose(
             };
             Ok(Value::Tail(Tail { form, shape: reshape(&tail.shape), ..tail.clone() }))
         }
-        Value::Extent { .. } | Value::Refused => Err(wrong()),
+        Value::Extent { .. } | Value::Quantised(_) | Value::Refused => Err(wrong()),
     }
 }
 
@@ -212,7 +212,11 @@ fn feature_vectorizer(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
         .into_iter()
         .map(|value| match value {
             Value::Row(row) => Value::Row(Row { integer: false, ..row }),
-            Value::Constant(_) | Value::Extent { .. } | Value::Tail(_) | Value::Refused => value,
+            Value::Constant(_)
+            | Value::Extent { .. }
+            | Value::Quantised(_)
+            | Value::Tail(_)
+            | Value::Refused => value,
         })
         .collect())
 }
@@ -225,7 +229,8 @@ fn join(stages: &mut Stages, node: &Node<'_>, axis: i64) -> Evaluated {
     Ok(vec![joined])
 }
 
-fn pair(
+/// Two values side by side.
+pub(super) fn pair(
     stages: &mut Stages,
     node: &Node<'_>,
     left: &Value,
@@ -273,11 +278,18 @@ fn pair(
                 return Err(wrong());
             }
             let shape = first.shape.with(axis, Dim::Of(2));
-            Ok(Value::Tail(Tail { form: Form::BothProbabilities, shape, ..first.clone() }))
+            let rounded = first.rounded.or(second.rounded);
+            Ok(Value::Tail(Tail { form: Form::BothProbabilities, shape, rounded, ..first.clone() }))
         }
-        (Value::Constant(_) | Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused, _) => {
-            Err(wrong())
-        }
+        (
+            Value::Constant(_)
+            | Value::Extent { .. }
+            | Value::Row(_)
+            | Value::Quantised(_)
+            | Value::Tail(_)
+            | Value::Refused,
+            _,
+        ) => Err(wrong()),
     }
 }
 
@@ -285,8 +297,9 @@ fn pair(
 fn each(stages: &mut Stages, node: &Node<'_>, first: &Tail, second: &Tail, axis: usize) -> Option<Tail> {
     let affine = align::joined(stages, &first.row.affine, &second.row.affine, &node.reference)?;
     let shape = first.shape.with(axis, Dim::Of(affine.width()));
-    let row = Row { affine, shape: shape.clone(), integer: false };
-    Some(Tail { row, form: Form::EachProbability, shape, classes: None })
+    let row = Row { affine, shape, integer: false };
+    let rounded = first.rounded;
+    (rounded == second.rounded).then(|| Tail { rounded, ..Tail::of(&row, Form::EachProbability) })
 }
 
 /// A list of sizes, known or not; `None` for anything that is not one.
@@ -300,7 +313,12 @@ fn list_of_sizes(value: &Value) -> Option<Vec<Option<Dim>>> {
             };
             tensor.integers()?.iter().map(size).collect()
         }
-        Value::Extent { .. } | Value::Constant(_) | Value::Row(_) | Value::Tail(_) | Value::Refused => None,
+        Value::Extent { .. }
+        | Value::Constant(_)
+        | Value::Row(_)
+        | Value::Quantised(_)
+        | Value::Tail(_)
+        | Value::Refused => None,
     }
 }
 
@@ -327,7 +345,8 @@ fn concat_constants(first: &Tensor, second: &Tensor, axis: i64) -> Option<Tensor
         (Data::Text(a), Data::Text(b)) => Data::Text(interleave(a, b, widths)),
         (Data::Float(_) | Data::Int(_) | Data::Text(_), _) => return None,
     };
-    Some(Tensor { dims, data })
+    let span = first.span.filter(|_| first.span == second.span);
+    Some(Tensor { dims, data, span })
 }
 
 /// Columns of the first input at the indices of the second; or class labels at the index of the arg-max.
@@ -350,7 +369,7 @@ fn array_feature_extractor(_: &mut Stages, node: &Node<'_>) -> Evaluated {
                 .ok_or_else(|| node.shapes(format!("ArrayFeatureExtractor reads beyond {size} columns")))?;
             Ok(vec![choose(node, value, axis, &chosen, false)?])
         }
-        (_, Value::Extent { .. } | Value::Row(_) | Value::Tail(_) | Value::Refused) => {
+        (_, Value::Extent { .. } | Value::Row(_) | Value::Quantised(_) | Value::Tail(_) | Value::Refused) => {
             Err(node.unsupported_value(indices))
         }
     }

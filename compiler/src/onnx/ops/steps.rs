@@ -45,8 +45,7 @@ fn label(row: Row, strict: bool) -> Value {
         (true, _) => Form::EachLabel,
         (false, _) => Form::EachAtLeast,
     };
-    let shape = row.shape.clone();
-    Value::Tail(Tail { row, form, shape, classes: None })
+    Value::Tail(Tail::of(&row, form))
 }
 
 /// A number whose sign is that of `first - second`.
@@ -66,11 +65,12 @@ fn difference(stages: &mut Stages, node: &Node<'_>, first: &Value, second: &Valu
         Value::Row(row) => (row, false),
         Value::Tail(tail)
             if matches!(tail.form, Form::Probability | Form::EachProbability)
+                && tail.rounded.is_none()
                 && tail.shape == tail.row.shape =>
         {
             (&tail.row, true)
         }
-        Value::Tail(_) | Value::Constant(_) | Value::Extent { .. } | Value::Refused => {
+        Value::Tail(_) | Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => {
             return Err(unsupported(node));
         }
     };
@@ -101,7 +101,7 @@ fn sign(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     if row.affine.width() == 1 {
         let classes = Some(vec!["-1".to_owned(), "1".to_owned()]);
         let form = Form::Label { logistic: true };
-        return Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes })]);
+        return Ok(vec![Value::Tail(Tail { classes, ..Tail::of(row, form) })]);
     }
     let affine = hidden::sign(stages, &row.affine, &node.reference);
     let affine = affine.ok_or_else(|| node.unsupported_value(&Value::Row(row.clone())))?;
@@ -110,7 +110,7 @@ fn sign(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
 
 fn not(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let value = node.input(0)?;
-    let Value::Tail(Tail { row, form, shape, classes: None }) = value else {
+    let Value::Tail(Tail { row, form, shape, classes: None, .. }) = value else {
         return Err(node.unsupported_value(value));
     };
     let strict = match form {

@@ -2,8 +2,9 @@
 
 use super::Entry;
 use crate::onnx::node::{Evaluated, Node};
+use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape};
-use crate::onnx::value::{Form, Stages, Tail, Value};
+use crate::onnx::value::{Form, Row, Stages, Tail, Value};
 
 pub(super) const TABLE: &[Entry] = &[
     ("", "Softmax", softmax),
@@ -16,8 +17,13 @@ pub(super) const TABLE: &[Entry] = &[
 const ONE_AXIS_SINCE: i64 = 13;
 
 fn softmax(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    let row = node.row(0)?;
-    let one_axis = node.opset >= ONE_AXIS_SINCE;
+    let form = if node.operator() == "Softmax" { Form::Softmax } else { Form::LogSoftmax };
+    Ok(vec![Value::Tail(softmax_of(node, node.row(0)?, form, node.opset)?)])
+}
+
+/// The softmax of a row as a version of the operator set computes it.
+pub(super) fn softmax_of(node: &Node<'_>, row: &Row, form: Form, opset: i64) -> Result<Tail, Refusal> {
+    let one_axis = opset >= ONE_AXIS_SINCE;
     let axis = node.int("axis", if one_axis { -1 } else { 1 });
     let features = row.shape.feature_axis();
     let fits = row.shape.axis(axis).is_some_and(|axis| {
@@ -37,15 +43,17 @@ fn softmax(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             "use a sigmoid for one output, or give the model one output per class",
         ));
     }
-    let form = if node.operator() == "Softmax" { Form::Softmax } else { Form::LogSoftmax };
-    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes: None })])
+    Ok(Tail::of(row, form))
 }
 
 fn sigmoid(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    let row = node.row(0)?;
+    Ok(vec![Value::Tail(sigmoid_of(node.row(0)?))])
+}
+
+/// The logistic function of a row.
+pub(super) fn sigmoid_of(row: &Row) -> Tail {
     // A layer that reads it makes a hidden one of it (`onnx/hidden.rs`).
-    let form = if row.affine.width() == 1 { Form::Probability } else { Form::EachProbability };
-    Ok(vec![Value::Tail(Tail { row: row.clone(), form, shape: row.shape.clone(), classes: None })])
+    Tail::of(row, if row.affine.width() == 1 { Form::Probability } else { Form::EachProbability })
 }
 
 fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
@@ -79,7 +87,7 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
                 return Err(node.unsupported_value(value));
             }
         },
-        Value::Constant(_) | Value::Extent { .. } | Value::Refused => {
+        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => {
             return Err(node.unsupported_value(value));
         }
     };
@@ -88,7 +96,7 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         return Err(node.shapes(format!("ArgMax at axis {} of shape {shape}", node.int("axis", 0))));
     };
     let shape = reduce(shape, axis, node.int("keepdims", 1) != 0);
-    Ok(vec![Value::Tail(Tail { row: row.clone(), form: Form::Label { logistic }, shape, classes })])
+    Ok(vec![Value::Tail(Tail { shape, classes, ..Tail::of(row, Form::Label { logistic }) })])
 }
 
 fn reduce(shape: &Shape, axis: usize, keep: bool) -> Shape {

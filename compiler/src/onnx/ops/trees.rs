@@ -99,7 +99,7 @@ fn classifier(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let row = push(stages, node, input, ensemble, (base, probabilities))?;
     let rows = if input.shape.has_rows() { Dim::Rows } else { Dim::Of(1) };
     let tail = |form, dims| {
-        Value::Tail(Tail { row: row.clone(), form, shape: Shape(dims), classes: Some(classes.clone()) })
+        Value::Tail(Tail { shape: Shape(dims), classes: Some(classes.clone()), ..Tail::of(&row, form) })
     };
     let label = tail(Form::Label { logistic: single }, vec![rows]);
     Ok(vec![label, tail(form, vec![rows, Dim::Of(classes.len())])])

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use onnx_protobuf::ModelProto as Independent;
 use protobuf::Message as _;
 
-use super::corpus::{Folder, Meaning, corpus, meaning, models, rows};
+use super::corpus::{
+    Folder, Meaning, corpus, is_left_out, last_rounding, meaning, models, reference_of, rows,
+};
 use super::npz;
 use crate::compile::{self, Named, Plan, Sources};
 use crate::ir::interpret;
@@ -95,9 +97,10 @@ fn agreement(path: &Path, bytes: &[u8], plan: &Plan, text: &str) -> Agreement {
     let mut wrong: Vec<bool> = vec![false; judged.len()];
     let mut near: Vec<bool> = vec![false; judged.len()];
     for output in &graph.output {
-        let Some(array) = reference.get(&format!("out_{}", output.name.replace([':', '/'], "_"))) else {
+        let Some(array) = reference_of(&reference, &graph, &output.name) else { continue };
+        if is_left_out(&plan.model, &output.name) {
             continue;
-        };
+        }
         let meaning = meaning(&graph, &output.name);
         let own = plan.model.outputs().position(|own| own.names.contains(&output.name)).unwrap_or(0);
         let head = plan.model.outputs().nth(own).unwrap();
@@ -114,7 +117,10 @@ fn agreement(path: &Path, bytes: &[u8], plan: &Plan, text: &str) -> Agreement {
             }
             continue;
         }
-        let numbers = array.numbers();
+        let mut numbers = array.numbers().to_vec();
+        if let Some((scale, Some(zero))) = last_rounding(&graph, &output.name) {
+            numbers.iter_mut().for_each(|integer| *integer = (*integer - zero) * scale);
+        }
         let width = numbers.len() / judged.len();
         if head.head == Head::Scores {
             let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);

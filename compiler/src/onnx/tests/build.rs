@@ -79,6 +79,32 @@ impl Builder {
         self
     }
 
+    /// An initializer of integers of few bits.
+    pub(super) fn typed(mut self, name: &str, kind: i32, dims: &[i64], values: &[i32]) -> Self {
+        let per_byte = match kind {
+            data_type::INT4 | data_type::UINT4 => 2,
+            data_type::INT2 | data_type::UINT2 => 4,
+            _ => 1,
+        };
+        let packed = |chunk: &[i32]| {
+            let bits = 8 / per_byte;
+            let mask = if per_byte == 1 { -1 } else { (1 << bits) - 1 };
+            chunk
+                .iter()
+                .enumerate()
+                .fold(0, |sum, (place, value)| sum | ((value & mask) << (place as i32 * bits)))
+        };
+        let tensor = TensorProto {
+            name: Some(name.to_owned()),
+            dims: dims.to_vec(),
+            data_type: Some(kind),
+            int32_data: values.chunks(per_byte as usize).map(packed).collect(),
+            ..TensorProto::default()
+        };
+        self.graph().initializer.push(tensor);
+        self
+    }
+
     /// A node called after its output.
     pub(super) fn node(mut self, operator: &str, inputs: &[&str], output: &str) -> Self {
         let (domain, name) = operator.rsplit_once('.').unwrap_or(("", operator));

@@ -27,6 +27,9 @@ fn values(built: &Builder, error: f64, formula: impl Fn(f64) -> f64) {
     }
 }
 
+/// Two functions of one number.
+type Pair = (fn(f64) -> f64, fn(f64) -> f64);
+
 fn sigmoid(x: f64) -> f64 {
     0.5 * (1.0 + (0.5 * x).tanh())
 }
@@ -289,7 +292,7 @@ fn two(f: &str, g: &str, join: impl FnOnce(Builder) -> Builder) -> Builder {
 fn joined(
     built: &Builder,
     widths: &[(usize, usize)],
-    (f, g): (fn(f64) -> f64, fn(f64) -> f64),
+    (f, g): Pair,
     formula: impl Fn([f64; 3], [f64; 3], [f64; 3]) -> [f64; 3],
 ) {
     let model = model(built);
@@ -313,13 +316,13 @@ fn added(first: [f64; 3], second: [f64; 3]) -> [f64; 3] {
 
 #[test]
 fn values_are_carried_past_curves_without_an_activation() {
-    let (tanh, relu): (fn(f64) -> f64, fn(f64) -> f64) = (f64::tanh, |x| x.max(0.0));
+    let (tanh, relu): Pair = (f64::tanh, |x| x.max(0.0));
     let residual = |f, g| two(f, g, |b| b.node("Add", &["a", "b"], "c"));
     joined(&residual("Tanh", "Tanh"), &[(3, 0), (6, 3), (1, 0)], (tanh, tanh), |_, a, b| added(a, b));
     // Rectified values pass a curve as they are, too; values of both signs pass ReLU in two parts.
     joined(&residual("Relu", "Tanh"), &[(3, 0), (6, 3), (1, 0)], (relu, tanh), |_, a, b| added(a, b));
     joined(&residual("Tanh", "Relu"), &[(3, 0), (9, 0), (1, 0)], (tanh, relu), |_, a, b| added(a, b));
-    let sigmoids: (fn(f64) -> f64, fn(f64) -> f64) = (sigmoid, relu);
+    let sigmoids: Pair = (sigmoid, relu);
     joined(&residual("Sigmoid", "Relu"), &[(3, 0), (6, 0), (1, 0)], sigmoids, |_, a, b| added(a, b));
     // The two inputs past two curves.
     let shortcut = two("Tanh", "Gelu", |b| b.node("MatMul", &["x", "wx"], "s").node("Sub", &["b", "s"], "c"));
@@ -328,7 +331,7 @@ fn values_are_carried_past_curves_without_an_activation() {
 
 #[test]
 fn branches_of_different_activations_become_layers_one_after_the_other() {
-    let (tanh, relu): (fn(f64) -> f64, fn(f64) -> f64) = (f64::tanh, |x| x.max(0.0));
+    let (tanh, relu): Pair = (f64::tanh, |x| x.max(0.0));
     let branch = |f: &str, other: &str| {
         two(f, "Relu", |b| {
             b.node("MatMul", &["x", "wx"], "hs").node(other, &["hs"], "s").node("Add", &["a", "s"], "c")

@@ -138,7 +138,7 @@ fn support_vectors_fold_into_one_vector() {
             b.graph().node[0].attribute[4].ints = vec![2, 1, 1];
             b
         }),
-        ["E0123"]
+        ["E0126"]
     );
     assert_eq!(
         edited(|mut b| {
@@ -154,6 +154,55 @@ fn support_vectors_fold_into_one_vector() {
         }),
         ["E0126"]
     );
+}
+
+/// Three classes: of one vector, of two and of one.
+fn svc_of_three() -> Builder {
+    let mut builder = Builder::new()
+        .input("x", &[0, 2])
+        .node("ai.onnx.ml.SVMClassifier", &["x"], "label")
+        .text("kernel_type", "LINEAR")
+        .floats("support_vectors", &[1.0, 0.0, 0.0, 1.0, 2.0, 2.0, -1.0, 3.0])
+        .floats("coefficients", &[1.0, -0.5, -0.5, -1.0, 0.5, 1.0, 0.25, -0.75])
+        .floats("rho", &[0.5, -0.25, 1.0])
+        .ints("vectors_per_class", &[1, 2, 1])
+        .ints("classlabels_ints", &[3, 7, 9])
+        .output("label")
+        .output("scores");
+    builder.graph().node[0].output.push("scores".to_owned());
+    builder
+}
+
+#[test]
+fn pairs_of_three_classes_take_a_vote() {
+    let model = model(&svc_of_three());
+    // The decision values are no output beside the label.
+    assert_eq!((model.outputs().count(), model.first.head), (1, Head::Probabilities));
+    assert_eq!(model.first.classes.as_deref(), Some(&["3".to_owned(), "7".to_owned(), "9".to_owned()][..]));
+    let mut seen = [false; 3];
+    for step in 0..400 {
+        let (x, y) = (f64::from(step % 20) * 0.7 - 7.0, f64::from(step / 20) * 0.7 - 7.0);
+        let dot = |a: f64, b: f64| a * x + b * y;
+        // Classes 0 and 1: the first list of 0's vector and the first of 1's; 0 and 2: the second of 0's and the
+        // first of 2's; 1 and 2: the second of both.
+        let d01 = dot(1.0, 0.0) - 0.5 * dot(0.0, 1.0) - 0.5 * dot(2.0, 2.0) + 0.5;
+        let d02 = 0.5 * dot(1.0, 0.0) - dot(-1.0, 3.0) - 0.25;
+        let d12 = dot(0.0, 1.0) + 0.25 * dot(2.0, 2.0) - 0.75 * dot(-1.0, 3.0) + 1.0;
+        let mut votes = [0.0; 3];
+        votes[if d01 > 0.0 { 0 } else { 1 }] += 1.0 / 3.0;
+        votes[if d02 > 0.0 { 0 } else { 2 }] += 1.0 / 3.0;
+        votes[if d12 > 0.0 { 1 } else { 2 }] += 1.0 / 3.0;
+        let outputs = model.outputs_f64(&[x, y]);
+        assert!(outputs.iter().zip(votes).all(|(own, vote): (&f64, f64)| (own - vote).abs() < 1e-12));
+        let label = Head::Probabilities.label(&outputs).unwrap();
+        seen[label] = true;
+        assert_eq!(label, (0..3).rev().max_by(|a, b| outputs[*a].total_cmp(&outputs[*b])).unwrap());
+    }
+    assert_eq!(seen, [true; 3]);
+    assert_eq!(codes(&svc_of_three().floats("prob_a", &[1.0; 3])), ["E0123"]);
+    let mut wrong = svc_of_three();
+    wrong.graph().node[0].attribute[3].floats.pop();
+    assert_eq!(codes(&wrong), ["E0126"]);
 }
 
 #[test]

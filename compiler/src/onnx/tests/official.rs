@@ -20,6 +20,7 @@ const ELEMENTWISE: &[&str] = &[
     "Add",
     "Cast",
     "Clip",
+    "DequantizeLinear",
     "Div",
     "Dropout",
     "HardSigmoid",
@@ -30,18 +31,82 @@ const ELEMENTWISE: &[&str] = &[
     "Mul",
     "Neg",
     "PRelu",
+    "QuantizeLinear",
     "Relu",
     "Sigmoid",
     "Sub",
     "Sum",
 ];
 /// At least so many tests are expected to run.
-const LEAST: usize = 40;
+const LEAST: usize = 60;
 
 fn stored(path: &Path) -> Option<(TensorProto, Tensor)> {
     let proto = TensorProto::decode(std::fs::read(path).ok()?.as_slice()).ok()?;
     let tensor = decode(&proto, None).ok()?;
     Some((proto, tensor))
+}
+
+/// Whether a model's input may be of this type, and whether it then is of integers.
+const fn input_kind(kind: i32) -> Option<bool> {
+    match kind {
+        data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16 => Some(false),
+        data_type::UINT8 | data_type::INT8 | data_type::UINT16 | data_type::INT16 => Some(true),
+        _ => None,
+    }
+}
+
+/// Where scale and zero point of the output are, for operators that round it.
+fn rounding(operator: &str) -> Option<usize> {
+    match operator {
+        "QuantizeLinear" => Some(1),
+        "QLinearMatMul" => Some(6),
+        _ => None,
+    }
+}
+
+/// The numbers that the wanted integers stand for: that is what a model's output shows.
+fn dequantised(operator: &str, folder: &Path, wanted: &[f64]) -> Result<Vec<f64>, String> {
+    let Some(scale) = rounding(operator) else { return Ok(wanted.to_vec()) };
+    let only =
+        |index: usize| -> Option<f64> { stored(&folder.join(format!("input_{index}.pb")))?.1.single() };
+    let scale_of = only(scale).ok_or("a scale for each channel of data")?;
+    let zero = only(scale + 1).unwrap_or(0.0);
+    Ok(wanted.iter().map(|integer| (integer - zero) * scale_of).collect())
+}
+
+/// A test of an operator on a constant: a model that adds the result to zeros.
+fn constant_case(folder: &Path) -> Result<Case, String> {
+    let bytes = std::fs::read(folder.join("model.onnx")).map_err(|error| error.to_string())?;
+    let proto = ModelProto::decode(bytes.as_slice()).map_err(|error| error.to_string())?;
+    let graph = proto.graph.clone().ok_or("no graph")?;
+    let node = graph.node.first().ok_or("no node")?;
+    let data = folder.join("test_data_set_0");
+    let (_, wanted) = stored(&data.join("output_0.pb")).ok_or("its output is no tensor that is read")?;
+    let wanted = wanted.numbers().ok_or("texts")?;
+    let side = i64::try_from(wanted.len()).unwrap();
+    let identity: Vec<f32> =
+        (0..side * side).map(|at| if at % (side + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let mut model = Builder::new()
+        .input("data", &[0, side])
+        .weight("identity", &[side, side], &identity)
+        .integers("flat", &[1, -1])
+        .node("MatMul", &["data", "identity"], "layer");
+    model.0.opset_import.clone_from(&proto.opset_import);
+    model.graph().node.push(node.clone());
+    for (index, input) in graph.input.iter().enumerate() {
+        let (mut stored, _) = stored(&data.join(format!("input_{index}.pb")))
+            .ok_or("an input that is no tensor that is read")?;
+        stored.name = Some(input.name().to_owned());
+        model.graph().initializer.push(stored);
+    }
+    let output = node.output.first().cloned().ok_or("no output")?;
+    let model = model
+        .node("Cast", &[&output], "float")
+        .int("to", 1)
+        .node("Reshape", &["float", "flat"], "row")
+        .node("Add", &["layer", "row"], "sum")
+        .output("sum");
+    Ok(Case { model, rows: vec![0.0; wanted.len()], wanted, operator: "Add".to_owned() })
 }
 
 /// One test, put into a model; the reason to leave it out otherwise.
@@ -78,15 +143,36 @@ fn case(folder: &Path) -> Result<Case, String> {
         whole => whole.to_vec(),
     };
     let side = i64::try_from(width).unwrap();
-    let mut model = Builder::new()
-        .input("data", &declared)
-        .weight("identity", &[side, side], &identity)
-        .node("MatMul", &["data", "identity"], "layer");
-    model.0.opset_import.clone_from(&proto.opset_import);
+    let elements = graph.input.first().and_then(|input| input.r#type.as_ref()?.tensor_type.as_ref());
+    let elements = elements.map_or(0, |tensor| tensor.elem_type());
+    let integers = input_kind(elements).ok_or("not of floats")?;
+    if integers && !matches!(node.op_type(), "DequantizeLinear" | "QLinearMatMul") {
+        return Err("not of floats".to_owned());
+    }
+    let target = node.attribute.iter().find(|attribute| attribute.name() == "to").map(|own| own.i());
+    if matches!(target, Some(to) if to == i64::from(data_type::FLOAT16) || to == i64::from(data_type::BFLOAT16))
+    {
+        return Err("data is not rounded to half precision".to_owned());
+    }
+    let wanted = dequantised(node.op_type(), &data, &wanted)?;
     let mut own = node.clone();
-    own.input[0] = "layer".to_owned();
-    let output = own.output.first().cloned().ok_or("no output")?;
-    model.graph().node.push(own);
+    let mut output = own.output.first().cloned().ok_or("no output")?;
+    let mut model = Builder::new().input("data", &declared).weight("identity", &[side, side], &identity);
+    model.0.opset_import.clone_from(&proto.opset_import);
+    if integers {
+        let input = model.graph().input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+        input.elem_type = Some(elements);
+        own.input[0] = "data".to_owned();
+        model.graph().node.push(own);
+        if node.op_type() == "DequantizeLinear" {
+            model = model.node("MatMul", &[&output, "identity"], "layer");
+            output = "layer".to_owned();
+        }
+    } else {
+        model = model.node("MatMul", &["data", "identity"], "layer");
+        own.input[0] = "layer".to_owned();
+        model.graph().node.push(own);
+    }
     for (name, mut proto, tensor) in constants {
         proto.name = Some(name);
         proto.dims = tensor.dims.iter().map(|&dim| i64::try_from(dim).unwrap()).collect();
@@ -131,7 +217,8 @@ fn run(case: &Case) -> Result<(), String> {
         .chunks_exact(model.output_count())
         .flat_map(|row| match (meaning, case.operator.as_str()) {
             (Meaning::Label, "ArgMax") => vec![model.first.head.label(row).unwrap() as f64],
-            (Meaning::Label, _) => row.iter().map(|value| value.signum()).collect(),
+            (Meaning::Label, _) if row.len() == 1 => row.iter().map(|value| value.signum()).collect(),
+            (Meaning::Label, _) => row.to_vec(),
             _ => expected(meaning, row),
         })
         .collect();
@@ -168,22 +255,20 @@ fn official_tests_of_single_nodes_pass() {
             continue;
         }
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let float =
-            graph.input.first().and_then(|input| input.r#type.as_ref()?.tensor_type.as_ref()).is_some_and(
-                |tensor| {
-                    matches!(tensor.elem_type(), data_type::FLOAT | data_type::DOUBLE | data_type::FLOAT16)
-                },
-            );
-        let result =
-            if float { case(&path).and_then(|case| run(&case)) } else { Err("not of floats".to_owned()) };
-        match result {
-            Ok(()) => {
-                passed += 1;
-                eprintln!("{name}: passed");
-            }
-            Err(reason) => {
-                eprintln!("{name}: left out, {reason}");
-                *left_out.entry(reason).or_default() += 1;
+        let mut results = vec![(name.clone(), case(&path).and_then(|case| run(&case)))];
+        if matches!(graph.node[0].op_type(), "QuantizeLinear" | "DequantizeLinear" | "Cast") {
+            results.push((format!("{name}, constant"), constant_case(&path).and_then(|case| run(&case))));
+        }
+        for (name, result) in results {
+            match result {
+                Ok(()) => {
+                    passed += 1;
+                    eprintln!("{name}: passed");
+                }
+                Err(reason) => {
+                    eprintln!("{name}: left out, {reason}");
+                    *left_out.entry(reason).or_default() += 1;
+                }
             }
         }
     }

@@ -83,6 +83,8 @@ struct Chain {
     count: usize,
     steps: Vec<Step>,
     levels: Levels,
+    /// Whether a ReLU follows at once.
+    rectified: bool,
 }
 
 /// `activation(factor * x + offset)` for each value.
@@ -245,7 +247,8 @@ impl Author<'_> {
             };
             steps.push(Step { factors, activation: layer.activation });
             if let Activation::Function(Function::Levels(levels)) = layer.activation {
-                return Some(Chain { count, steps, levels });
+                let rectified = self.model.layers().get(index + count).is_some_and(leaves_positive);
+                return Some(Chain { count: count + usize::from(rectified), steps, levels, rectified });
             }
         }
         None
@@ -325,7 +328,8 @@ impl Author<'_> {
         let least = levels.iter().copied().min()?;
         let entries: Vec<u16> =
             levels.iter().map(|level| u16::try_from(level - least).ok()).collect::<Option<_>>()?;
-        let table = Table { width: values.len(), bits: u8::try_from(bits).ok()?, entries };
+        let table =
+            Table { width: values.len(), mapped: values.len(), bits: u8::try_from(bits).ok()?, entries };
         let values = values
             .iter()
             .map(|value| {
@@ -466,6 +470,9 @@ impl Chain {
         for (line, least) in lines.iter_mut().zip(least.into_iter().flatten()) {
             line.floor = Some(self.levels.index(least));
         }
+        if self.rectified {
+            lines.iter_mut().for_each(|line| line.floor = Some(line.floor.map_or(0, |floor| floor.max(0))));
+        }
         Some(lines)
     }
 
@@ -482,8 +489,20 @@ impl Chain {
             factor * value + offset
         };
         let value = before.iter().fold(value, |value, step| step.activation.apply(apply(step, value)));
-        Some(self.levels.index(apply(last, value)))
+        let level = self.levels.index(apply(last, value));
+        Some(if self.rectified { level.max(0) } else { level })
     }
+}
+
+/// Whether a layer is nothing but a ReLU.
+fn leaves_positive(layer: &model::Dense) -> bool {
+    let same = |taps: Vec<(usize, f64)>| {
+        taps.len() == layer.weights.columns
+            && taps.into_iter().eq((0..).map(|place| (place, 1.0)).take(layer.weights.rows))
+    };
+    layer.activation == Activation::Relu
+        && layer.bias.iter().all(|bias| *bias == 0.0)
+        && elementwise(layer).is_some_and(same)
 }
 
 /// The only column that each row reads, with its weight; `None` when a row reads several, or two rows the same.

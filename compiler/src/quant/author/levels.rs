@@ -60,7 +60,8 @@ impl Line {
                 self.beside_half(n, below as i64).unwrap_or(near.round_ties_even() as i64)
             }
         };
-        level.max(self.floor.unwrap_or(i64::MIN)).clamp(low, high)
+        // A ReLU in front leaves no more than the highest level, and one behind no less than zero.
+        level.clamp(low, high).max(self.floor.unwrap_or(i64::MIN))
     }
 
     /// The level of a value that lies next to `below + 1/2`.
@@ -130,7 +131,9 @@ fn rising(line: &Line, domain: Interval, Demand { even, slack }: Demand) -> Opti
     // Integers between which levels change, a little wider.
     let reached = |level: f64| ((level - offset) / slope).clamp(domain.low as f64, domain.high as f64);
     let reach = reached(lowest as f64 - 1.0).abs().max(reached(highest as f64 + 1.0).abs()) + 1.0;
-    let room = PRODUCT_BITS - (slope * reach + offset.abs() + 2.0).log2();
+    // Results may be moved above zero, by less than twice all levels.
+    let moved = 2.0 * (line.levels.high - line.levels.low) as f64;
+    let room = PRODUCT_BITS - (slope * reach + offset.abs() + moved + 2.0).log2();
     let shift = room.min(MULTIPLIER_BITS - slope.log2()).floor();
     if !(LEAST_SHIFT..=62.0).contains(&shift) {
         return None;

@@ -28,6 +28,9 @@ pub(super) fn run(
     options: &Options,
 ) -> Option<Outcome<Quantised>> {
     let levels = |activation| matches!(activation, Activation::Function(Function::Levels(_)));
+    if model.layers().iter().any(|layer| layer.plain > 0) {
+        return None;
+    }
     if !model.layers().first().is_some_and(|layer| levels(layer.activation)) {
         return None;
     }

@@ -64,7 +64,13 @@ fn node(index: usize) -> NodeRef {
 fn each(width: usize, bias: Vec<f64>, activation: Activation) -> Dense {
     let mut values = vec![0.0; width * width];
     values.iter_mut().step_by(width + 1).for_each(|value| *value = 1.0);
-    Dense { origin: node(0), weights: Matrix { rows: width, columns: width, values }, bias, activation }
+    Dense {
+        origin: node(0),
+        weights: Matrix { rows: width, columns: width, values },
+        bias,
+        activation,
+        plain: 0,
+    }
 }
 
 /// Layers of 5, 7, 6 and 3 values.
@@ -102,6 +108,7 @@ fn model(form: Form, seed: u64) -> Model {
             weights: Matrix { rows, columns, values },
             bias: early,
             activation,
+            plain: 0,
         });
         if last && !form.levelled {
             continue;
