@@ -99,6 +99,8 @@ pub enum Function {
         slope: f64,
         offset: f64,
     },
+    /// `ln(1 + x)` above zero, else 0.
+    LogOnePlus,
     /// Rounding to one of few numbers, as models with quantisation of their own do.
     Levels(Levels),
 }
@@ -163,6 +165,7 @@ impl Function {
             }
             Self::Clip { low, high } => x.max(low).min(high),
             Self::HardSigmoid { slope, offset } => (slope * x + offset).clamp(0.0, 1.0),
+            Self::LogOnePlus => x.max(0.0).ln_1p(),
             Self::Levels(levels) => levels.scale * levels.index(x) as f64,
         }
     }
@@ -171,7 +174,12 @@ impl Function {
     #[must_use]
     pub fn is_positive(self) -> bool {
         match self {
-            Self::Sigmoid | Self::Softplus | Self::Square | Self::Step | Self::HardSigmoid { .. } => true,
+            Self::Sigmoid
+            | Self::Softplus
+            | Self::Square
+            | Self::Step
+            | Self::HardSigmoid { .. }
+            | Self::LogOnePlus => true,
             Self::ThresholdedRelu { alpha } => alpha >= 0.0,
             Self::LeakyRelu { slope } => slope <= 0.0,
             Self::Clip { low, .. } => low >= 0.0,
@@ -207,6 +215,7 @@ impl Function {
             Self::LeakyRelu { .. } => "leaky relu",
             Self::Clip { .. } => "clip",
             Self::HardSigmoid { .. } => "hard sigmoid",
+            Self::LogOnePlus => "log(1 + x)",
             Self::Levels(_) => "levels",
         }
     }

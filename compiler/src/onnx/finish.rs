@@ -334,6 +334,7 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
 fn open(report: &mut Report, part: Open, node: &NodeRef) {
     let what = match part {
         Open::Exp => "an exponential",
+        Open::Root => "a square root",
         Open::Erf => "the error function",
         Open::Cubic { .. } => "a third power",
         Open::TanhOfCubic => "the hyperbolic tangent of a third power",

@@ -208,6 +208,8 @@ pub(crate) enum Stage {
 pub(crate) enum Open {
     /// `exp(x)`.
     Exp,
+    /// The square root, which a comparison may read.
+    Root,
     /// The error function.
     Erf,
     /// `linear * x + cube * x^3`.

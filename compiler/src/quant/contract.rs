@@ -2,7 +2,7 @@
 //!
 //! Also what stands in for a specification when there is none.
 
-use super::forest;
+use super::{forest, reconstruction};
 use crate::check::MOST_RAW;
 use crate::diag::codes::quant::{
     COUNT, LABEL_ORDER, LABELS, ONE_VERSUS_REST, ORDER, OUTPUT_COUNT, REGRESSOR, UNITS,
@@ -83,11 +83,14 @@ const UNNAMED: &str = "model";
 ///
 /// # Errors
 ///
-/// Those of [`with_spec`].
+/// Those of [`with_spec`], and `E0320`.
 pub fn between(name: &str, model: &mut Model, spec: Option<&FeatureSpec>) -> Outcome<Contract> {
     let contract = match spec {
         None => without_spec(model),
         Some(spec) => {
+            if let Some(wish) = &spec.reconstruction {
+                reconstruction::rewrite(model, spec, wish)?;
+            }
             classify(model, spec);
             with_spec(model, spec)?
         }

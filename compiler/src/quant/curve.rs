@@ -89,7 +89,8 @@ pub(super) fn way(function: Function) -> Way {
         | Function::Square
         | Function::LeakyRelu { .. }
         | Function::Clip { .. }
-        | Function::HardSigmoid { .. } => Way::Table,
+        | Function::HardSigmoid { .. }
+        | Function::LogOnePlus => Way::Table,
     }
 }
 
@@ -124,7 +125,8 @@ pub(super) fn slope(function: Function, x: f64) -> f64 {
         | Function::Square
         | Function::LeakyRelu { .. }
         | Function::Clip { .. }
-        | Function::HardSigmoid { .. } => {
+        | Function::HardSigmoid { .. }
+        | Function::LogOnePlus => {
             let width = 1e-4 * (1.0 + x.abs());
             (function.apply(x + width) - function.apply(x - width)) / (2.0 * width)
         }
@@ -147,6 +149,7 @@ fn shape(function: Function) -> Shape {
         Function::Sigmoid => smooth(Vec::new(), [Some(0.0), Some(1.0)]),
         Function::Tanh | Function::Softsign => smooth(Vec::new(), [Some(-1.0), Some(1.0)]),
         Function::Softplus => smooth(Vec::new(), [Some(0.0), None]),
+        Function::LogOnePlus => smooth(vec![0.0], [Some(0.0), None]),
         Function::Elu { alpha, gamma, .. } => smooth(vec![0.0], [Some(-alpha * gamma), None]),
         Function::Gelu | Function::TanhGelu | Function::Mish => {
             smooth(vec![lowest(function, -3.0, 0.0)], [Some(0.0), None])

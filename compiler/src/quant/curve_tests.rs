@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::Levels;
 
-const ALL: [Function; 18] = [
+const ALL: [Function; 19] = [
     Function::Sigmoid,
     Function::Tanh,
     Function::Softplus,
@@ -22,6 +22,7 @@ const ALL: [Function; 18] = [
     Function::LeakyRelu { slope: 0.1 },
     Function::Clip { low: -0.5, high: f64::INFINITY },
     Function::HardSigmoid { slope: 0.2, offset: 0.5 },
+    Function::LogOnePlus,
 ];
 
 #[test]

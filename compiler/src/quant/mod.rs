@@ -7,6 +7,7 @@
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
+mod reconstruction;
 pub mod report;
 mod sample;
 mod float;

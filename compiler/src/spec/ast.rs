@@ -226,10 +226,11 @@ pub enum Qualifier {
     Over(Quantity),
 }
 
-/// `model { labels A, B; }`, `model { output NAME { labels A, B; } … }`
+/// `model { labels A, B; [reconstruction l1 > N;] }`, `model { output NAME { labels A, B; } … }`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     pub labels: Vec<Labels>,
+    pub reconstructions: Vec<Reconstruction>,
     pub outputs: Vec<Output>,
     pub head: Span,
 }
@@ -240,6 +241,14 @@ pub struct Output {
     pub name: Name,
     pub labels: Vec<Labels>,
     pub head: Span,
+}
+
+/// `reconstruction l1 > N;`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconstruction {
+    pub error: Name,
+    pub threshold: Number,
+    pub span: Span,
 }
 
 /// `labels A, B;`

@@ -36,6 +36,8 @@ pub struct FeatureSpec {
     pub features: Vec<Feature>,
     /// What the model says; at least one.
     pub outputs: Vec<Output>,
+    /// When the model's outputs are its inputs again: the only output is then whether their error is too large.
+    pub reconstruction: Option<Reconstruction>,
     pub triggers: Triggers,
     pub rules: Vec<Rule>,
 }
@@ -446,6 +448,24 @@ pub struct Output {
     /// Class labels in the order of the output's values.
     pub labels: Vec<String>,
     pub span: Span,
+}
+
+/// `reconstruction l1 > N;`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconstruction {
+    pub error: ReconstructionError,
+    /// In billionths.
+    pub threshold: u64,
+    pub span: Span,
+}
+
+/// What is made of the differences between a model's outputs and its scaled inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReconstructionError {
+    /// The mean of their absolute values.
+    Absolute,
+    /// The mean of their squares.
+    Squared,
 }
 
 /// What to do about a verdict.

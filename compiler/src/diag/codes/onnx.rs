@@ -201,16 +201,17 @@ pub static MODEL_FAMILY: Code = Code {
     id: "E0123",
     title: "this family of models is not supported yet",
     explanation: "Multi-layer perceptrons, linear models, and trees, forests and boosted trees as \
-        TreeEnsembleClassifier or TreeEnsembleRegressor are imported. Of support vector machines the linear kernel is, \
-        for two classes: it folds into one weight vector. Other kernels compute a function of each support vector for \
+        TreeEnsembleClassifier or TreeEnsembleRegressor are imported. Of support vector machines the linear kernel is: \
+        it folds into one weight vector for each pair of classes. Other kernels compute a function of each support vector for \
         every verdict.",
 };
 
 pub static ACTIVATION: Code = Code {
     id: "E0124",
     title: "the activation function is not supported yet",
-    explanation: "Hidden layers may use ReLU and functions made of straight pieces: LeakyRelu, PRelu, Clip \
-        (ReLU6, Hardtanh), HardSigmoid, Abs. Train with one of them: on tabular data the accuracy hardly differs.",
+    explanation: "Hidden layers may use ReLU, functions made of straight pieces (LeakyRelu, PRelu, Clip, HardSigmoid, \
+        Abs) and the usual curves (Sigmoid, Tanh, Softplus, Softsign, Elu, Selu, Celu, Gelu, Silu, Mish, HardSwish). \
+        Train with one of them: on tabular data the accuracy hardly differs.",
 };
 
 pub static OPERATOR_FORM: Code = Code {

@@ -18,6 +18,7 @@ pub static TABLE: &[&Code] = &[
     &SHAPE,
     &OUTPUT_COUNT,
     &ONE_VERSUS_REST,
+    &RECONSTRUCTION,
 ];
 
 pub static COUNT: Code = Code {
@@ -124,4 +125,13 @@ pub static ONE_VERSUS_REST: Code = Code {
     explanation: "A one-versus-rest model has a binary classifier for each of several classes; its label is the class \
                   with the largest output, and its probabilities are no softmax, so that no threshold on them is a \
                   comparison of two outputs. Rules on such a model name the label alone.",
+};
+
+pub static RECONSTRUCTION: Code = Code {
+    id: "E0320",
+    title: "the model cannot be judged by the error of its reconstruction",
+    explanation: "`reconstruction` in the model block takes a network whose outputs are its inputs again, as many and in \
+                  the same order, after the scaler of the file: the error is about scaled values, as in training. The \
+                  outputs are plain numbers or one sigmoid each, no classes. Each input has a scale other than 0. The \
+                  result is a label and no probability, so that rules have no `when p >= P`.",
 };

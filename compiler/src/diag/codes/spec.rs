@@ -43,6 +43,7 @@ pub static TABLE: &[&Code] = &[
     &THRESHOLD,
     &ACTION,
     &TRIGGER,
+    &RECONSTRUCTION,
     &NAME,
     &PARAMETER,
     &USE,
@@ -275,6 +276,15 @@ pub static TRIGGER: Code = Code {
         `after TIME`, each at most once. \
         `end` needs something that ends flows: a cause behind `end` or an idle time. \
         Single packets are judged `at every packet` or `at every N packets`.",
+};
+
+pub static RECONSTRUCTION: Code = Code {
+    id: "E0245",
+    title: "statement about the error of a reconstruction that cannot be used",
+    explanation: "`reconstruction l1 > 0.037;` says that the model gives its inputs again, and that label 1 is due \
+        where the mean of the absolute differences exceeds the number; `l2` is the mean of their squares. The number \
+        lies above 0 and has at most nine decimals. The block then has two labels, `labels normal, anomaly;`, and no \
+        `output`.",
 };
 
 pub static NAME: Code = Code {

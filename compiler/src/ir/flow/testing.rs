@@ -118,6 +118,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
             labels: vec!["benign".to_owned(), "attack".to_owned()],
             span: 0..0,
         }],
+        reconstruction: None,
         triggers: Triggers { end: true, ..Triggers::default() },
         rules: Vec::new(),
     }

@@ -1,5 +1,5 @@
-//! Element-wise functions between dense layers. ReLU is the only one of the model; functions made of straight pieces
-//! become sums of ReLUs, exactly.
+//! ReLU, and element-wise functions made of straight pieces, which become sums of ReLUs, exactly. Curves are in
+//! `curves`.
 //!
 //! Each piece costs a neuron for each value: LeakyRelu, PRelu, Clip, HardSigmoid and Abs double the width of their
 //! layer, Max and Min with a constant leave it. Behind numbers that the graph rounds they stay functions of one number.

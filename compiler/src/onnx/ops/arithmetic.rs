@@ -257,6 +257,7 @@ fn unary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
         }
         Value::Row(row) if node.operator() == "Abs" => Value::Row(absolute(stages, node, row)?),
         Value::Row(row) if node.operator() == "Exp" => Value::Row(curves::exponential(stages, node, row)),
+        Value::Row(row) if node.operator() == "Sqrt" => Value::Row(curves::root(stages, node, row)),
         Value::Row(row) if node.operator() == "Log" => {
             Value::Row(curves::logarithm(stages, node, row).ok_or_else(|| not_affine(node))?)
         }

@@ -112,6 +112,7 @@ fn function(node: &Node<'_>, operator: &str) -> Result<Function, Refusal> {
         | Function::LeakyRelu { .. }
         | Function::Clip { .. }
         | Function::HardSigmoid { .. }
+        | Function::LogOnePlus
         | Function::Levels(_) => true,
     };
     if finite {
@@ -203,6 +204,21 @@ fn error_function(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
 /// `exp` of data, of which the rest of the graph may make a function that is known.
 pub(super) fn exponential(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Row {
     open(stages, node, row, row.affine.clone(), Open::Exp)
+}
+
+/// The square root of data, which is known in comparisons only.
+pub(super) fn root(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Row {
+    open(stages, node, row, row.affine.clone(), Open::Root)
+}
+
+/// What is above `limit` squared where `row`, a square root, is above `limit`.
+pub(super) fn under_root(stages: &Stages, row: &Row, limit: f64) -> Option<(Row, f64)> {
+    let (Stage::Open { before, part: Open::Root, .. }, scale, offset) = single(stages, &row.affine)? else {
+        return None;
+    };
+    let limit = (limit - offset) / scale;
+    let affine = before.as_ref().clone();
+    (scale > 0.0 && limit >= 0.0).then(|| (Row { affine, ..row.clone() }, limit * limit))
 }
 
 /// A part of a function, in the shape of `row`.
@@ -383,16 +399,20 @@ pub(super) fn power(stages: &mut Stages, node: &Node<'_>, row: &Row, exponent: f
     (exponent == 3.0).then(|| open(stages, node, row, row.affine.clone(), cube))
 }
 
-/// `log(c + c exp(x))`: Softplus and a constant.
+/// `log(c + c exp(x))`, which is Softplus and a constant, or `log(1 + relu(x))`.
 pub(super) fn logarithm(stages: &mut Stages, node: &Node<'_>, row: &Row) -> Option<Row> {
-    let (Stage::Open { before, part: Open::Exp, .. }, scale, offset) = single(stages, &row.affine)? else {
-        return None;
+    let (stage, scale, offset) = single(stages, &row.affine)?;
+    let (before, function, shift) = match stage {
+        Stage::Open { before, part: Open::Exp, .. } if is(offset, scale) && scale > 0.0 => {
+            (before.as_ref().clone(), Function::Softplus, snapped(scale).ln())
+        }
+        Stage::Activated { before, activation: Activation::Relu, .. } if scale > 0.0 && offset == 1.0 => {
+            (before.scaled(scale), Function::LogOnePlus, 0.0)
+        }
+        Stage::Open { .. } | Stage::Activated { .. } | Stage::Inputs | Stage::Trees { .. } => return None,
     };
-    let before = before.as_ref().clone();
-    (is(offset, scale) && scale > 0.0).then(|| {
-        let result = applied(stages, node, row, before, Function::Softplus, 1.0);
-        Row { affine: result.affine.shifted(snapped(scale).ln()), ..result }
-    })
+    let result = applied(stages, node, row, before, function, 1.0);
+    Some(Row { affine: result.affine.shifted(shift), ..result })
 }
 
 /// `log(sigmoid(z))`, which is `-softplus(-z)`.

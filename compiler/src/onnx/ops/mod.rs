@@ -17,6 +17,7 @@ mod passthrough;
 mod qlinear;
 mod qonnx;
 pub(crate) mod quantised;
+mod reduce;
 pub(crate) mod refused;
 mod select;
 mod steps;
@@ -48,6 +49,7 @@ const TABLES: &[&[Entry]] = &[
     qlinear::TABLE,
     qonnx::TABLE,
     quantised::TABLE,
+    reduce::TABLE,
     select::TABLE,
     steps::TABLE,
     support::TABLE,

@@ -4,7 +4,7 @@
 
 use super::activation::{activated, leaky, rectified};
 use super::arithmetic::spread;
-use super::{Entry, ML};
+use super::{Entry, ML, curves};
 use crate::model::{Activation, Function};
 use crate::onnx::affine::{Affine, Step};
 use crate::onnx::node::{Evaluated, Node};
@@ -74,7 +74,13 @@ fn difference(stages: &mut Stages, node: &Node<'_>, first: &Value, second: &Valu
             return Err(unsupported(node));
         }
     };
+    let under = constant.single().and_then(|limit| curves::under_root(stages, row, limit));
+    let square = under.as_ref().map(|(_, square)| *square);
+    let row = under.as_ref().map_or(row, |(row, _)| row);
     let (mut limits, shape) = spread(node, row, constant)?;
+    if let Some(square) = square {
+        limits.fill(square);
+    }
     if of_probability {
         // The logistic function grows, so that its argument tells as well.
         limits = limits.iter().map(|p| (p / (1.0 - p)).ln()).collect();

@@ -222,6 +222,9 @@ fn logarithms_and_exponentials_are_known_together() {
     let written =
         with(1.0, |b| b.node("Exp", &["h"], "e").node("Add", &["e", "one"], "d").node("Log", &["d"], "a"));
     curve(&written, Function::Softplus, softplus);
+    let one_plus =
+        with(1.0, |b| b.node("Relu", &["h"], "r").node("Add", &["one", "r"], "d").node("Log", &["d"], "a"));
+    curve(&one_plus, Function::LogOnePlus, |x| (1.0 + x.max(0.0)).ln());
     let log = around(|b| b.node("Sigmoid", &["h"], "s").node("Log", &["s"], "a"));
     curve(&log, Function::Softplus, |x| -softplus(-x));
     let sigmoid_of_parts = with(1.0, |b| {

@@ -13,6 +13,7 @@ mod curves;
 mod steps;
 mod quantised;
 mod operators;
+mod reconstruction;
 mod linear;
 mod refusals;
 mod trees;

@@ -18,24 +18,43 @@ use crate::onnx::{NoFiles, import, ops};
 const ELEMENTWISE: &[&str] = &[
     "Abs",
     "Add",
+    "Binarizer",
     "Cast",
+    "Celu",
     "Clip",
     "DequantizeLinear",
     "Div",
     "Dropout",
+    "Elu",
+    "Gelu",
+    "Greater",
+    "GreaterOrEqual",
     "HardSigmoid",
+    "HardSwish",
     "Identity",
     "LeakyRelu",
+    "Less",
+    "LessOrEqual",
     "Max",
     "Min",
+    "Mish",
     "Mul",
     "Neg",
     "PRelu",
+    "Pow",
     "QuantizeLinear",
     "Relu",
+    "Selu",
+    "Shrink",
     "Sigmoid",
+    "Sign",
+    "Softplus",
+    "Softsign",
     "Sub",
     "Sum",
+    "Swish",
+    "Tanh",
+    "ThresholdedRelu",
 ];
 /// At least so many tests are expected to run.
 const LEAST: usize = 60;
@@ -210,15 +229,15 @@ fn run(case: &Case) -> Result<(), String> {
         "Softmax" => Meaning::Softmax,
         "LogSoftmax" => Meaning::LogSoftmax,
         "Sigmoid" => Meaning::Each,
-        "ArgMax" | "Sign" => Meaning::Label,
+        "ArgMax" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => Meaning::Label,
         _ => Meaning::Raw,
     };
     let got: Vec<f64> = values
         .chunks_exact(model.output_count())
         .flat_map(|row| match (meaning, case.operator.as_str()) {
             (Meaning::Label, "ArgMax") => vec![model.first.head.label(row).unwrap() as f64],
-            (Meaning::Label, _) if row.len() == 1 => row.iter().map(|value| value.signum()).collect(),
-            (Meaning::Label, _) => row.to_vec(),
+            (Meaning::Label, "Sign") => row.iter().map(|value| value.signum()).collect(),
+            (Meaning::Label, _) => row.iter().map(|value| f64::from(u8::from(*value > 0.0))).collect(),
             _ => expected(meaning, row),
         })
         .collect();

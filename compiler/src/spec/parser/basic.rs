@@ -102,8 +102,20 @@ pub(super) const TOP_LEVEL: [&str; 10] =
     ["spec", "attach", "flow", "features", "model", "classify", "on", "use", "let", "param"];
 
 /// Words that begin a statement inside of a block. Features begin with a name and `=` instead.
-const IN_BLOCKS: [&str; 11] =
-    ["key", "capacity", "idle", "end", "labels", "output", "drop", "block", "report", "pass", "mark"];
+const IN_BLOCKS: [&str; 12] = [
+    "key",
+    "capacity",
+    "idle",
+    "end",
+    "labels",
+    "reconstruction",
+    "output",
+    "drop",
+    "block",
+    "report",
+    "pass",
+    "mark",
+];
 
 /// The beginning of a statement of the top level. `packets` is a common name of features, so that it begins one only
 /// before `on`.

@@ -2,10 +2,12 @@
 
 use chumsky::prelude::*;
 
-use super::basic::{block, name, name_or_text, quantity, range, semicolon, sign, skipped_statement, word};
+use super::basic::{
+    block, name, name_or_text, number, quantity, range, semicolon, sign, skipped_statement, word,
+};
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Output, Param, Use};
+use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Output, Param, Reconstruction, Use};
 
 pub(super) fn file<'p>() -> Parsed<'p, File> {
     let skipped = skipped_statement().or(sign(Token::RightBrace)).to(Item::Broken);
@@ -54,10 +56,21 @@ fn labels<'p>() -> Parsed<'p, Labels> {
         .boxed()
 }
 
+fn reconstruction<'p>() -> Parsed<'p, Reconstruction> {
+    word("reconstruction")
+        .ignore_then(name("`l1` or `l2`"))
+        .then_ignore(sign(Token::Greater))
+        .then(number())
+        .map_with(|(error, threshold), extra| Reconstruction { error, threshold, span: range(extra.span()) })
+        .then_ignore(semicolon())
+        .boxed()
+}
+
 /// A statement of the model block.
 #[derive(Clone)]
 enum Part {
     Labels(Labels),
+    Reconstruction(Reconstruction),
     Output(Output),
     Broken,
 }
@@ -68,15 +81,22 @@ fn model<'p>() -> Parsed<'p, Model> {
         .map_with(|name, extra| (name, range(extra.span())))
         .then(block(labels().map(Some).boxed(), None))
         .map(|((name, head), labels)| Output { name, labels: labels.into_iter().flatten().collect(), head });
-    let part = choice((labels().map(Part::Labels), output.map(Part::Output))).boxed();
+    let part = choice((
+        labels().map(Part::Labels),
+        reconstruction().map(Part::Reconstruction),
+        output.map(Part::Output),
+    ))
+    .boxed();
     word("model")
         .map_with(|(), extra| range(extra.span()))
         .then(block(part, Part::Broken))
         .map(|(head, parts)| {
-            let mut model = Model { labels: Vec::new(), outputs: Vec::new(), head };
+            let mut model =
+                Model { labels: Vec::new(), reconstructions: Vec::new(), outputs: Vec::new(), head };
             for part in parts {
                 match part {
                     Part::Labels(labels) => model.labels.push(labels),
+                    Part::Reconstruction(statement) => model.reconstructions.push(statement),
                     Part::Output(output) => model.outputs.push(output),
                     Part::Broken => {}
                 }

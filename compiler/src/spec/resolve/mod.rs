@@ -80,6 +80,8 @@ pub(super) fn resolve(
     let facts = flow.as_ref().map(|flow| &flow.facts);
     let features = parts.features.map(|features| feature::features(features, facts, reporter));
     let outputs = parts.model.and_then(|model| model::outputs(model, reporter));
+    let reconstruction =
+        parts.model.and_then(|model| model::reconstruction(model, outputs.as_deref(), reporter));
     let ending = flow.as_ref().and_then(|flow| flow.flow.as_ref());
     let triggers = parts.classify.and_then(|classify| rule::triggers(classify, facts, ending, reporter));
     let rules = rule::rules(&parts.rules, outputs.as_deref(), hook, facts, reporter);
@@ -101,6 +103,7 @@ pub(super) fn resolve(
         flow: flow?.flow?,
         features: features?,
         outputs: outputs?,
+        reconstruction,
         triggers: triggers?,
         rules,
     })

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::number::{self, Misfit};
 use super::structure::{repeated, unknown};
 use crate::diag::Span;
 use crate::diag::codes::spec as codes;
 use crate::spec::ast;
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::Output;
+use crate::spec::typed::{Output, Reconstruction, ReconstructionError};
+
+/// Thresholds of errors are stored in billionths.
+const BILLION: u128 = 1_000_000_000;
 
 /// What the model block says: a single output, or several by name.
 pub(super) fn outputs(model: &ast::Model, reporter: &mut Reporter<'_>) -> Option<Vec<Output>> {
@@ -106,6 +110,51 @@ fn labels(
         sound = false;
     }
     sound.then_some(labels)
+}
+
+/// What the model block says about the error of a reconstruction; nothing where that was reported.
+pub(super) fn reconstruction(
+    model: &ast::Model,
+    outputs: Option<&[Output]>,
+    reporter: &mut Reporter<'_>,
+) -> Option<Reconstruction> {
+    let (first, others) = model.reconstructions.split_first()?;
+    for other in others {
+        repeated("reconstruction", first.span.clone(), other.span.clone(), reporter);
+    }
+    let error = match first.error.text.as_str() {
+        "l1" => Some(ReconstructionError::Absolute),
+        "l2" => Some(ReconstructionError::Squared),
+        other => {
+            let known = ["l1", "l2"];
+            unknown(&codes::RECONSTRUCTION, "error", other, first.error.span.clone(), &known, reporter);
+            None
+        }
+    };
+    let problem = match number::scaled(&first.threshold, BILLION) {
+        Ok(value) if value > 0 => None,
+        Ok(_) => Some("the threshold of an error lies above 0"),
+        Err(Misfit::TooLarge) => Some("the threshold is larger than any error"),
+        Err(Misfit::Fraction) => Some("the threshold of an error has at most nine decimals"),
+    };
+    if let Some(problem) = problem {
+        let help = "write `reconstruction l1 > 0.037;`";
+        reporter.error(&codes::RECONSTRUCTION, first.threshold.span.clone(), problem, help);
+    }
+    let two = outputs
+        .is_none_or(|outputs| matches!(outputs, [Output { name: None, labels, .. }] if labels.len() == 2));
+    if !two {
+        reporter.error(
+            &codes::RECONSTRUCTION,
+            first.span.clone(),
+            "whether an error is too large is one output of two labels",
+            "write `labels normal, anomaly;` beside it and no `output`",
+        );
+    }
+    let threshold = number::scaled(&first.threshold, BILLION).ok()?;
+    let threshold =
+        u64::try_from(threshold).ok().filter(|_| others.is_empty() && problem.is_none() && two)?;
+    Some(Reconstruction { error: error?, threshold, span: first.span.clone() })
 }
 
 /// Output and label behind `on`, as indices.
