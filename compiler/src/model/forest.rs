@@ -1,7 +1,8 @@
 //! Ensembles of decision trees: what the tree operators of ONNX compute, in floating point.
 //!
-//! Every comparison is `x <= threshold` in single precision, whatever the precision of the sums: that is the
-//! operator's meaning, and the fixed-point form decides each comparison in the same way (`docs/numerics.md`).
+//! Every comparison is `x <= threshold` in the precision of the graph's input, single or double, whatever the
+//! precision of the sums: that is the operator's meaning, and the fixed-point form decides each comparison in the
+//! same way (`docs/numerics.md`).
 
 use super::Normalise;
 use super::eval::Real;
@@ -24,11 +25,19 @@ pub struct Forest {
 pub struct Column {
     /// Position of the input.
     pub source: usize,
-    /// Applied to it in single precision.
+    /// Applied to it in that precision.
     pub normalise: Normalise,
+    pub precision: Precision,
 }
 
-/// A tree: its root first, children behind their parents.
+/// What a graph's input is before anything compares it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Single,
+    Double,
+}
+
+/// A tree: its root first, children behind their parents. Several nodes may share a child.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
     pub nodes: Vec<Node>,
@@ -38,7 +47,7 @@ pub struct Tree {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node {
     /// On to the node `low` when the column's value is at most the threshold, which is a number, else to `high`.
-    Branch { column: usize, threshold: f32, low: usize, high: usize },
+    Branch { column: usize, threshold: f64, low: usize, high: usize },
     /// What is added to which outputs.
     Leaf { weights: Vec<(usize, f64)> },
 }
@@ -46,15 +55,18 @@ pub enum Node {
 impl Column {
     /// What comparisons see of the input's value.
     #[must_use]
-    pub fn value(&self, input: f64) -> f32 {
-        f32::normalise(input, &self.normalise)
+    pub fn value(&self, input: f64) -> f64 {
+        match self.precision {
+            Precision::Single => f64::from(f32::normalise(input, &self.normalise)),
+            Precision::Double => f64::normalise(input, &self.normalise),
+        }
     }
 }
 
 impl Tree {
     /// The leaf's weights for these columns; nothing when the tree is damaged.
     #[must_use]
-    pub fn leaf(&self, columns: &[f32]) -> &[(usize, f64)] {
+    pub fn leaf(&self, columns: &[f64]) -> &[(usize, f64)] {
         let mut at = 0;
         // Children stand behind their parents, so the walk ends.
         while let Some(node) = self.nodes.get(at) {
@@ -90,6 +102,24 @@ impl Tree {
 }
 
 impl Forest {
+    /// Whether both are single trees that lead every row to the same leaf, whatever their leaves hold.
+    #[must_use]
+    pub fn divides_like(&self, other: &Self) -> bool {
+        let ([own], [tree]) = (self.trees.as_slice(), other.trees.as_slice()) else { return false };
+        let same = |pair: (&Node, &Node)| match pair {
+            (Node::Leaf { .. }, Node::Leaf { .. }) => true,
+            (
+                Node::Branch { column, threshold, low, high },
+                Node::Branch { column: source, threshold: limit, low: first, high: second },
+            ) => {
+                let columns = (self.columns.get(*column), other.columns.get(*source));
+                threshold == limit && low == first && high == second && columns.0 == columns.1
+            }
+            (Node::Leaf { .. }, Node::Branch { .. }) | (Node::Branch { .. }, Node::Leaf { .. }) => false,
+        };
+        own.nodes.len() == tree.nodes.len() && own.nodes.iter().zip(&tree.nodes).all(same)
+    }
+
     /// Comparisons on the longest path of any tree.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -105,7 +135,7 @@ impl Forest {
     /// The sums of one row in the order of the trees, then the base values, each step rounded to the precision.
     #[must_use]
     pub fn outputs<R: Real>(&self, row: &[f64]) -> Vec<R> {
-        let columns: Vec<f32> = self
+        let columns: Vec<f64> = self
             .columns
             .iter()
             .map(|column| column.value(row.get(column.source).copied().unwrap_or_default()))

@@ -62,20 +62,22 @@ pub(crate) fn model(
     for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
         walk.visit(index, node);
     }
-    let outputs: Vec<(&str, Rc<Value>)> = graph
-        .output
-        .iter()
-        .filter_map(|output| Some((output.name(), walk.value(output.name(), None)?)))
-        .collect();
+    let mut outputs = Vec::new();
+    for output in graph.output.iter().map(|output| output.name()) {
+        let mut nodes = graph.node.iter().enumerate();
+        let node = nodes.find(|(_, node)| node.output.iter().any(|name| name == output));
+        let origin = node.map(|(index, node)| structure::reference(index, node));
+        outputs.extend(walk.value(output, None).map(|value| (output, value, origin)));
+    }
     let mut stages = walk.stages;
     // An output in integers is shown as the numbers that they stand for.
-    let real = |(name, value): (_, Rc<Value>)| {
+    for (_, value, _) in &mut outputs {
         if let Value::Quantised(quantised) = value.as_ref() {
-            return (name, Rc::new(Value::Row(quantised.real(&mut stages))));
+            let real = Value::Row(quantised.real(&mut stages));
+            *value = Rc::new(real);
         }
-        (name, value)
-    };
-    let outputs: Vec<(&str, Rc<Value>)> = outputs.into_iter().map(real).collect();
+    }
+    let outputs = ops::cases::outputs(&mut stages, outputs);
     finish::model(report, &stages, inputs.columns, &outputs, hash)
 }
 
@@ -249,11 +251,16 @@ fn operated(
     operator: Operator,
     node: Node<'_>,
 ) -> Result<Vec<Value>, Option<Refusal>> {
+    // What trees give is computed leaf by leaf where an operator has no meaning for their sums.
+    if node.inputs.iter().flatten().any(|value| ops::cases::concerns(stages, value)) {
+        return ops::cases::evaluate(stages, &node, operator).map_err(Some);
+    }
     let refusal = match operator(stages, &node) {
         Ok(values) => return Ok(values),
         Err(refusal) => refusal,
     };
     // What has no meaning for a probability or a label may have one for the number that it is.
+    let tails = node.inputs.clone();
     let mut read = node.inputs.clone();
     for (value, name) in read.iter_mut().zip(&node.proto.input) {
         let Some(Value::Tail(tail)) = value.as_deref() else { continue };
@@ -264,8 +271,16 @@ fn operated(
             *value = Some(number);
         }
     }
-    if read == node.inputs {
-        return Err(Some(refusal));
+    if read != node.inputs {
+        let numbers = Node { inputs: read, ..node };
+        match operator(stages, &numbers) {
+            Ok(values) => return Ok(values),
+            Err(other) => {
+                // A label may have a table, with an entry for each class.
+                let labels = Node { inputs: tails, ..numbers };
+                return ops::cases::evaluate(stages, &labels, operator).map_err(|_| Some(other));
+            }
+        }
     }
-    operator(stages, &Node { inputs: read, ..node }).map_err(Some)
+    ops::cases::evaluate(stages, &node, operator).map_err(|_| Some(refusal))
 }

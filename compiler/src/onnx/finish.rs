@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::affine::{Affine, Tap};
+use super::forests;
 use super::limits::{MAX_MAGNITUDE, MAX_TENSOR_ELEMENTS};
 use super::report::Report;
-use super::value::{Form, Open, Row, Stage, Stages, Value};
+use super::value::{Form, Open, Row, Scores, Stage, Stages, Tail, Value};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
-use crate::model::forest::Node as TreeNode;
 use crate::model::{Activation, Body, Dense, Forest, Function, Head, Matrix, Model, Normalise, Output};
 
 /// How far sums of probabilities may lie from one: their factors are in single precision.
@@ -26,11 +26,18 @@ pub(crate) fn model(
     let last = last_layer(report, &heads)?;
     let mut outputs = named(report, &heads);
     let (body, normalise) = match stages.get(last.stage) {
-        Stage::Trees { forest, probabilities } => {
-            if *probabilities {
-                outputs.iter_mut().for_each(|output| output.head = of_probabilities(output.head));
+        Stage::Trees { forest, scores } => {
+            let trees = trees(report, forest, &last, columns.len())?;
+            match (scores, &trees.0) {
+                (Scores::Probabilities, _) => {
+                    outputs.iter_mut().for_each(|output| output.head = of_probabilities(output.head));
+                }
+                (Scores::Exact | Scores::Untransformed, Body::Forest(forest)) => {
+                    shares(&mut outputs, &heads, forest);
+                }
+                (Scores::Exact | Scores::Untransformed, Body::Mlp(_)) => {}
             }
-            trees(report, forest, &last, columns.len())?
+            trees
         }
         Stage::Inputs | Stage::Activated { .. } | Stage::Open { .. } => {
             let mut last = last;
@@ -75,12 +82,19 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
             "export the model with its scores as output",
         );
     }
+    let mut exponentials: Vec<(&str, &Tail)> = Vec::new();
     for (name, value) in outputs {
         let (row, tail) = match value.as_ref() {
+            Value::Tail(tail)
+                if matches!(tail.form, Form::Exponential { .. } | Form::ExponentialSum { .. }) =>
+            {
+                exponentials.push((name, tail));
+                continue;
+            }
             Value::Row(row) => (row, None),
             Value::Tail(tail) => (&tail.row, Some(tail)),
             Value::Refused => continue,
-            other @ (Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_)) => {
+            other @ (Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Cases(_)) => {
                 report.at_file(
                     &codes::OUTPUTS,
                     format!("output `{name}` is {}", other.describe()),
@@ -109,6 +123,21 @@ fn heads<'a>(report: &mut Report, outputs: &'a [(&str, Rc<Value>)]) -> Vec<Sourc
         head.form = together.flatten().or(head.form).or(form);
         head.classes = head.classes.take().or(classes);
     }
+    for (name, tail) in exponentials {
+        let compared = |head: &&mut Source<'_>| {
+            matches!(head.form, Some(Form::Label { logistic: true }))
+                && matches!(tail.form, Form::Exponential { .. })
+                && same_number(&head.row.affine, &tail.row.affine)
+        };
+        match heads.iter_mut().find(compared) {
+            Some(head) => head.names.push(name.to_owned()),
+            None => report.at_file(
+                &codes::OUTPUTS,
+                format!("output `{name}` is an exponential, of which no label is made"),
+                "let the model end in the label as well, or in the number before the exponential",
+            ),
+        }
+    }
     heads
 }
 
@@ -127,6 +156,19 @@ fn without_decisions<'a>(stages: &Stages, heads: Vec<Source<'a>>) -> Vec<Source<
 
 fn is_activated(stages: &Stages, affine: &Affine, function: Function) -> bool {
     matches!(stages.get(affine.stage), Stage::Activated { activation: Activation::Function(own), .. } if *own == function)
+}
+
+/// Whether both maps are one and the same number of a stage, moved and scaled.
+fn same_number(left: &Affine, right: &Affine) -> bool {
+    match (left.taps.as_slice(), right.taps.as_slice()) {
+        ([own], [tap]) => {
+            left.stage == right.stage
+                && left.dense.is_none()
+                && right.dense.is_none()
+                && own.source == tap.source
+        }
+        _ => false,
+    }
 }
 
 /// The numbers of all heads as one layer.
@@ -226,34 +268,40 @@ fn are_probabilities(stages: &Stages, affine: &Affine) -> bool {
     *rows >= 2 && within && columns_cancel && near(dense.bias.iter().sum(), 1.0)
 }
 
-/// Trees with what follows them folded in: the choice of some outputs, factors and constants.
+/// Outputs whose numbers are probabilities of classes, as averages of probabilities are.
+fn shares(outputs: &mut [Output], heads: &[Source<'_>], forest: &Forest) {
+    // Only an output of several logistic functions has more heads than sources.
+    for (output, source) in outputs.iter_mut().zip(heads).take_while(|(_, source)| source.form != EACH) {
+        let plain = matches!(source.form, None | Some(Form::Label { logistic: false }));
+        let outputs = output.start..output.start + source.row.affine.width();
+        if plain
+            && output.head == Head::Logits
+            && forests::is_distribution(&forest.trees, &forest.base, outputs)
+        {
+            output.head = Head::Probabilities;
+        }
+    }
+}
+
+/// The form that becomes as many heads as it has numbers.
+const EACH: Option<Form> = Some(Form::EachProbability);
+
+/// Trees with what follows them folded in: the choice of some outputs, factors, constants, layers.
 fn trees(
     report: &mut Report,
     forest: &Forest,
     last: &Affine,
     inputs: usize,
 ) -> Option<(Body, Vec<Normalise>)> {
-    if last.dense.is_some() {
-        behind_trees(report, forest);
+    let Some(folded) = forests::folded(forest, last) else {
+        report.at_node(
+            &codes::TOO_LARGE,
+            &forest.origin,
+            "these trees with the layer behind them have too many leaf values",
+            "train fewer or shallower trees",
+        );
         return None;
-    }
-    let mut folded = forest.clone();
-    for node in folded.trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
-        if let TreeNode::Leaf { weights } = node {
-            let taps = || last.taps.iter().enumerate();
-            let of = |(source, weight): &(usize, f64)| {
-                let (source, weight) = (*source, *weight);
-                let same = taps().filter(move |(_, tap)| tap.source == source);
-                same.map(move |(output, tap)| (output, weight * tap.normalise.scale)).collect::<Vec<_>>()
-            };
-            *weights = weights.iter().flat_map(of).collect();
-        }
-    }
-    let base = |tap: &Tap| {
-        let Normalise { centre, scale, offset } = tap.normalise;
-        (forest.base.get(tap.source).copied().unwrap_or_default() - centre) * scale + offset
     };
-    folded.base = last.taps.iter().map(base).collect();
     let mut normalise = vec![Normalise::IDENTITY; inputs];
     for column in folded.columns.iter().rev().filter(|column| column.normalise.scale != 0.0) {
         if let Some(slot) = normalise.get_mut(column.source) {
@@ -267,8 +315,8 @@ fn behind_trees(report: &mut Report, forest: &Forest) {
     report.at_node(
         &codes::OPERATOR_FORM,
         &forest.origin,
-        "a layer reads what these trees give",
-        "let the sums of the trees be the model's outputs, scaled one by one at most",
+        "an activation reads what these trees give",
+        "let sums of the trees be the model's outputs; dense layers behind them are folded in, activations are not",
     );
 }
 

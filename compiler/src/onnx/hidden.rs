@@ -58,6 +58,8 @@ pub(crate) fn row(stages: &mut Stages, tail: &Tail, node: &NodeRef) -> Option<Ro
             | Form::EachLabel
             | Form::OneVersusRest
             | Form::Values
+            | Form::Exponential { .. }
+            | Form::ExponentialSum { .. }
             | Form::EachClass,
             _,
         ) => return None,

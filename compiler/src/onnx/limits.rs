@@ -21,6 +21,9 @@ pub(crate) const MAX_CALLS: usize = 32;
 /// Most nodes of the trees of one node of the graph, leaves included.
 pub(crate) const MAX_TREE_NODES: usize = 1 << 20;
 
+/// Most numbers that joined trees and constants of leaves hold, over all nodes of the graph.
+pub(crate) const MAX_TREE_NUMBERS: usize = 1 << 24;
+
 /// Most multiplications that folding one pair of dense layers may take.
 pub(crate) const MAX_FOLD_PRODUCTS: usize = 1 << 28;
 

@@ -18,6 +18,8 @@ mod shape;
 mod affine;
 mod value;
 mod align;
+mod forests;
+mod cases;
 mod node;
 mod hidden;
 mod ops;

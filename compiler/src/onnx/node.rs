@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use super::ops::canonical_domain;
 use super::report::Refusal;
 use super::schema::{AttributeProto, NodeProto, TensorProto};
-use super::tensor::Tensor;
+use super::tensor::{self, Tensor};
 use super::value::{Form, Row, Stages, Tail, Value};
 use crate::diag::codes::onnx as codes;
 use crate::diag::{Code, Diagnostic, NodeRef, Origin};
@@ -57,6 +58,11 @@ impl Node<'_> {
         self.refuse(&codes::SHAPES, message, "export the model again, or correct the dimensions")
     }
 
+    /// The operator's domain.
+    pub(crate) fn domain(&self) -> &str {
+        canonical_domain(self.proto.domain())
+    }
+
     /// The operator's name.
     pub(crate) fn operator(&self) -> &str {
         self.proto.op_type()
@@ -85,6 +91,7 @@ impl Node<'_> {
             | Value::Row(_)
             | Value::Quantised(_)
             | Value::Tail(_)
+            | Value::Cases(_)
             | Value::Refused) => Err(self.form(
                 format!("{role} of {} is {}, not a constant", self.operator(), other.describe()),
                 "export with constant folding (`do_constant_folding=True`) and without training mode",
@@ -100,6 +107,7 @@ impl Node<'_> {
             | Value::Constant(_)
             | Value::Quantised(_)
             | Value::Tail(_)
+            | Value::Cases(_)
             | Value::Refused) => Err(self.unsupported_value(other)),
         }
     }
@@ -124,10 +132,12 @@ impl Node<'_> {
                 format!("{} reads {}", self.operator(), tail.form.describe()),
                 "let probabilities and labels be the last step of the model; hidden layers may use ReLU",
             ),
-            Value::Constant(_) | Value::Extent { .. } | Value::Row(_) | Value::Refused => self.form(
-                format!("{} cannot be applied to {}", self.operator(), value.describe()),
-                "simplify the graph with `onnxsim`, or export a plain multi-layer perceptron",
-            ),
+            Value::Constant(_) | Value::Extent { .. } | Value::Row(_) | Value::Cases(_) | Value::Refused => {
+                self.form(
+                    format!("{} cannot be applied to {}", self.operator(), value.describe()),
+                    "simplify the graph with `onnxsim`, or export a plain multi-layer perceptron",
+                )
+            }
         }
     }
 
@@ -153,6 +163,22 @@ impl Node<'_> {
 
     pub(crate) fn floats(&self, name: &str) -> Option<Vec<f64>> {
         self.attribute(name).map(|attribute| attribute.floats.iter().copied().map(f64::from).collect())
+    }
+
+    /// A tensor attribute, NaN and infinities included; `None` where there is none.
+    pub(crate) fn tensor_attribute(&self, name: &str) -> Result<Option<Tensor>, Refusal> {
+        let Some(proto) = self.attribute(name).and_then(|attribute| attribute.t.as_ref()) else {
+            return Ok(None);
+        };
+        match tensor::decode_any(proto, None) {
+            Ok(tensor) => Ok(Some(tensor)),
+            Err(defect) => Err(self.refuse(defect.code, defect.message, defect.help)),
+        }
+    }
+
+    /// The element type of a tensor attribute; 0 where there is none.
+    pub(crate) fn tensor_type(&self, name: &str) -> i32 {
+        self.attribute(name).and_then(|attribute| attribute.t.as_ref()).map_or(0, TensorProto::data_type)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<String> {

@@ -226,6 +226,13 @@ fn element_bytes(kind: i32) -> Option<usize> {
 
 /// Decodes a tensor; `external` holds its bytes when they came from another file.
 pub(crate) fn decode(proto: &TensorProto, external: Option<&[u8]>) -> Result<Tensor, Defect> {
+    let tensor = decode_any(proto, external)?;
+    check_values(proto.name(), &tensor)?;
+    Ok(tensor)
+}
+
+/// [`decode`], of any values.
+pub(crate) fn decode_any(proto: &TensorProto, external: Option<&[u8]>) -> Result<Tensor, Defect> {
     let dims = checked_dims(proto)?;
     let kind = proto.data_type();
     let stored = external.or(proto.raw_data.as_deref());
@@ -256,7 +263,6 @@ pub(crate) fn decode(proto: &TensorProto, external: Option<&[u8]>) -> Result<Ten
             "export the model again: the file is damaged or was edited",
         ));
     }
-    check_values(proto.name(), &tensor)?;
     Ok(tensor)
 }
 

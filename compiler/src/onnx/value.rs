@@ -1,6 +1,8 @@
 //! What the importer knows about a value of the graph.
 
 use super::affine::{Affine, StageId};
+use super::cases::Cases;
+use super::limits::MAX_TREE_NUMBERS;
 use super::shape::{Dim, Shape};
 use super::tensor::{Dims, Tensor};
 use crate::diag::NodeRef;
@@ -21,6 +23,8 @@ pub(crate) enum Value {
     Quantised(Quantised),
     /// Probabilities and labels made from a row.
     Tail(Tail),
+    /// What is known for each leaf of a tree, or for each label.
+    Cases(Cases),
     /// What a refused node would have produced; nodes that read it are not reported again.
     Refused,
 }
@@ -90,7 +94,7 @@ impl Tail {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Form {
     /// One probability per class.
     Softmax,
@@ -125,13 +129,28 @@ pub(crate) enum Form {
     EachAtLeast,
     /// The logistic function of each of several numbers, and the label of the largest: two outputs together.
     EachClass,
+    /// `scale * exp(z) + offset` of each number; the scale is not zero.
+    Exponential {
+        scale: f64,
+        offset: f64,
+    },
+    /// The sum over the numbers of `exp(z)`; `whole` when its fraction was cut off.
+    ExponentialSum {
+        whole: bool,
+    },
 }
 
 impl Form {
     /// Whether the logistic function reads the numbers, of which there is one but for the forms of each.
     pub(crate) const fn is_logistic(self) -> bool {
         match self {
-            Self::Softmax | Self::LogSoftmax | Self::OneVersusRest | Self::EachClass | Self::Values => false,
+            Self::Softmax
+            | Self::LogSoftmax
+            | Self::OneVersusRest
+            | Self::EachClass
+            | Self::Values
+            | Self::Exponential { .. }
+            | Self::ExponentialSum { .. } => false,
             Self::Probability
             | Self::Complement
             | Self::BothProbabilities
@@ -155,8 +174,22 @@ impl Form {
             (Self::OneVersusRest, Self::EachProbability) | (Self::EachProbability, Self::OneVersusRest) => {
                 Some(Self::OneVersusRest)
             }
-            (Self::OneVersusRest | Self::EachClass | Self::Values, _)
-            | (_, Self::OneVersusRest | Self::EachClass | Self::Values) => None,
+            (
+                Self::OneVersusRest
+                | Self::EachClass
+                | Self::Values
+                | Self::Exponential { .. }
+                | Self::ExponentialSum { .. },
+                _,
+            )
+            | (
+                _,
+                Self::OneVersusRest
+                | Self::EachClass
+                | Self::Values
+                | Self::Exponential { .. }
+                | Self::ExponentialSum { .. },
+            ) => None,
             (old, new) => (old.is_logistic() == new.is_logistic()).then_some(old),
         }
     }
@@ -175,6 +208,7 @@ impl Form {
             Self::BothScores { .. } => "the decision values of two classes",
             Self::Values => "the predictions of a regressor",
             Self::Label { .. } | Self::EachLabel | Self::EachAtLeast => "the class label",
+            Self::Exponential { .. } | Self::ExponentialSum { .. } => "exponentials",
         }
     }
 }
@@ -196,10 +230,10 @@ pub(crate) enum Stage {
         part: Open,
         node: NodeRef,
     },
-    /// The sums of trees over the inputs; `probabilities` says that they are no scores, see [`crate::model::Head`].
+    /// The sums of trees over the inputs.
     Trees {
         forest: Box<Forest>,
-        probabilities: bool,
+        scores: Scores,
     },
 }
 
@@ -235,12 +269,25 @@ pub(crate) enum PiecesShape {
     Abs,
 }
 
+/// What a classifier of trees makes of its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scores {
+    /// What the form of its outputs says.
+    Exact,
+    /// Nothing: the sums are probabilities, of two classes that of class 1 less one half; see [`crate::model::Head`].
+    Probabilities,
+    /// Nothing: the form of its outputs is what an exporter left off.
+    Untransformed,
+}
+
 /// All stages so far; a stage only reads earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
     list: Vec<Stage>,
     /// What straight pieces stand for, as far as it matters.
     pub(crate) pieces: Vec<Pieces>,
+    /// Numbers that joined trees and constants of leaves hold.
+    numbers: usize,
 }
 
 impl Stages {
@@ -273,6 +320,22 @@ impl Stages {
         )
     }
 
+    /// Whether there is room for so many more numbers of leaves; they are counted.
+    pub(crate) fn room(&mut self, numbers: usize) -> bool {
+        self.numbers = self.numbers.saturating_add(numbers);
+        self.numbers <= MAX_TREE_NUMBERS
+    }
+
+    /// The first stage whose only tree divides the inputs as that of this stage does.
+    pub(crate) fn division(&self, id: StageId) -> StageId {
+        let Stage::Trees { forest, .. } = self.get(id) else { return id };
+        let same = |stage: &Stage| match stage {
+            Stage::Trees { forest: other, .. } => other.divides_like(forest),
+            Stage::Inputs | Stage::Activated { .. } | Stage::Open { .. } => false,
+        };
+        self.list.iter().position(same).map_or(id, StageId)
+    }
+
     /// Number of values of a stage of a graph with so many inputs.
     pub(crate) fn depth(&self, id: StageId) -> usize {
         match self.get(id) {
@@ -296,6 +359,7 @@ impl Value {
             Self::Row(row) => format!("data of shape {}", row.shape),
             Self::Quantised(quantised) => format!("quantised data of shape {}", quantised.row.shape),
             Self::Tail(tail) => format!("{} of shape {}", tail.form.describe(), tail.shape),
+            Self::Cases(cases) => format!("{} of shape {}", cases.describe(), cases.shape),
             Self::Refused => "the result of an unsupported node".to_owned(),
         }
     }

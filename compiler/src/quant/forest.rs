@@ -193,15 +193,16 @@ pub(super) fn fraction_bits(trees: &model::Forest, input: usize) -> f64 {
                 continue;
             };
             let by = column.normalise;
-            let cut = (f64::from(*threshold) - by.offset) / by.scale + by.centre;
+            let cut = (threshold - by.offset) / by.scale + by.centre;
             if cut.is_finite() {
                 cuts.push(cut);
             }
         }
     }
     cuts.sort_by(f64::total_cmp);
-    cuts.dedup();
     let most = cuts.iter().fold(1.0f64, |most, cut| most.max(cut.abs()));
+    // A test for one number is two comparisons beside each other.
+    cuts.dedup_by(|next, cut| *next - *cut <= cut.abs() * f64::EPSILON);
     let gaps =
         cuts.windows(2).map(|pair| pair.iter().rev().copied().reduce(|high, low| high - low).unwrap_or(1.0));
     let least = gaps.fold(1.0f64, f64::min).max(most * f64::from(f32::EPSILON));

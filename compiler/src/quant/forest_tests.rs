@@ -7,7 +7,7 @@ use super::super::{MaxFlips, plan_of, quantise};
 use super::*;
 use crate::diag::NodeRef;
 use crate::ir::{FractionBits, interpret};
-use crate::model::forest::{Column, Tree};
+use crate::model::forest::{Column, Precision, Tree};
 use crate::model::{Body, Head, Normalise, Output};
 use crate::spec::typed::Probability;
 
@@ -16,8 +16,15 @@ fn model(seed: u64, trees: usize, depth: u32, head: Head, outputs: usize, scaler
     let mut random = SplitMix(seed);
     let mut number =
         |low: f64, high: f64| low + (high - low) * (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-    let columns: Vec<Column> =
-        scalers.iter().enumerate().map(|(source, &normalise)| Column { source, normalise }).collect();
+    let columns: Vec<Column> = scalers
+        .iter()
+        .enumerate()
+        .map(|(source, &normalise)| Column {
+            source,
+            normalise,
+            precision: [Precision::Single, Precision::Double][source],
+        })
+        .collect();
     let trees = (0..trees)
         .map(|tree| {
             let inner = (1usize << depth) - 1;

@@ -1,6 +1,6 @@
 //! Trees with float thresholds to the table of integers that code walks.
 //!
-//! Whether `x <= threshold` holds in single precision only grows or only falls with the raw value of the feature,
+//! Whether `x <= threshold` holds in floating point only grows or only falls with the raw value of the feature,
 //! through a scaler too. So one raw value divides those for which it holds from the others, and binary search finds
 //! it with the float model's own comparison: the integer comparison is exact for every raw value in the range.
 
@@ -44,7 +44,7 @@ enum Cut {
     Above(i64),
 }
 
-fn cut(column: &Column, threshold: f32, input: &Input) -> Cut {
+fn cut(column: &Column, threshold: f64, input: &Input) -> Cut {
     let unit = unit(input);
     let holds = |raw: i64| column.value(raw as f64 * unit) <= threshold;
     let Interval { low, high } = input.range;
@@ -177,16 +177,24 @@ pub(super) fn build(forest: &Forest, inputs: &[Input], plan: Option<&ForestPlan>
     for (index, tree) in trees.iter().enumerate() {
         let Some(tree) = tree else { continue };
         let mut worst = vec![0.0f64; outputs];
-        // Node of the model, place in the table, steps from the root.
-        let mut open = std::collections::VecDeque::from([(0, index, 0u32)]);
-        while let Some((at, place, steps)) = open.pop_front() {
-            used += 1;
+        // Nodes of the model in order, with their places in the table and the steps from the root. Several places
+        // share what follows, which thus lies behind all of them.
+        let mut open = BTreeMap::from([(0, (vec![index], 0u32))]);
+        while let Some((at, (own, steps))) = open.pop_first() {
+            used += own.len();
             depth = depth.max(steps);
-            let node = match walk.step(tree, at).ok_or("a tree of the model is damaged")? {
+            match walk.step(tree, at).ok_or("a tree of the model is damaged")? {
+                Step::Branch { low, high, .. } if low.min(high) <= at => {
+                    return Err("a tree of the model is damaged".to_owned());
+                }
                 Step::Branch { feature, threshold, low, high } => {
                     let next = nodes.len();
                     nodes.extend([Node::leaf(next, 0), Node::leaf(next + 1, 0)]);
-                    open.extend([(low, next, steps + 1), (high, next + 1, steps + 1)]);
+                    for (child, place) in [(low, next), (high, next + 1)] {
+                        let (places, deepest) = open.entry(child).or_default();
+                        places.push(place);
+                        *deepest = (*deepest).max(steps + 1);
+                    }
                     if steps >= MAX_DEPTH || next / 2 >= MAX_PAIRS {
                         return Err(format!(
                             "trees are deeper than {MAX_DEPTH} comparisons, or have more than {} nodes",
@@ -195,7 +203,11 @@ pub(super) fn build(forest: &Forest, inputs: &[Input], plan: Option<&ForestPlan>
                     }
                     let feature = u16::try_from(feature).map_err(|_| "a feature has no number")?;
                     let pair = u32::try_from(next / 2).map_err(|_| "a node has no number")?;
-                    Node { threshold, pair, feature, row: 0 }
+                    for place in own {
+                        if let Some(slot) = nodes.get_mut(place) {
+                            *slot = Node { threshold, pair, feature, row: 0 };
+                        }
+                    }
                 }
                 Step::Leaf(weights) => {
                     let mut values = vec![0i64; stride];
@@ -220,11 +232,12 @@ pub(super) fn build(forest: &Forest, inputs: &[Input], plan: Option<&ForestPlan>
                             return Err(format!("leaves have more than {MAX_ROWS} different values"));
                         }
                     };
-                    Node::leaf(place, row)
+                    for place in own {
+                        if let Some(slot) = nodes.get_mut(place) {
+                            *slot = Node::leaf(place, row);
+                        }
+                    }
                 }
-            };
-            if let Some(slot) = nodes.get_mut(place) {
-                *slot = node;
             }
         }
         errors.iter_mut().zip(worst).for_each(|(sum, worst)| *sum += worst);

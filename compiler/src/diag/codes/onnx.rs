@@ -201,9 +201,9 @@ pub static MODEL_FAMILY: Code = Code {
     id: "E0123",
     title: "this family of models is not supported yet",
     explanation: "Multi-layer perceptrons, linear models, and trees, forests and boosted trees as \
-        TreeEnsembleClassifier or TreeEnsembleRegressor are imported. Of support vector machines the linear kernel is: \
-        it folds into one weight vector for each pair of classes. Other kernels compute a function of each support vector for \
-        every verdict.",
+        TreeEnsembleClassifier, TreeEnsembleRegressor or TreeEnsemble are imported. Of support vector machines the \
+        linear kernel is: it folds into one weight vector for each pair of classes. Other kernels compute a function \
+        of each support vector for every verdict.",
 };
 
 pub static ACTIVATION: Code = Code {

@@ -73,10 +73,16 @@ fn pair(stages: &mut Stages, node: &Node<'_>, left: &Value, right: &Value) -> Re
             let wrong = || node.unsupported_value(&Value::Tail(tail.clone()));
             Value::Row(curves::silu(stages, node, row, &tail.row).ok_or_else(wrong)?)
         }
-        (Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Refused, _) => {
+        (
+            Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Cases(_) | Value::Refused,
+            _,
+        ) => {
             return Err(node.unsupported_value(left));
         }
-        (_, Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Refused) => {
+        (
+            _,
+            Value::Tail(_) | Value::Quantised(_) | Value::Extent { .. } | Value::Cases(_) | Value::Refused,
+        ) => {
             return Err(node.unsupported_value(right));
         }
     })
@@ -273,7 +279,7 @@ fn unary(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
         {
             Value::Row(curves::log_of_sigmoid(stages, node, &tail.row))
         }
-        Value::Extent { .. } | Value::Quantised(_) | Value::Tail(_) | Value::Refused => {
+        Value::Extent { .. } | Value::Quantised(_) | Value::Tail(_) | Value::Cases(_) | Value::Refused => {
             return Err(node.unsupported_value(value));
         }
     };

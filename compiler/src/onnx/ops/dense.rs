@@ -95,12 +95,14 @@ fn matmul(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             "MatMul of two values that both depend on the input is not supported",
             "attention and bilinear layers are not supported; use a plain chain of layers",
         )),
-        (Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Refused, _) => {
-            Err(node.unsupported_value(left))
-        }
-        (_, Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Refused) => {
-            Err(node.unsupported_value(right))
-        }
+        (
+            Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Cases(_) | Value::Refused,
+            _,
+        ) => Err(node.unsupported_value(left)),
+        (
+            _,
+            Value::Quantised(_) | Value::Tail(_) | Value::Extent { .. } | Value::Cases(_) | Value::Refused,
+        ) => Err(node.unsupported_value(right)),
     }
 }
 

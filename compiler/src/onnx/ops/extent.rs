@@ -1,12 +1,46 @@
-//! `Shape`: sizes of axes, of which the number of rows stays unknown.
+//! `Shape` and constants of a shape: sizes of axes, of which the number of rows stays unknown.
 
 use super::Entry;
+use crate::diag::codes::onnx as codes;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::shape::Dim;
-use crate::onnx::tensor::Tensor;
+use crate::onnx::tensor::{Tensor, element_count};
 use crate::onnx::value::{Stages, Value};
 
-pub(super) const TABLE: &[Entry] = &[("", "Shape", shape)];
+pub(super) const TABLE: &[Entry] = &[("", "ConstantOfShape", constant_of_shape), ("", "Shape", shape)];
+
+/// One value everywhere. What has the number of rows of the batch has one row here, which fits any number.
+fn constant_of_shape(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    let wrong = || node.form("the shape of ConstantOfShape is not known", "export with constant shapes");
+    let dims: Option<Vec<usize>> = match node.input(0)? {
+        Value::Constant(tensor) => {
+            let sizes = tensor.integers().filter(|_| tensor.dims.len() == 1).ok_or_else(wrong)?;
+            sizes.iter().map(|&size| usize::try_from(size).ok()).collect()
+        }
+        Value::Extent { sizes, scalar: false } => sizes
+            .iter()
+            .map(|size| match size {
+                Some(Dim::Of(size)) => Some(*size),
+                Some(Dim::Rows) => Some(1),
+                None => None,
+            })
+            .collect(),
+        Value::Extent { .. }
+        | Value::Row(_)
+        | Value::Tail(_)
+        | Value::Cases(_)
+        | Value::Quantised(_)
+        | Value::Refused => None,
+    };
+    let dims = dims.ok_or_else(wrong)?;
+    let count = element_count(&dims).ok_or_else(|| {
+        node.refuse(&codes::TOO_LARGE, "ConstantOfShape makes too many elements", "use a smaller network")
+    })?;
+    let value = node.tensor_attribute("value")?.unwrap_or_else(|| Tensor::scalar_float(0.0));
+    let one = Tensor { dims: vec![value.len()], ..value };
+    let tensor = one.pick(dims, &vec![0; count]).ok_or_else(wrong)?;
+    Ok(vec![Value::Constant(tensor)])
+}
 
 fn shape(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let value = node.input(0)?;
@@ -14,6 +48,7 @@ fn shape(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Constant(tensor) => tensor.dims.iter().map(|&size| Dim::Of(size)).collect(),
         Value::Row(row) => row.shape.0.clone(),
         Value::Tail(tail) => tail.shape.0.clone(),
+        Value::Cases(cases) => cases.shape.0.clone(),
         Value::Extent { sizes, scalar } => {
             if *scalar {
                 Vec::new()

@@ -3,6 +3,7 @@
 use super::Entry;
 use super::extent::sizes;
 use super::fold::positions;
+use crate::onnx::cases::{Cases, lifted};
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape, resolve_axis};
@@ -26,6 +27,7 @@ fn shape_of(value: &Value) -> Option<Shape> {
         }
         Value::Row(row) => Some(row.shape.clone()),
         Value::Tail(tail) => Some(tail.shape.clone()),
+        Value::Cases(cases) => Some(cases.shape.clone()),
         Value::Quantised(_) | Value::Refused => None,
     }
 }
@@ -60,6 +62,12 @@ fn reshaped(node: &Node<'_>, value: &Value, shape: Shape) -> Evaluated {
         Value::Tail(tail) => {
             check(&tail.shape, &shape).ok_or_else(moved)?;
             Value::Tail(Tail { shape, ..tail.clone() })
+        }
+        Value::Cases(cases) => {
+            check(&cases.shape, &shape).ok_or_else(moved)?;
+            let count = cases.table.dims.first().copied().unwrap_or(1);
+            let table = cases.table.reshaped(lifted(&shape, count)).ok_or_else(moved)?;
+            Value::Cases(Cases { shape, table, ..cases.clone() })
         }
         Value::Quantised(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
@@ -134,9 +142,12 @@ fn target(node: &Node<'_>, old: &Shape) -> Result<Vec<Option<Dim>>, Refusal> {
                 })
                 .collect()
         }
-        Value::Extent { .. } | Value::Row(_) | Value::Quantised(_) | Value::Tail(_) | Value::Refused => {
-            Err(wrong())
-        }
+        Value::Extent { .. }
+        | Value::Row(_)
+        | Value::Quantised(_)
+        | Value::Tail(_)
+        | Value::Cases(_)
+        | Value::Refused => Err(wrong()),
     }
 }
 

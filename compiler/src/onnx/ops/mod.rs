@@ -5,13 +5,17 @@
 
 mod activation;
 mod arithmetic;
+pub(crate) mod cases;
 mod constant;
 mod curves;
 mod dense;
+mod ensemble;
+mod exponential;
 mod extent;
 mod fold;
 mod layout;
 mod linear;
+mod listed;
 mod normalise;
 mod passthrough;
 mod qlinear;
@@ -22,6 +26,7 @@ pub(crate) mod refused;
 mod select;
 mod steps;
 mod support;
+mod tables;
 mod tail;
 mod trees;
 
@@ -53,6 +58,7 @@ const TABLES: &[&[Entry]] = &[
     select::TABLE,
     steps::TABLE,
     support::TABLE,
+    tables::TABLE,
     tail::TABLE,
     trees::TABLE,
 ];

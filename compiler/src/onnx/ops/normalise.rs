@@ -102,7 +102,11 @@ fn lp_normalization(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let features = match value {
         Value::Row(row) => Some(&row.shape),
         Value::Tail(tail) => Some(&tail.shape),
-        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => None,
+        Value::Constant(_)
+        | Value::Extent { .. }
+        | Value::Quantised(_)
+        | Value::Cases(_)
+        | Value::Refused => None,
     };
     let axis = node.int("axis", -1);
     if features.is_none_or(|shape| shape.axis(axis).is_none_or(|axis| shape.feature_axis() != Some(axis))) {
@@ -129,7 +133,9 @@ fn normalised(node: &Node<'_>, sum: bool, norm: &str) -> Evaluated {
             | Form::Values
             | Form::EachLabel
             | Form::EachAtLeast
-            | Form::EachClass => return Err(node.unsupported_value(value)),
+            | Form::EachClass
+            | Form::Exponential { .. }
+            | Form::ExponentialSum { .. } => return Err(node.unsupported_value(value)),
         };
         return Ok(vec![Value::Tail(Tail { form, ..tail.clone() })]);
     }

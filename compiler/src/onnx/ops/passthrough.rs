@@ -63,7 +63,9 @@ fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         {
             value.clone()
         }
-        Value::Row(_) | Value::Extent { .. } | Value::Tail(_) | Value::Refused => return Err(lossy()),
+        Value::Row(_) | Value::Extent { .. } | Value::Tail(_) | Value::Cases(_) | Value::Refused => {
+            return Err(lossy());
+        }
     };
     Ok(vec![result])
 }

@@ -44,6 +44,7 @@ fn data(stages: &mut Stages, node: &Node<'_>, index: usize) -> Result<Row, Refus
         | Value::Extent { .. }
         | Value::Quantised(_)
         | Value::Tail(_)
+        | Value::Cases(_)
         | Value::Refused) => Err(node.unsupported_value(&other)),
     }
 }

@@ -225,9 +225,11 @@ pub(super) fn quantised(node: &Node<'_>, value: &Value, levels: Levels) -> Resul
             Ok(Value::Quantised(Quantised { row: row.clone(), levels, node }))
         }
         Value::Tail(tail) => Ok(Value::Tail(rounded_tail(node, tail, levels)?)),
-        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => {
-            Err(node.unsupported_value(value))
-        }
+        Value::Constant(_)
+        | Value::Extent { .. }
+        | Value::Quantised(_)
+        | Value::Cases(_)
+        | Value::Refused => Err(node.unsupported_value(value)),
     }
 }
 
@@ -251,6 +253,8 @@ pub(super) fn rounded_tail(node: &Node<'_>, tail: &Tail, levels: Levels) -> Resu
         | Form::Values
         | Form::EachLabel
         | Form::EachAtLeast
+        | Form::Exponential { .. }
+        | Form::ExponentialSum { .. }
         | Form::EachClass => Err(node.refuse(
             &codes::QUANTISED,
             format!("{} rounds {} again", node.operator(), tail.form.describe()),
@@ -303,7 +307,7 @@ pub(super) fn dequantised(
             }
             Ok(Value::Tail(Tail { rounded, ..tail.clone() }))
         }
-        Value::Row(_) | Value::Tail(_) | Value::Extent { .. } | Value::Refused => {
+        Value::Row(_) | Value::Tail(_) | Value::Extent { .. } | Value::Cases(_) | Value::Refused => {
             Err(node.unsupported_value(value))
         }
     }
@@ -371,8 +375,11 @@ pub(crate) fn unwrapped(
 pub(crate) fn wrapped(value: Value, (levels, node): &(Levels, NodeRef)) -> Value {
     match value {
         Value::Row(row) => Value::Quantised(Quantised { row, levels: *levels, node: node.clone() }),
-        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Tail(_) | Value::Refused => {
-            value
-        }
+        Value::Constant(_)
+        | Value::Extent { .. }
+        | Value::Quantised(_)
+        | Value::Tail(_)
+        | Value::Cases(_)
+        | Value::Refused => value,
     }
 }

@@ -39,11 +39,6 @@ pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'stat
                 "compile the float model that was quantised; this compiler quantises by itself",
             )
         }
-        "TreeEnsemble" => (
-            &codes::MODEL_FAMILY,
-            "is a tree ensemble in the form of version 5, which is not supported yet",
-            "export with `ai.onnx.ml` version 3 (`target_opset={'ai.onnx.ml': 3}`): a TreeEnsembleClassifier",
-        ),
         "LSTM" | "GRU" | "RNN" | "Scan" | "Loop" | "If" => (
             &codes::OPERATOR,
             "is a recurrent or conditional operator; only feed-forward networks are supported",

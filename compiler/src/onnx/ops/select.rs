@@ -4,6 +4,7 @@ use super::extent::sizes;
 use super::{Entry, ML};
 use crate::onnx::affine::Step;
 use crate::onnx::align;
+use crate::onnx::cases::Cases;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape, resolve_axis};
@@ -38,6 +39,7 @@ fn axis_of(node: &Node<'_>, value: &Value, axis: i64) -> Result<(usize, usize), 
         Value::Extent { sizes, .. } => Shape(vec![Dim::Of(sizes.len())]),
         Value::Row(row) => row.shape.clone(),
         Value::Tail(tail) => tail.shape.clone(),
+        Value::Cases(cases) => cases.shape.clone(),
         Value::Quantised(_) | Value::Refused => return Err(node.unsupported_value(value)),
     };
     let place = shape.axis(axis).and_then(|axis| Some((axis, *shape.0.get(axis)?)));
@@ -117,13 +119,20 @@ fn choose(
                     | Form::EachClass
                     | Form::OneVersusRest
                     | Form::Values
-                    | Form::BothScores { .. },
+                    | Form::BothScores { .. }
+                    | Form::Exponential { .. }
+                    | Form::ExponentialSum { .. },
                     _,
                 ) => {
                     return Err(wrong());
                 }
             };
             Ok(Value::Tail(Tail { form, shape: reshape(&tail.shape), ..tail.clone() }))
+        }
+        Value::Cases(cases) => {
+            let shape = reshape(&cases.shape);
+            let table = choose_constant(&cases.table, axis + 1, chosen, scalar).ok_or_else(wrong)?;
+            Ok(Value::Cases(Cases { shape, table, ..cases.clone() }))
         }
         Value::Extent { .. } | Value::Quantised(_) | Value::Refused => Err(wrong()),
     }
@@ -216,6 +225,7 @@ fn feature_vectorizer(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
             | Value::Extent { .. }
             | Value::Quantised(_)
             | Value::Tail(_)
+            | Value::Cases(_)
             | Value::Refused => value,
         })
         .collect())
@@ -287,6 +297,7 @@ pub(super) fn pair(
             | Value::Row(_)
             | Value::Quantised(_)
             | Value::Tail(_)
+            | Value::Cases(_)
             | Value::Refused,
             _,
         ) => Err(wrong()),
@@ -318,11 +329,12 @@ fn list_of_sizes(value: &Value) -> Option<Vec<Option<Dim>>> {
         | Value::Row(_)
         | Value::Quantised(_)
         | Value::Tail(_)
+        | Value::Cases(_)
         | Value::Refused => None,
     }
 }
 
-fn concat_constants(first: &Tensor, second: &Tensor, axis: i64) -> Option<Tensor> {
+pub(super) fn concat_constants(first: &Tensor, second: &Tensor, axis: i64) -> Option<Tensor> {
     fn interleave<T: Clone>(first: &[T], second: &[T], widths: (usize, usize)) -> Vec<T> {
         let blocks = first.chunks(widths.0.max(1)).zip(second.chunks(widths.1.max(1)));
         blocks.flat_map(|(a, b)| a.iter().chain(b).cloned()).collect()
@@ -354,7 +366,9 @@ fn array_feature_extractor(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let (value, indices) = (node.input(0)?, node.input(1)?);
     match (value, indices) {
         (Value::Constant(classes), Value::Tail(tail)) => {
-            let Form::Label { .. } = tail.form else { return Err(node.unsupported_value(indices)) };
+            let (Form::Label { .. }, None) = (tail.form, &tail.classes) else {
+                return Err(node.unsupported_value(indices));
+            };
             let rows = if tail.shape.has_rows() { Dim::Rows } else { Dim::Of(1) };
             let shape = Shape(vec![Dim::Of(1), rows]);
             let named = Tail { classes: Some(classes.labels()), shape, ..tail.clone() };
@@ -369,8 +383,14 @@ fn array_feature_extractor(_: &mut Stages, node: &Node<'_>) -> Evaluated {
                 .ok_or_else(|| node.shapes(format!("ArrayFeatureExtractor reads beyond {size} columns")))?;
             Ok(vec![choose(node, value, axis, &chosen, false)?])
         }
-        (_, Value::Extent { .. } | Value::Row(_) | Value::Quantised(_) | Value::Tail(_) | Value::Refused) => {
-            Err(node.unsupported_value(indices))
-        }
+        (
+            _,
+            Value::Extent { .. }
+            | Value::Row(_)
+            | Value::Quantised(_)
+            | Value::Tail(_)
+            | Value::Cases(_)
+            | Value::Refused,
+        ) => Err(node.unsupported_value(indices)),
     }
 }

@@ -70,7 +70,12 @@ fn difference(stages: &mut Stages, node: &Node<'_>, first: &Value, second: &Valu
         {
             (&tail.row, true)
         }
-        Value::Tail(_) | Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => {
+        Value::Tail(_)
+        | Value::Constant(_)
+        | Value::Extent { .. }
+        | Value::Quantised(_)
+        | Value::Cases(_)
+        | Value::Refused => {
             return Err(unsupported(node));
         }
     };
@@ -133,6 +138,8 @@ fn not(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         | Form::OneVersusRest
         | Form::Values
         | Form::EachProbability
+        | Form::Exponential { .. }
+        | Form::ExponentialSum { .. }
         | Form::EachClass => return Err(node.unsupported_value(value)),
     };
     Ok(vec![label(Row { affine: row.affine.scaled(-1.0), shape: shape.clone(), integer: false }, strict)])
@@ -214,6 +221,8 @@ fn condition(tail: &Tail) -> Option<(&Row, bool)> {
         | Form::OneVersusRest
         | Form::Values
         | Form::EachProbability
+        | Form::Exponential { .. }
+        | Form::ExponentialSum { .. }
         | Form::EachClass => return None,
     };
     (tail.shape == tail.row.shape).then_some((&tail.row, strict))

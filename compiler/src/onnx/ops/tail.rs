@@ -64,17 +64,13 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             "export with the default: the first of equal outputs wins",
         ));
     }
-    let (row, shape, logistic, classes) = match value {
-        Value::Row(row) => (row, &row.shape, false, None),
+    let (row, shape, logistic) = match value {
+        Value::Row(row) => (row, &row.shape, false),
         Value::Tail(tail) => match tail.form {
-            Form::Softmax | Form::LogSoftmax => (&tail.row, &tail.shape, false, tail.classes.clone()),
+            Form::Softmax | Form::LogSoftmax => (&tail.row, &tail.shape, false),
             // The largest logistic is that of the largest number.
-            Form::EachProbability | Form::OneVersusRest => {
-                (&tail.row, &tail.shape, false, tail.classes.clone())
-            }
-            Form::BothProbabilities | Form::BothScores { flipped: false } => {
-                (&tail.row, &tail.shape, true, tail.classes.clone())
-            }
+            Form::EachProbability | Form::OneVersusRest => (&tail.row, &tail.shape, false),
+            Form::BothProbabilities | Form::BothScores { flipped: false } => (&tail.row, &tail.shape, true),
             Form::Probability
             | Form::Complement
             | Form::SomeProbabilities { .. }
@@ -83,11 +79,17 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
             | Form::EachClass
             | Form::Values
             | Form::EachLabel
-            | Form::EachAtLeast => {
+            | Form::EachAtLeast
+            | Form::Exponential { .. }
+            | Form::ExponentialSum { .. } => {
                 return Err(node.unsupported_value(value));
             }
         },
-        Value::Constant(_) | Value::Extent { .. } | Value::Quantised(_) | Value::Refused => {
+        Value::Constant(_)
+        | Value::Extent { .. }
+        | Value::Quantised(_)
+        | Value::Cases(_)
+        | Value::Refused => {
             return Err(node.unsupported_value(value));
         }
     };
@@ -96,7 +98,8 @@ fn arg_max(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         return Err(node.shapes(format!("ArgMax at axis {} of shape {shape}", node.int("axis", 0))));
     };
     let shape = reduce(shape, axis, node.int("keepdims", 1) != 0);
-    Ok(vec![Value::Tail(Tail { shape, classes, ..Tail::of(row, Form::Label { logistic }) })])
+    // The position of the class, whatever its name is.
+    Ok(vec![Value::Tail(Tail { shape, ..Tail::of(row, Form::Label { logistic }) })])
 }
 
 fn reduce(shape: &Shape, axis: usize, keep: bool) -> Shape {

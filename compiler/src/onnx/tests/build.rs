@@ -165,6 +165,28 @@ impl Builder {
         self.attribute(attribute)
     }
 
+    /// A tensor as attribute of the node before: numbers of single precision, of double precision, or bytes.
+    pub(super) fn tensor(self, name: &str, kind: i32, values: &[f64]) -> Self {
+        let each = |value: &f64| match kind {
+            data_type::DOUBLE => value.to_le_bytes().to_vec(),
+            data_type::UINT8 => vec![*value as u8],
+            _ => (*value as f32).to_le_bytes().to_vec(),
+        };
+        let tensor = TensorProto {
+            dims: vec![i64::try_from(values.len()).unwrap()],
+            data_type: Some(kind),
+            raw_data: Some(values.iter().flat_map(each).collect()),
+            ..TensorProto::default()
+        };
+        let attribute = AttributeProto {
+            name: Some(name.to_owned()),
+            t: Some(tensor),
+            r#type: Some(4),
+            ..AttributeProto::default()
+        };
+        self.attribute(attribute)
+    }
+
     pub(super) fn text(self, name: &str, value: &str) -> Self {
         let attribute = AttributeProto {
             name: Some(name.to_owned()),

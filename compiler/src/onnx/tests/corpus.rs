@@ -131,6 +131,18 @@ pub(super) enum Meaning {
     Label,
     /// Probabilities as trees sum them up; of two classes less one half.
     Shares,
+    /// One half less `2 ^ -y`, of which `ln(2) - ln(2) * y` is the raw value: an isolation forest's scores.
+    Anomaly,
+}
+
+/// Whether a chain of first inputs that do arithmetic leads from an output to such a node.
+fn follows(graph: &onnx_protobuf::GraphProto, output: &str, operator: &str) -> bool {
+    let node = graph.node.iter().find(|node| node.output.iter().any(|name| name == output));
+    node.is_some_and(|node| match node.op_type.as_str() {
+        own if own == operator => true,
+        "Add" | "Mul" | "Neg" | "Cast" => follows(graph, &node.input[0], operator),
+        _ => false,
+    })
 }
 
 fn transform(node: &onnx_protobuf::NodeProto) -> String {
@@ -170,6 +182,9 @@ pub(super) fn meaning(graph: &onnx_protobuf::GraphProto, output: &str) -> Meanin
         "TreeEnsembleClassifier" if node.output[0] == output => Meaning::Label,
         "TreeEnsembleClassifier" if transform(node) == "NONE" => Meaning::Shares,
         "TreeEnsembleClassifier" => Meaning::Both,
+        "Add" if follows(graph, output, "Less") => Meaning::Label,
+        "Add" if follows(graph, output, "Pow") => Meaning::Anomaly,
+        "Div" if follows(graph, &node.input[0], "Exp") => Meaning::Softmax,
         // The exporter's way to name an output.
         "Mul" if node.input[1] == "one" => meaning(graph, &node.input[0]),
         "Slice" => {
@@ -271,6 +286,7 @@ pub(super) fn expected(meaning: Meaning, outputs: &[f64]) -> Vec<f64> {
         (Meaning::Column(column), _) => vec![both()[column]],
         (Meaning::Shares, [z]) => vec![0.5 - z, 0.5 + z],
         (Meaning::Shares, _) => outputs.to_vec(),
+        (Meaning::Anomaly, _) => outputs.iter().map(|z| 0.5 - 0.5 * z.exp()).collect(),
         (Meaning::Label, _) => unreachable!("labels are compared as texts"),
     }
 }

@@ -109,7 +109,8 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0122", with_node("com.microsoft.QAttention").bytes()),
         ("E0122", with_node("com.microsoft.MatMulNBits").bytes()),
         ("E0122", with_node("qonnx.custom_op.general.Trunc").bytes()),
-        ("E0123", with_node("ai.onnx.ml.TreeEnsemble").bytes()),
+        ("E0123", with_node("ai.onnx.ml.SVMRegressor").text("kernel_type", "RBF").bytes()),
+        ("E0135", with_node("ai.onnx.ml.TreeEnsemble").bytes()),
         ("E0124", with_node("Celu").float("alpha", 0.0).bytes()),
         ("E0124", with_node("Shrink").float("bias", 0.25).bytes()),
         ("E0125", tiny_with_trans_a().bytes()),
@@ -152,7 +153,7 @@ fn scaled_only() -> Builder {
 
 #[test]
 fn all_reasons_are_in_one_report() {
-    let mut builder = scaled_by("Div", &[0.0, 0.0]).node("ai.onnx.ml.TreeEnsemble", &["a0"], "t").node(
+    let mut builder = scaled_by("Div", &[0.0, 0.0]).node("com.microsoft.QAttention", &["a0"], "t").node(
         "Conv",
         &["t", "w0"],
         "c",
@@ -167,7 +168,7 @@ fn all_reasons_are_in_one_report() {
     let reasons = refuse(&builder.bytes(), &NoFiles);
     let mut ids = ids(&reasons);
     ids.sort_unstable();
-    assert_eq!(ids, ["E0110", "E0120", "E0123", "E0127"]);
+    assert_eq!(ids, ["E0110", "E0120", "E0122", "E0127"]);
     for reason in &reasons {
         let Origin::Node { node, .. } = &reason.origin else { panic!("without a node: {reason:?}") };
         assert!(node.name.starts_with("node_"));
@@ -226,7 +227,14 @@ fn label_lists_of_the_wrong_length_are_refused() {
 
 #[test]
 fn truncations_and_flipped_bytes_never_panic() {
-    let others = [super::linear::svc(&[]), super::linear::one_row("LOGISTIC"), super::pieces::called()];
+    let others = [
+        super::linear::svc(&[]),
+        super::linear::one_row("LOGISTIC"),
+        super::pieces::called(),
+        super::leaves::boosted([1.0, -1.0]),
+        super::leaves::isolation(-1.0, "Less"),
+        super::ensembles::sets(&[2.0, 3.0, f64::NAN, 5.0]),
+    ];
     let all = [tiny(), super::graphs::sklearn_tail()].into_iter().chain(others);
     for bytes in all.map(|builder| builder.bytes()) {
         for length in 0..bytes.len() {
