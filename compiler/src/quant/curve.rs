@@ -223,7 +223,7 @@ pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> O
     };
     let ((mut start, below_flat), (end, above_flat)) = (side(below, -1.0), side(above, 1.0));
     let step = (end - start) / count as f64;
-    if !(step > 0.0) {
+    if step.is_nan() || step <= 0.0 {
         return None;
     }
     if let Some(jump) = jump {

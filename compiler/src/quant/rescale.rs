@@ -54,7 +54,7 @@ pub(super) fn levels(unit: f64, levels: Levels, reached: Interval) -> Option<Qua
 fn line(slope: f64, start: f64, limits: Interval, rounding: f64) -> Option<QuantiseOne> {
     let most = (limits.low.abs().max(limits.high.abs()) as f64 + start.abs() + slope + 2.0) * 2.0;
     let shift = (PRODUCT_BITS - most.log2()).floor().min(MOST_SHIFT - slope.log2().min(0.0)).min(62.0);
-    if !(shift >= 1.0) {
+    if shift.is_nan() || shift < 1.0 {
         return None;
     }
     let scale = shift.exp2();

@@ -13,6 +13,9 @@ use crate::onnx::NoFiles;
 use crate::quant::{Options, contract};
 use crate::spec::{self, Surroundings};
 
+/// What a difference counts.
+type Of = fn(f64) -> f64;
+
 const SPEC: &str = "
 spec watch v1;
 attach xdp;
@@ -74,7 +77,7 @@ fn error(built: &Builder, end: &str, row: &[f64; 3], of: fn(f64) -> f64) -> f64 
 
 #[test]
 fn outputs_that_are_the_inputs_again_become_an_error() {
-    let forms: [(&str, fn(f64) -> f64); 2] = [("l1", f64::abs), ("l2", |d| d * d)];
+    let forms: [(&str, Of); 2] = [("l1", f64::abs), ("l2", |d| d * d)];
     for (hidden, end) in [("Relu", ""), ("Tanh", ""), ("Tanh", "Sigmoid"), ("Relu", "Tanh"), ("Gelu", "Relu")]
     {
         let built = autoencoder(hidden, end);
@@ -182,7 +185,7 @@ fn graphs_may_compute_the_error_themselves() {
         ],
     );
     let plain = autoencoder("Tanh", "");
-    let forms: [(Builder, fn(f64) -> f64, f64, Activation); 3] = [
+    let forms: [(Builder, Of, f64, Activation); 3] = [
         (absolute, f64::abs, 0.75, Activation::Relu),
         (squared, |d| d * d, 0.75, Activation::Function(Function::Square)),
         (root, |d| 3.0 * d * d, 0.75 * 0.75, Activation::Function(Function::Square)),

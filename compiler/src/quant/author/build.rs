@@ -311,10 +311,9 @@ impl Author<'_> {
     ) -> Option<Place> {
         let columns = (0..values.len()).collect();
         let start = (Dyadic::of(scale), Dyadic::integer(zero).times(Dyadic::of(scale))?);
-        if let Some(lines) = chain.lines(&vec![start; values.len()]) {
-            if let Some(values) = self.rescaled(&lines, values, origin.clone()) {
-                return Some(Place::Coded { scale: chain.levels.scale, zero: 0, values, columns });
-            }
+        let lines = chain.lines(&vec![start; values.len()]);
+        if let Some(values) = lines.and_then(|lines| self.rescaled(&lines, values, origin.clone())) {
+            return Some(Place::Coded { scale: chain.levels.scale, zero: 0, values, columns });
         }
         let (zero, values) = self.shifted(zero, values)?;
         let most = values.iter().map(|value| value.high).max()?;
@@ -356,7 +355,8 @@ impl Author<'_> {
                 one.offset.checked_add(distance.checked_mul(1i64.checked_shl(u32::from(one.shift))?)?)?;
         }
         let moved = |value: &Interval| Interval { low: value.low + distance, high: value.high + distance };
-        quantise.output = moved(&quantise.output);
+        let Interval { low, high } = quantise.output;
+        quantise.output = Interval { low: low + distance, high: high + distance };
         Some((zero - distance, values.iter().map(moved).collect()))
     }
 
