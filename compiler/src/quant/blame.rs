@@ -39,9 +39,10 @@ fn flips(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, rows: usize, 
             .zip(wanted.chunks_exact((*count).max(1)))
             .filter(|(outputs, wanted)| !labels(setup.model, outputs).eq(wanted.iter().copied()))
             .count(),
-        Expected::Values { outputs: wanted, tolerance } => outputs
+        Expected::Values { outputs: wanted, tolerances } => outputs
             .zip(wanted.chunks_exact(setup.model.output_count().max(1)))
-            .filter(|(have, want)| have.iter().zip(want.iter()).any(|(a, b)| (a - b).abs() > *tolerance))
+            .zip(tolerances)
+            .filter(|((have, want), off)| have.iter().zip(want.iter()).any(|(a, b)| (a - b).abs() > **off))
             .count(),
     };
     count as u64

@@ -17,6 +17,8 @@ use crate::model::{self, Activation, Function, Head, Model};
 /// Quantised inputs and activations keep at most this many bits.
 const MOST_INPUT_BITS: f64 = 30.0;
 const MOST_ACTIVATION_BITS: f64 = 24.0;
+/// The same on drawn rows, whose features may be anything from standardised to counts.
+const MOST_BITS_DRAWN: f64 = 30.0;
 /// A feature that hardly varies near the boundary counts as varying by this share of its range.
 const LEAST_SPREAD: f64 = 1.0 / 4096.0;
 
@@ -400,7 +402,8 @@ fn activation_bits(next: &model::Dense, stat: &LayerStat, top: &[f64], lanes: La
     }
     let balanced = (value_noise / weight_noise).log2() / 4.0;
     let bits = if balanced.is_finite() { balanced.round() + f64::from(more) } else { 8.0 };
-    bits.clamp(2.0, MOST_ACTIVATION_BITS) as u8
+    let most = if stat.drawn { MOST_BITS_DRAWN } else { MOST_ACTIVATION_BITS };
+    bits.clamp(2.0, most) as u8
 }
 
 /// The largest sum of each neuron over its whole box of inputs.

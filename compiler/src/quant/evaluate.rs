@@ -44,12 +44,13 @@ fn differs(network: &Network, expected: &Expected, row: usize, outputs: &[i64]) 
             let wanted = labels.get(row * count..(row + 1) * count).unwrap_or_default();
             !interpret::labels(&network.decision, outputs).eq(wanted.iter().copied().map(Some))
         }
-        Expected::Values { outputs: wanted, tolerance } => {
+        Expected::Values { outputs: wanted, tolerances } => {
+            let tolerance = tolerances.get(row).copied().unwrap_or_default();
             let wanted = wanted.get(row * outputs.len()..(row + 1) * outputs.len()).unwrap_or_default();
             outputs
                 .iter()
                 .zip(wanted)
-                .any(|(&raw, real)| (raw as f64 * network.decision.unit - real).abs() > *tolerance)
+                .any(|(&raw, real)| (raw as f64 * network.decision.unit - real).abs() > tolerance)
         }
     }
 }

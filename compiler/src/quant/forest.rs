@@ -138,14 +138,15 @@ fn draw(model: &Model, forest: &Forest, inputs: &[Input]) -> Vec<i64> {
             list.push(node.threshold);
         }
     }
+    let scalers = sample::scalers(model);
     let mut random = SplitMix(0x6e6e_6270_6664);
     let mut rows = Vec::with_capacity(DRAWN_ROWS * inputs.len());
     for row in 0..DRAWN_ROWS {
-        for ((input, normalise), cuts) in inputs.iter().zip(&model.normalise).zip(&cuts) {
+        for ((input, scaler), cuts) in inputs.iter().zip(&scalers).zip(&cuts) {
             let chosen = usize::try_from(random.next() >> 1).unwrap_or(0);
             let value = match cuts.get(chosen % cuts.len().max(1)) {
                 Some(cut) if row % 2 == 0 => cut + i64::from(random.next().is_multiple_of(2)),
-                _ => random.within(sample::trained_range(normalise, input, sample::DRAWN_REACH)),
+                _ => random.within(sample::trained_range(scaler, input, sample::DRAWN_REACH)),
             };
             rows.push(value.clamp(input.range.low, input.range.high));
         }

@@ -1,6 +1,7 @@
-//! Rows to measure on: the calibration file's, or rows drawn from the model's scaler; sorted by how near they
-//! are to another label, without the rows on which single and double precision disagree.
+//! Rows to measure on: the calibration file's, or rows drawn from the model's scaler (`draw`); sorted by how near
+//! they are to another label, without the rows on which single and double precision disagree.
 
+use super::draw::{Drawn, draw};
 use super::float::{labels, margins, real_rows};
 use super::{Calibration, Contract};
 use crate::diag::codes::quant::{NO_ROWS, WIDTH};
@@ -8,12 +9,6 @@ use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Input, Interval};
 use crate::model::{Head, Model, Normalise};
 
-/// Rows drawn when there is no calibration file: enough for a share of 0.1 % to mean something.
-const DRAWN_ROWS: usize = 4096;
-/// A budget of 0.1 % then still allows a row.
-const LEAST_DRAWN: usize = 1024;
-/// Multiply-accumulates that evaluating the drawn rows may cost; larger models get fewer rows.
-const DRAWN_WORK: usize = 1 << 26;
 /// Standard deviations around the scaler's centre within which rows are drawn.
 pub(super) const DRAWN_REACH: f64 = 4.0;
 /// Magnitude up to which a feature of unknown scale is kept apart: bytes and packets of most flows.
@@ -31,6 +26,8 @@ pub(super) struct Sample {
     /// Rows on which single and double precision disagree; not among `rows`.
     pub(super) ties: usize,
     pub(super) calibrated: bool,
+    /// Whether the rows are on many scales, of which real rows have one.
+    pub(super) on_many_scales: bool,
     /// A typical margin of each output, which its margins count in; 1 for an only output.
     pub(super) margins: Vec<f64>,
     /// Rows at the front that were moved there because a candidate flipped them.
@@ -42,8 +39,8 @@ pub(super) struct Sample {
 pub(super) enum Expected {
     /// Row-major labels of so many outputs.
     Labels { labels: Vec<u32>, outputs: usize },
-    /// Row-major outputs of a regressor, and how far off each may be.
-    Values { outputs: Vec<f64>, tolerance: f64 },
+    /// Row-major outputs of a regressor, and how far off those of each row may be.
+    Values { outputs: Vec<f64>, tolerances: Vec<f64> },
 }
 
 impl Sample {
@@ -76,7 +73,10 @@ impl Sample {
         self.rows = gather(&self.rows, &order, width);
         match &mut self.expected {
             Expected::Labels { labels, outputs: count } => *labels = gather(labels, &order, *count),
-            Expected::Values { outputs: values, .. } => *values = gather(values, &order, outputs),
+            Expected::Values { outputs: values, tolerances } => {
+                *values = gather(values, &order, outputs);
+                *tolerances = gather(tolerances, &order, 1);
+            }
         }
     }
 }
@@ -113,14 +113,11 @@ pub(super) fn prepare(
     calibration: Option<Calibration<'_>>,
 ) -> Outcome<Sample> {
     let width = model.input_count().max(1);
-    let drawn;
-    let rows = match calibration {
-        Some(calibration) => calibration.rows,
-        None => {
-            drawn = draw(model, contract);
-            &drawn
-        }
+    let drawn = match calibration {
+        Some(_) => Drawn::default(),
+        None => draw(model, contract),
     };
+    let rows = calibration.map_or(drawn.rows.as_slice(), |calibration| calibration.rows);
     if !rows.len().is_multiple_of(width) || contract.inputs.len() != model.input_count() {
         return Err(vec![refusal(
             &WIDTH,
@@ -152,6 +149,7 @@ pub(super) fn prepare(
         )]);
     }
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let order = drawn.thinned(order);
     let sorted = order
         .iter()
         .filter_map(|&(_, index)| rows.get(index * width..(index + 1) * width))
@@ -171,14 +169,23 @@ pub(super) fn prepare(
         },
         Head::Scores => {
             let values: Vec<f64> = sorted_outputs.flatten().copied().collect();
-            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let tolerance = ((high - low) * REGRESSOR_TOLERANCE).max(f64::MIN_POSITIVE);
-            Expected::Values { outputs: values, tolerance }
+            let ranges = drawn.ranges(&order, &double, outputs).into_iter();
+            let tolerances =
+                ranges.map(|range| (range * REGRESSOR_TOLERANCE).max(f64::MIN_POSITIVE)).collect();
+            Expected::Values { outputs: values, tolerances }
         }
     };
     let calibrated = calibration.is_some();
-    Ok(Sample { width, rows: sorted, expected, ties, calibrated, margins: typical, promoted: 0 })
+    Ok(Sample {
+        width,
+        rows: sorted,
+        expected,
+        ties,
+        calibrated,
+        on_many_scales: drawn.on_many_scales,
+        margins: typical,
+        promoted: 0,
+    })
 }
 
 /// The mean margin of each output over all rows, which makes those of different outputs comparable.
@@ -197,14 +204,29 @@ fn typical_margins(model: &Model, values: &[f64]) -> Vec<f64> {
     sums.into_iter().map(|sum| if sum > 0.0 { sum / rows } else { 1.0 }).collect()
 }
 
-/// Whether nothing tells the scale of a feature: neither a scaler (centring is none) nor a declared range.
-fn scaleless(normalise: &Normalise, input: &Input) -> bool {
-    !scales(normalise) && !stated(input)
+/// What a model says about the scale of a feature.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scaler {
+    pub(super) normalise: Normalise,
+    /// Whether the scale is the deviation of the feature, rather than that of nothing but a centre.
+    known: bool,
 }
 
-/// Whether the model divides the feature by something.
-fn scales(normalise: &Normalise) -> bool {
-    normalise.scale != Normalise::IDENTITY.scale
+impl Scaler {
+    /// Whether nothing tells the scale of the feature: neither a scaler nor a declared range.
+    pub(super) fn scaleless(&self, input: &Input) -> bool {
+        !self.known && !stated(input)
+    }
+}
+
+/// The scaler of each feature. Centring alone tells no scale: a factor of 1 is one only where the feature is centred
+/// and others are divided by something, as by a scaler that found a deviation of 1.
+pub(super) fn scalers(model: &Model) -> Vec<Scaler> {
+    let scales = |normalise: &Normalise| normalise.scale != Normalise::IDENTITY.scale;
+    let any = model.normalise.iter().any(scales);
+    let centred = |normalise: &Normalise| normalise.centre != 0.0 || normalise.offset != 0.0;
+    let known = |normalise: &Normalise| scales(normalise) || (any && centred(normalise));
+    model.normalise.iter().map(|own| Scaler { normalise: *own, known: known(own) }).collect()
 }
 
 /// Whether the declared range says something about the feature.
@@ -217,12 +239,13 @@ fn stated(input: &Input) -> bool {
 /// The raw interval in which training values of a feature lay: `reach` standard deviations around the
 /// scaler's centre, or the whole declared range when the model has no scaler and the range is a real one.
 /// Where nothing tells the scale, the feature may be standardised or a count: everything up to [`SCALELESS`].
-pub(super) fn trained_range(normalise: &Normalise, input: &Input, reach: f64) -> Interval {
+pub(super) fn trained_range(scaler: &Scaler, input: &Input, reach: f64) -> Interval {
     let declared = input.range;
-    if !scales(normalise) && stated(input) {
+    if !scaler.known && stated(input) {
         return declared;
     }
-    let reach = if scaleless(normalise, input) { SCALELESS } else { reach };
+    let reach = if scaler.scaleless(input) { SCALELESS } else { reach };
+    let normalise = &scaler.normalise;
     let unit = f64::from(input.fraction_bits.0).exp2();
     let scale = if normalise.scale == 0.0 { 1.0 } else { normalise.scale };
     let middle = normalise.centre - normalise.offset / scale;
@@ -231,34 +254,6 @@ pub(super) fn trained_range(normalise: &Normalise, input: &Input, reach: f64) ->
     let low = (((middle - spread) * unit).floor() as i64).clamp(declared.low, declared.high);
     let high = (((middle + spread) * unit).ceil() as i64).clamp(declared.low, declared.high);
     Interval { low, high }
-}
-
-fn draw(model: &Model, contract: &Contract) -> Vec<i64> {
-    let count = (DRAWN_WORK / work(model).max(1)).clamp(LEAST_DRAWN, DRAWN_ROWS);
-    let mut random = SplitMix(0x6e6e_6270_6663);
-    let ranges: Vec<Interval> = model
-        .normalise
-        .iter()
-        .zip(&contract.inputs)
-        .map(|(normalise, input)| trained_range(normalise, input, DRAWN_REACH))
-        .collect();
-    let unknown: Vec<bool> = model
-        .normalise
-        .iter()
-        .zip(&contract.inputs)
-        .map(|(normalise, input)| scaleless(normalise, input))
-        .collect();
-    let mut rows = Vec::with_capacity(count * ranges.len());
-    for _ in 0..count {
-        // Features of unknown scale share one in a row: from standardised ones to the largest.
-        let halvings = random.next() % (f64::log2(SCALELESS / DRAWN_REACH) as u64 + 1);
-        for (range, unknown) in ranges.iter().zip(&unknown) {
-            let value = random.within(*range);
-            let middle = range.low.midpoint(range.high);
-            rows.push(if *unknown { middle + ((value - middle) >> halvings) } else { value });
-        }
-    }
-    rows
 }
 
 /// The generator of Steele, Lea and Flood (OOPSLA 2014): tiny, and the same everywhere.

@@ -50,14 +50,18 @@ pub(super) fn run(
     let setup = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
     let mut search = Search { setup, sample, allowed, log: Vec::new(), best: None, closest: None };
-    for lanes in combinations(model, options) {
-        if search.best.as_ref().is_some_and(|best| best.cost <= least_ns(model, &lanes)) {
-            break;
+    if search.sample.on_many_scales {
+        // Flips on rows of many scales may all be on the scale that real rows have.
+        for tight in (0..allowed).take(2) {
+            if search.best.is_none() {
+                search.allowed = tight;
+                search.over_lanes(options);
+            }
         }
-        let start = start(lanes, options);
-        if search.attempt(&start) && options.like.is_none() {
-            search.unclamp(&start);
-        }
+        search.allowed = allowed;
+    }
+    if search.best.is_none() {
+        search.over_lanes(options);
     }
     let Search { sample, best, closest, log, .. } = search;
     if let Some(Found { flips, candidate, .. }) = best {
@@ -129,6 +133,20 @@ struct Found {
 }
 
 impl Search<'_> {
+    /// Tries combinations of lanes until none that is left can be cheaper than the best.
+    fn over_lanes(&mut self, options: &Options) {
+        let model = self.setup.model;
+        for lanes in combinations(model, options) {
+            if self.best.as_ref().is_some_and(|best| best.cost <= least_ns(model, &lanes)) {
+                break;
+            }
+            let start = start(lanes, options);
+            if self.attempt(&start) && options.like.is_none() {
+                self.unclamp(&start);
+            }
+        }
+    }
+
     /// Tunes a plan; whether it is within the budget. The cheapest candidate is kept.
     fn attempt(&mut self, start: &Plan) -> bool {
         let Some((attempt, candidate)) = tune(self.setup, &mut self.sample, start, self.allowed) else {

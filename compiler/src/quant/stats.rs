@@ -8,7 +8,7 @@ use super::Contract;
 use super::curve;
 use super::float::{Column, Watch, walk};
 use super::linalg::inverse_upper;
-use super::sample::{Sample, trained_range, work};
+use super::sample::{Sample, scalers, trained_range, work};
 use crate::check::MOST_RAW;
 use crate::ir::Interval;
 use crate::model::{Activation, Dense, Head, Model};
@@ -17,7 +17,7 @@ use crate::model::{Activation, Dense, Head, Model};
 /// are all kept.
 pub(super) const CLIPS: [f64; 3] = [1.0, 0.25, 0.05];
 /// Without calibration, the same in standard deviations.
-const REACHES: [f64; 3] = [24.0, 12.0, 6.0];
+pub(super) const REACHES: [f64; 3] = [24.0, 12.0, 6.0];
 /// Rows near the boundary, and rows from everywhere, that second moments are taken over.
 const NEAR_ROWS: usize = 2048;
 const FAR_ROWS: usize = 512;
@@ -53,6 +53,8 @@ pub(super) struct LayerStat {
     pub(super) top: [Vec<f64>; CLIPS.len()],
     /// Mean square of the margin's derivative by each sum.
     pub(super) influence: Vec<f64>,
+    /// Whether all this is from drawn rows.
+    pub(super) drawn: bool,
 }
 
 pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> Stats {
@@ -80,7 +82,7 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
     let mut stats = Vec::with_capacity(layers.len());
     for (((layer, top), own), influence) in layers.iter().zip(tops.best).zip(sums.layers).zip(influences) {
         let (spread, propagation) = moments(&columns, &weights);
-        stats.push(LayerStat { spread, propagation, top, influence });
+        stats.push(LayerStat { spread, propagation, top, influence, drawn: !sample.calibrated });
         columns = own;
         for (row, column) in columns.iter_mut().enumerate() {
             let activation = layer.activation_of(row);
@@ -182,12 +184,11 @@ fn input_stats(
 ) -> Vec<InputStat> {
     let total: f64 = weights.iter().sum();
     let ends = CLIPS.map(|share| ((share * sample.count() as f64).ceil() as usize).max(1));
-    model
-        .normalise
+    scalers(model)
         .iter()
         .zip(&contract.inputs)
         .enumerate()
-        .map(|(index, (normalise, input))| {
+        .map(|(index, (scaler, input))| {
             let values = probe.chunks_exact(sample.width).filter_map(|row| row.get(index));
             let centre = values.zip(weights).map(|(&x, weight)| x as f64 * weight).sum::<f64>() / total;
             let ranges = if sample.calibrated {
@@ -197,7 +198,7 @@ fn input_stats(
                     widened(values, input.range)
                 })
             } else {
-                REACHES.map(|reach| provable(trained_range(normalise, input, reach)))
+                REACHES.map(|reach| provable(trained_range(scaler, input, reach)))
             };
             InputStat { centre, ranges }
         })
