@@ -31,9 +31,27 @@ pub(super) fn costliest(setup: Setup<'_>, sample: &Sample, candidate: &Candidate
         .min_by_key(|blame| blame.flips_when_exact)
 }
 
-fn flips(setup: Setup<'_>, sample: &Sample, candidate: &Candidate, rows: usize, exact: Option<usize>) -> u64 {
-    let outputs =
-        sample.nearest(rows).chunks_exact(sample.width.max(1)).map(|row| judge(setup, candidate, row, exact));
+/// Real outputs of the rows nearest to another label, with every part in integers but one.
+pub(super) fn outputs<'a>(
+    setup: Setup<'a>,
+    sample: &'a Sample,
+    candidate: &'a Candidate,
+    rows: usize,
+    exact: Option<usize>,
+) -> impl Iterator<Item = Vec<f64>> + 'a {
+    let rows = sample.nearest(rows).chunks_exact(sample.width.max(1));
+    rows.map(move |row| judge(setup, candidate, row, exact))
+}
+
+/// How many of these rows change their label.
+pub(super) fn flips(
+    setup: Setup<'_>,
+    sample: &Sample,
+    candidate: &Candidate,
+    rows: usize,
+    exact: Option<usize>,
+) -> u64 {
+    let outputs = outputs(setup, sample, candidate, rows, exact);
     let count = match &sample.expected {
         Expected::Labels { labels: wanted, outputs: count } => outputs
             .zip(wanted.chunks_exact((*count).max(1)))

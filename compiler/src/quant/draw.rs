@@ -141,7 +141,8 @@ mod tests {
         let weights =
             Matrix { rows: 2, columns, values: (0..2 * columns).map(|at| at as f64 - 2.5).collect() };
         let origin = crate::diag::NodeRef { index: 0, name: "layer".to_owned(), operator: "Gemm".to_owned() };
-        let layer = Dense { origin, weights, bias: vec![0.25, -0.5], activation: Activation::Identity };
+        let layer =
+            Dense { origin, weights, bias: vec![0.25, -0.5], activation: Activation::Identity, plain: 0 };
         Model {
             inputs: vec![None; columns],
             normalise,

@@ -9,7 +9,7 @@ use super::cost::network_ns;
 use super::report::{ForestReport, InputReport, QuantReport};
 use super::sample::{self, Sample, SplitMix};
 use super::table::{self, Table};
-use super::{Calibration, Options, Quantised, evaluate, threshold};
+use super::{Calibration, Options, Quantised, error, evaluate, threshold};
 use crate::check::{MOST_RAW, check};
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
@@ -105,6 +105,8 @@ pub(super) fn run(
         layers: Vec::new(),
         forest: Some(forest_report(trees, &table, &sums)),
         thresholds: threshold::report(model, contract, &network, &sample),
+        errors: Some(error::errors(model, contract, network.get(), &sample)),
+        precision: None,
         search: Vec::new(),
     };
     Ok(Quantised { network: network.into_inner(), report })

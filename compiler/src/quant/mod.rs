@@ -25,6 +25,7 @@ mod evaluate;
 mod blame;
 mod curve;
 mod rescale;
+mod error;
 mod search;
 mod table;
 mod forest;

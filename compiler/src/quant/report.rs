@@ -26,8 +26,58 @@ pub struct QuantReport {
     /// Rules with a probability, in the order of the specification.
     #[serde(default)]
     pub thresholds: Vec<ThresholdReport>,
+    /// What the integers cost in outputs and scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Errors>,
+    /// What each part costs; trees have none that costs anything but the rounding of leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// What was tried, in order.
     pub search: Vec<Attempt>,
+}
+
+/// Largest and mean magnitude of differences.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    pub most: f64,
+    pub mean: f64,
+}
+
+/// Differences from the float model in double precision, over rows spread evenly through those that were compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Errors {
+    /// Rows that were looked at.
+    pub rows: usize,
+    /// Raw outputs: logits, or the values of a regressor.
+    pub outputs: Spread,
+    /// Scores: probabilities of labels; `None` for a regressor.
+    pub scores: Option<Spread>,
+}
+
+/// What would remain if one part were exact, over the rows nearest to another label.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Precision {
+    pub rows: usize,
+    /// Flips and differences of raw outputs over these rows as things are.
+    pub flips: u64,
+    pub outputs: Option<Spread>,
+    /// The input quantiser, then the layers.
+    pub parts: Vec<PartReport>,
+    /// Why there are no figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+}
+
+/// One part of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartReport {
+    /// `input quantiser`, or the node of the layer.
+    pub name: String,
+    /// Position among the layers.
+    pub layer: Option<usize>,
+    /// Flips and differences of raw outputs that would remain.
+    pub flips_if_exact: u64,
+    pub outputs_if_exact: Spread,
 }
 
 /// One feature's quantiser.

@@ -12,7 +12,7 @@ use super::lanes::{clampable, combinations};
 use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS};
-use super::{Calibration, Contract, Options, Quantised, evaluate, threshold};
+use super::{Calibration, Contract, Options, Quantised, error, evaluate, threshold};
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
@@ -444,6 +444,8 @@ fn report(
         layers,
         forest: None,
         thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
+        errors: Some(error::errors(setup.model, setup.contract, network, sample)),
+        precision: Some(error::precision(setup, sample, candidate)),
         search,
     }
 }

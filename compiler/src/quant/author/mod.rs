@@ -10,15 +10,19 @@ mod levels;
 mod tests;
 
 use super::cost::{dense_ns, network_ns};
-use super::report::{InputReport, LayerReport, QuantReport};
+use super::report::{InputReport, LayerReport, Precision, QuantReport};
 use super::sample::{self, Sample};
 use super::search::{SATURATION_ROWS, signed_bits};
-use super::{Calibration, Contract, Options, Quantised, evaluate, plan_of, threshold};
+use super::{Calibration, Contract, Options, Quantised, error, evaluate, plan_of, threshold};
 use crate::diag::codes::quant::{BUDGET, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Op, interpret};
 use crate::model::{Activation, Function, Model};
 use build::Authored;
+
+/// Why no part of such a network is made exact in turn.
+const NOTHING_ROUNDED: &str =
+    "the model was quantised by its author: its levels are kept, and nothing else is rounded";
 
 /// The network of a model that was quantised by its author; `None` when it is none.
 pub(super) fn run(
@@ -148,6 +152,8 @@ fn report(
         layers,
         forest: None,
         thresholds: threshold::report(model, contract, &authored.network, sample),
+        errors: Some(error::errors(model, contract, network, sample)),
+        precision: Some(Precision { skipped: Some(NOTHING_ROUNDED.to_owned()), ..Precision::default() }),
         search: Vec::new(),
     }
 }
