@@ -2,14 +2,14 @@
 
 use crate::bpf::module::Module;
 use crate::check::{self, Checked};
-use crate::diag::{Outcome, both};
+use crate::diag::{Diagnostic, Outcome, both};
 use crate::ir::{Input, Network, flow};
 use crate::kernel::KernelVersion;
 use crate::lower::{self, network, packet::Clock};
 use crate::metadata::{self, Metadata};
 use crate::model::Model;
 use crate::onnx::{self, Resolver};
-use crate::quant::{self, Calibration, QuantReport, contract};
+use crate::quant::{self, Calibration, QuantReport, contract, scaling};
 use crate::rows::{self, Columns, Rows};
 use crate::spec::{self, typed::FeatureSpec};
 use crate::{elf, params};
@@ -55,6 +55,8 @@ pub struct Plan {
     pub report: QuantReport,
     /// The parsed calibration rows.
     pub rows: Option<Rows>,
+    /// What is odd about the model.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Front half: the inputs to a checked plan. Mistakes in model and specification are reported together.
@@ -66,9 +68,13 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
+    // The error of a reconstruction is as large as the features are, scaled or not.
+    let classifies = spec.as_ref().is_none_or(|spec| spec.reconstruction.is_none());
+    let looked_at = calibrate.iter().filter(|_| classifies);
+    let warnings = looked_at.filter_map(|rows| scaling::warning(&model, &contract, rows.rows)).collect();
     let quantised = quant::quantise(&model, &contract, calibrate, options)?;
     let network = check::check(quantised.network)?;
-    Ok(Plan { model, spec, flow, network, report: quantised.report, rows })
+    Ok(Plan { model, spec, flow, network, report: quantised.report, rows, warnings })
 }
 
 /// Back half: a plan to the module that is shipped, or replayed.

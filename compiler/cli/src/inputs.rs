@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::compile::{self, Named, Plan, Sources};
 use nnbpf_compiler::diag::codes::files::FLAG;
-use nnbpf_compiler::diag::{Diagnostic, Origin};
+use nnbpf_compiler::diag::{Diagnostic, Origin, render};
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
@@ -125,7 +125,11 @@ impl<'a> Files<'a> {
             resolver: &self.resolver,
         };
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
-        compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))
+        let plan = compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))?;
+        for warning in &plan.warnings {
+            eprint!("{}", render::plain(warning, &[]));
+        }
+        Ok(plan)
     }
 
     /// What the specification says apart from parameters; nothing without one.

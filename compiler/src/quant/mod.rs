@@ -1,6 +1,7 @@
 //! Float model to fixed-point network: calibration, scales, the search for lanes and widths. The last floats.
 //!
-//! Stages, one file each: the contract between model and specification ([`contract`]), rows to calibrate on
+//! Stages, one file each: the contract between model and specification ([`contract`]), a lost
+//! scaler (`scaling`), rows to calibrate on
 //! (`sample`, `draw`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
 //! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), decision trees, which need none (`forest`), and the report ([`report`]).
@@ -8,6 +9,7 @@
 
 pub mod contract;
 mod reconstruction;
+pub(crate) mod scaling;
 pub mod report;
 mod sample;
 mod draw;

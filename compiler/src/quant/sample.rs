@@ -213,6 +213,11 @@ pub(super) struct Scaler {
 }
 
 impl Scaler {
+    /// Whether the model divides the feature by something.
+    pub(super) const fn known(&self) -> bool {
+        self.known
+    }
+
     /// Whether nothing tells the scale of the feature: neither a scaler nor a declared range.
     pub(super) fn scaleless(&self, input: &Input) -> bool {
         !self.known && !stated(input)

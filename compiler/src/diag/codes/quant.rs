@@ -19,6 +19,7 @@ pub static TABLE: &[&Code] = &[
     &OUTPUT_COUNT,
     &ONE_VERSUS_REST,
     &RECONSTRUCTION,
+    &NO_SCALER,
 ];
 
 pub static COUNT: Code = Code {
@@ -134,4 +135,14 @@ pub static RECONSTRUCTION: Code = Code {
                   the same order, after the scaler of the file: the error is about scaled values, as in training. The \
                   outputs are plain numbers or one sigmoid each, no classes. Each input has a scale other than 0. The \
                   result is a label and no probability, so that rules have no `when p >= P`.",
+};
+
+pub static NO_SCALER: Code = Code {
+    id: "E0330",
+    title: "a network that looks trained on scaled inputs, without its scaler (warning)",
+    explanation: "Over the calibration rows the first layer sees one or a few of the largest features only, and the \
+                  outputs are so far apart that every probability is 0 or 1. Networks do that which were trained on \
+                  standardised features when their scaler was not exported with them: every verdict is then wrong \
+                  without notice. Put the scaler into the graph. The object is written in any case, as a network may \
+                  have been trained on raw values with such a result.",
 };

@@ -4,6 +4,7 @@ mod build;
 mod npz;
 mod corpus;
 mod agreement;
+mod scaling;
 mod official;
 mod committed;
 mod decoders;
