@@ -9,6 +9,7 @@ use super::node::{Node, Operator, tensor_attribute};
 use super::ops::{self, canonical_domain, quantised};
 use super::report::{Refusal, Report};
 use super::schema::{GraphProto, ModelProto, NodeProto, TensorProto};
+use super::shape::Shape;
 use super::tensor::{self, Defect, Tensor};
 use super::value::{Stage, Stages, Value};
 use super::{Resolver, finish, functions, hidden, inputs, structure};
@@ -57,6 +58,7 @@ pub(crate) fn model(
         values: inputs.values.into_iter().map(|(name, value)| (name, Rc::new(value))).collect(),
         hidden: BTreeMap::new(),
         fixed_rows: inputs.fixed_rows,
+        stand_ins: BTreeSet::new(),
     };
     let needed = needed(graph);
     for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
@@ -67,7 +69,7 @@ pub(crate) fn model(
         let mut nodes = graph.node.iter().enumerate();
         let node = nodes.find(|(_, node)| node.output.iter().any(|name| name == output));
         let origin = node.map(|(index, node)| structure::reference(index, node));
-        outputs.extend(walk.value(output, None).map(|value| (output, value, origin)));
+        outputs.extend(walk.result(output).map(|value| (output, value, origin)));
     }
     let mut stages = walk.stages;
     // An output in integers is shown as the numbers that they stand for.
@@ -158,19 +160,47 @@ struct Walk<'a> {
     /// Probabilities and labels that layers read.
     hidden: BTreeMap<String, Rc<Value>>,
     fixed_rows: Option<usize>,
+    /// Values behind refused nodes: they have the shape of what would stand there, and nothing else of it.
+    stand_ins: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, index: usize, proto: &'a NodeProto) {
-        let values = self.evaluate(index, proto).unwrap_or_else(|refusal| {
-            self.report.extend(refusal.map(|refusal| *refusal));
-            Vec::new()
+        let behind = proto.input.iter().any(|input| self.stand_ins.contains(input));
+        let result = self.evaluate(index, proto);
+        let known = result.is_ok();
+        let values = result.unwrap_or_else(|refusal| {
+            // Stand-ins are good for shapes only: what an imported operator says about them is not meant.
+            let imported = ops::find(canonical_domain(proto.domain()), proto.op_type()).is_some();
+            self.report.extend(refusal.filter(|_| !(behind && imported)).map(|refusal| *refusal));
+            self.shaped_like_input(proto)
         });
         let mut values = values.into_iter();
         for output in proto.output.iter().filter(|output| !output.is_empty()) {
             let value = values.next().unwrap_or(Value::Refused);
+            if (behind || !known) && value != Value::Refused {
+                self.stand_ins.insert(output.clone());
+            }
             self.values.insert(output.clone(), Rc::new(value));
         }
+    }
+
+    /// What stands in for the output of a refused node of which only the shape is known.
+    fn shaped_like_input(&self, proto: &NodeProto) -> Vec<Value> {
+        let mut inputs = proto.input.iter().map(|name| self.values.get(name).map(Rc::as_ref));
+        let first = match inputs.next().flatten() {
+            Some(value @ (Value::Row(_) | Value::Constant(_))) => value.clone(),
+            Some(Value::Quantised(quantised)) => Value::Row(quantised.row.clone()),
+            Some(Value::Extent { .. } | Value::Tail(_) | Value::Refused) | None => return Vec::new(),
+        };
+        let joins = matches!(proto.op_type(), "Add" | "Sub" | "Mul" | "Div")
+            && inputs.all(|other| shape(Some(&first)).is_some() && shape(other) == shape(Some(&first)));
+        if joins || ops::refused::keeps_shape(proto.op_type()) { vec![first] } else { Vec::new() }
+    }
+
+    /// An output of the graph; what only stands in for one is none.
+    fn result(&mut self, name: &str) -> Option<Rc<Value>> {
+        if self.stand_ins.contains(name) { Some(Rc::new(Value::Refused)) } else { self.value(name, None) }
     }
 
     /// The outputs of a node; no refusal when a refused node before is the reason.
@@ -283,4 +313,15 @@ fn operated(
         }
     }
     ops::cases::evaluate(stages, &node, operator).map_err(|_| Some(refusal))
+}
+
+/// The shape of a value that depends on the input.
+fn shape(value: Option<&Value>) -> Option<&Shape> {
+    match value? {
+        Value::Row(row) => Some(&row.shape),
+        Value::Quantised(quantised) => Some(&quantised.row.shape),
+        Value::Tail(tail) => Some(&tail.shape),
+        Value::Cases(cases) => Some(&cases.shape),
+        Value::Constant(_) | Value::Extent { .. } | Value::Refused => None,
+    }
 }

@@ -1,6 +1,11 @@
-//! Collects what is wrong with a model file.
+//! Collects what is wrong with a model file; nodes that are refused for the same reason share one diagnostic.
+
+use std::collections::BTreeMap;
 
 use crate::diag::{Code, Diagnostic, NodeRef, Origin};
+
+/// Nodes of the same refusal that are named, the first one aside.
+const NAMED: usize = 4;
 
 /// One reason to refuse; boxed because results carry it through every operator.
 pub(crate) type Refusal = Box<Diagnostic>;
@@ -55,8 +60,24 @@ impl Report {
         }
     }
 
+    /// The reasons in order, one for all nodes with the same operator, message and help.
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+        let mut places: BTreeMap<(&str, String, String, String), usize> = BTreeMap::new();
+        let mut groups: Vec<(Diagnostic, Vec<Diagnostic>)> = Vec::new();
+        for diagnostic in self.diagnostics {
+            let Origin::Node { node, .. } = &diagnostic.origin else {
+                groups.push((diagnostic, Vec::new()));
+                continue;
+            };
+            let Diagnostic { message, help, .. } = &diagnostic;
+            let key = (diagnostic.code.id, node.operator.clone(), message.clone(), help.clone());
+            let place = *places.entry(key).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some((_, others)) => others.push(diagnostic),
+                None => groups.push((diagnostic, Vec::new())),
+            }
+        }
+        groups.into_iter().map(|(first, others)| together(first, &others)).collect()
     }
 }
 
@@ -64,4 +85,20 @@ impl Extend<Diagnostic> for Report {
     fn extend<T: IntoIterator<Item = Diagnostic>>(&mut self, diagnostics: T) {
         diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
     }
+}
+
+/// A refusal with the other nodes that it holds for, each with what it reads.
+fn together(first: Diagnostic, others: &[Diagnostic]) -> Diagnostic {
+    if others.is_empty() {
+        return first;
+    }
+    let count = others.len() + 1;
+    let mut all = first.with_note(format!("the same holds for {count} nodes, this one included"));
+    for other in others.iter().take(NAMED) {
+        let Origin::Node { node, .. } = &other.origin else { continue };
+        let reads = other.notes.first().map_or_else(String::new, |note| format!(": {note}"));
+        all = all.with_note(format!("node {} `{}`{reads}", node.index, node.name));
+    }
+    let more = others.len().saturating_sub(NAMED);
+    if more > 0 { all.with_note(format!("and {more} more")) } else { all }
 }

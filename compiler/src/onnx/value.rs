@@ -360,7 +360,7 @@ impl Value {
             Self::Quantised(quantised) => format!("quantised data of shape {}", quantised.row.shape),
             Self::Tail(tail) => format!("{} of shape {}", tail.form.describe(), tail.shape),
             Self::Cases(cases) => format!("{} of shape {}", cases.describe(), cases.shape),
-            Self::Refused => "the result of an unsupported node".to_owned(),
+            Self::Refused => "the result of an unsupported node, shape not known".to_owned(),
         }
     }
 }

@@ -7,6 +7,59 @@ use crate::diag::codes::onnx as codes;
 /// Domains of the format itself.
 pub(crate) const STANDARD: &[&str] = &["", ML];
 
+/// Whether an operator, imported or not, leaves the shape of its first input as it is: what stands behind it can then
+/// still be described when it is refused.
+pub(crate) fn keeps_shape(name: &str) -> bool {
+    matches!(
+        name,
+        "Elu"
+            | "Selu"
+            | "Celu"
+            | "Gelu"
+            | "Mish"
+            | "Tanh"
+            | "HardSwish"
+            | "Softplus"
+            | "Softsign"
+            | "Erf"
+            | "QuickGelu"
+            | "Swish"
+            | "ThresholdedRelu"
+            | "Shrink"
+            | "Sigmoid"
+            | "QLinearSigmoid"
+            | "QLinearLeakyRelu"
+            | "QuantizeLinear"
+            | "DequantizeLinear"
+            | "Quant"
+            | "BipolarQuant"
+            | "Trunc"
+            | "LayerNormalization"
+            | "InstanceNormalization"
+            | "MeanVarianceNormalization"
+            | "RMSNormalization"
+            | "SkipLayerNormalization"
+            | "BiasGelu"
+            | "Normalizer"
+            | "Binarizer"
+            | "Imputer"
+            | "BatchNormalization"
+            | "Exp"
+            | "Log"
+            | "Sqrt"
+            | "Reciprocal"
+            | "Round"
+            | "Floor"
+            | "Ceil"
+            | "Sign"
+            | "Sin"
+            | "Cos"
+            | "Atan"
+            | "IsNaN"
+            | "Not"
+    )
+}
+
 /// The reason to refuse an operator: code, message, help.
 pub(crate) fn reason(domain: &str, name: &str) -> (&'static Code, String, &'static str) {
     let quoted = if domain.is_empty() { format!("`{name}`") } else { format!("`{domain}.{name}`") };

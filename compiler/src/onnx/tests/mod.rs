@@ -5,6 +5,7 @@ mod npz;
 mod corpus;
 mod agreement;
 mod scaling;
+mod unsupported;
 mod official;
 mod committed;
 mod decoders;
