@@ -197,7 +197,8 @@ impl Metadata {
             },
             plan: without_parameters(network),
             certificate: plan.network.certificate().clone(),
-            quantisation: plan.report.clone(),
+            // Measurements for `--report`, which say nothing about the object itself.
+            quantisation: QuantReport { errors: None, precision: None, ..plan.report.clone() },
             verifier: BTreeMap::new(),
         }
     }
