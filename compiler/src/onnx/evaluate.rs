@@ -191,7 +191,9 @@ impl<'a> Walk<'a> {
         let first = match inputs.next().flatten() {
             Some(value @ (Value::Row(_) | Value::Constant(_))) => value.clone(),
             Some(Value::Quantised(quantised)) => Value::Row(quantised.row.clone()),
-            Some(Value::Extent { .. } | Value::Tail(_) | Value::Refused) | None => return Vec::new(),
+            Some(Value::Extent { .. } | Value::Tail(_) | Value::Cases(_) | Value::Refused) | None => {
+                return Vec::new();
+            }
         };
         let joins = matches!(proto.op_type(), "Add" | "Sub" | "Mul" | "Div")
             && inputs.all(|other| shape(Some(&first)).is_some() && shape(other) == shape(Some(&first)));
