@@ -412,3 +412,105 @@ write_trees("tree-6-2", [40, 100, 1500, 20000, 1e6, 1e6], 1, 7, 2, "probability"
 write_trees("boosted-5-3", [10, 100, 1500, 20000, 1e6], 30, 4, 3, "boosted", 3, [1, 10, 100, 1000, 10000])
 # forest.spec: a random forest of three classes.
 write_trees("forest-5-3", [10, 100, 1500, 20000, 1e6], 12, 5, 3, "shares", 3)
+
+
+def tanh(source, result, _):
+    return [helper.make_node("Tanh", [source], [result])]
+
+
+def sigmoid(source, result, _):
+    return [helper.make_node("Sigmoid", [source], [result])]
+
+
+def beside(source, result, _):
+    """What came in, plus the hyperbolic tangent of the layer."""
+    before = f"x{int(source[1:])}"
+    return [
+        helper.make_node("Tanh", [source], [f"t_{result}"]),
+        helper.make_node("Add", [f"t_{result}", before], [result]),
+    ]
+
+
+def identity(source, result, _):
+    return [helper.make_node("Identity", [source], [result])]
+
+
+def write_quantised(name, mean, scale, widths, behind, seed):
+    """A scaler and an MLP of eight-bit integers, as QuantizeLinear and DequantizeLinear show them.
+
+    All scales are powers of two, with one for each row of weights, so that sums lie on halves of levels. `behind`
+    has what follows each layer: functions by their operators, and quantisations as (exponent, zero point).
+    """
+    random = np.random.default_rng(seed)
+    inputs = len(mean)
+    constants = {"mean": np.array(mean, np.float32), "scale": np.array(scale, np.float32)}
+    nodes = [
+        helper.make_node("Sub", ["input", "mean"], ["centred"], "subtract_mean"),
+        helper.make_node("Div", ["centred", "scale"], ["scaled"], "divide_scale"),
+    ]
+
+    def quantised(source, exponent, zero):
+        """The value that was quantised, again as a real number."""
+        constants[f"{source}_unit"] = np.array(2.0**exponent, np.float32)
+        constants[f"{source}_zero"] = np.array(zero, np.int8)
+        by = [f"{source}_unit", f"{source}_zero"]
+        nodes.append(helper.make_node("QuantizeLinear", [source, *by], [f"{source}_q"], f"{source}_quantise"))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{source}_q", *by], [f"{source}_d"], f"{source}_dequantise"))
+        return f"{source}_d"
+
+    exponent, source = -4, quantised("scaled", -4, -1)
+    for layer, (columns, rows) in enumerate(zip([inputs, *widths], widths)):
+        exponents = np.array([-5.0 - row % 3 for row in range(rows)])
+        weights = random.normal(0, np.sqrt(2 / columns), (rows, columns)) / 2.0 ** exponents[:, None]
+        bias = random.normal(0, 0.1, rows) / 2.0 ** (exponents + exponent)
+        constants[f"w{layer}_q"] = np.clip(np.rint(weights), -127, 127).astype(np.int8)
+        constants[f"b{layer}_q"] = np.rint(bias).astype(np.int32)
+        constants[f"w{layer}_unit"] = (2.0**exponents).astype(np.float32)
+        constants[f"b{layer}_unit"] = (2.0 ** (exponents + exponent)).astype(np.float32)
+        for part in (f"w{layer}", f"b{layer}"):
+            nodes.append(helper.make_node("DequantizeLinear", [f"{part}_q", f"{part}_unit"], [part], part, axis=0))
+        gemm = [source, f"w{layer}", f"b{layer}"]
+        source = f"z{layer}"
+        nodes.append(helper.make_node("Gemm", gemm, [source], f"fc{layer}", transB=1))
+        for number, step in enumerate(behind[layer]):
+            if isinstance(step, str):
+                attributes = {"axis": 1} if step == "Softmax" else {}
+                result = f"y{layer}_{number}"
+                nodes.append(helper.make_node(step, [source], [result], f"{step.lower()}{layer}", **attributes))
+                source = result
+            else:
+                exponent, source = step[0], quantised(source, *step)
+    tensors = [numpy_helper.from_array(v, n) for n, v in constants.items()]
+    ends = [
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", inputs])],
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["batch", widths[-1]])],
+    ]
+    save(name, helper.make_graph(nodes, name, *ends, tensors))
+
+
+# tanh.spec: curved activations in both hidden layers, as tables.
+write_forms("tanh-5-8-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, sigmoid, softmax], 13)
+# beside.spec: a layer is carried past a curved activation.
+write_forms("beside-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, beside, softmax], 12)
+# autoencoder.spec: the inputs again, judged by the error.
+write_forms("autoencoder-5-3-5", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [3, 5], [tanh, identity], 13)
+# autorelu.spec: the same with ReLU, by the square of the error.
+write_forms("autorelu-5-3-5", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [3, 5], [relu, identity], 14)
+# qdq.spec: integers of the model's author, up to the scores.
+write_quantised(
+    "qdq-5-8-6-2",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [8, 6, 2],
+    [["Relu", (-4, -128)], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
+    11,
+)
+# qtanh.spec: functions between two quantisations are tables over levels; the last one is the output.
+write_quantised(
+    "qtanh-5-6-1",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [6, 1],
+    [[(-5, -3), "Tanh", (-7, 0)], [(-4, 0), "Sigmoid", (-8, -128)]],
+    12,
+)

@@ -10,7 +10,7 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::common::{Case, Random, SPLITS, cases, has_trees, skip, target};
+use super::common::{Case, Random, SPLITS, cases, has_tables, has_trees, skip, target};
 
 /// Rows for one form of one model; all models together judge more than 100,000.
 const ROWS: u32 = 6_000;
@@ -199,7 +199,7 @@ fn rows_agree_with_constant_weights() {
     for case in cases() {
         for split in SPLITS {
             let options = Options { weights: Weights::Const, ..target(split, Clock::Kernel).network };
-            if has_trees(case) {
+            if has_tables(case) {
                 let refused = evaluation::module(&case.plan.network, options, 1);
                 assert_eq!(refused, Err(LowerError::ConstantTrees), "{}", case.name);
                 continue;
