@@ -89,7 +89,7 @@ fn contains(outer: &[Interval], inner: &[Interval]) -> bool {
 enum Problem {
     Quantiser { input: usize },
     Planned { input: usize },
-    Table { value: usize, entries: i64 },
+    Table { value: usize, greatest: i64 },
     Lane { row: usize, lanes: Lanes, sum: Wide },
     Trees(String),
 }
@@ -109,10 +109,10 @@ impl Problem {
                 format!("the quantiser of input {input} can leave the planned interval"),
                 "compile the model anew instead of into the plan of an existing object",
             ),
-            Self::Table { value, entries } => Diagnostic::new(
+            Self::Table { value, greatest } => Diagnostic::new(
                 &QUANTISER,
                 origin,
-                format!("value {value} can lie outside of the {entries} entries of its table"),
+                format!("value {value} can lie outside of 0 to {greatest}, which its table covers"),
                 "compile the model anew instead of into the plan of an existing object",
             ),
             Self::Lane { row, lanes, sum } => Diagnostic::new(
@@ -173,20 +173,13 @@ fn quantise_intervals(
 fn table_intervals(table: &Table, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut values = Vec::with_capacity(inputs.len());
-    let entries = 1i64 << table.bits;
     for (value, input) in inputs.iter().enumerate() {
-        let entries = if value < table.mapped { entries } else { 1 << 16 };
-        if input.low < 0 || input.high >= entries {
-            problems.push(Problem::Table { value, entries });
+        let greatest = if value < table.mapped { table.greatest() } else { (1 << 16) - 1 };
+        if input.low < 0 || input.high > greatest {
+            problems.push(Problem::Table { value, greatest });
             continue;
         }
-        if value >= table.mapped {
-            values.push(*input);
-            continue;
-        }
-        let reached = (input.low..=input.high).map(|index| table.entry(index));
-        let (low, high) = reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
-        values.push(Interval { low, high });
+        values.push(if value < table.mapped { table.results(*input) } else { *input });
     }
     (OpIntervals { accumulators: inputs.to_vec(), values }, problems)
 }

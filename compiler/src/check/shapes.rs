@@ -14,6 +14,8 @@ pub const MOST_RAW: i64 = (1 << 62) - 1;
 pub(super) const MAX_BITS: u8 = 32;
 /// Entries of a table, as a power of two: whole words, and what 16 bits tell apart.
 const TABLE_BITS: std::ops::RangeInclusive<u8> = 2..=16;
+/// Most bits between two entries: the product with their difference fits far.
+const MAX_FRACTION: u8 = 16;
 /// Most halvings of an output's unit: far more than the precision of its values.
 pub const MAX_FINER: u8 = 60;
 /// Outputs of the single-output decision and of the two-class margin.
@@ -87,6 +89,9 @@ fn table_problems(table: &Table, width: usize) -> Vec<Problem> {
     let mut problems = Vec::new();
     if table.width == 0 || table.width != width || !(1..=width).contains(&table.mapped) {
         problems.push((&SHAPE, format!("a table for {} values reads {width}", table.width)));
+    }
+    if table.fraction > MAX_FRACTION {
+        problems.push((&WIDTH, format!("a table with a fraction of {} bits", table.fraction)));
     }
     if !TABLE_BITS.contains(&table.bits) {
         problems.push((&WIDTH, format!("a table of 2^{} entries", table.bits)));

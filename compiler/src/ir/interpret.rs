@@ -6,7 +6,8 @@
 //! many rows at once, is in [`super::batch`].
 
 use super::{
-    Decision, Dense, HALF_BITS, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table, softmax,
+    Decision, Dense, HALF_BITS, Interval, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table,
+    softmax,
 };
 
 /// What one row of features gives.
@@ -198,11 +199,32 @@ impl Quantise {
 }
 
 impl Table {
-    /// The entry for a number, of which the low bits count.
+    /// The result for a number, of which the low bits count.
     #[must_use]
-    pub fn entry(&self, index: i64) -> i64 {
+    pub fn entry(&self, x: i64) -> i64 {
         let mask = (1usize << self.bits) - 1;
-        self.entries.get(index as usize & mask).map_or(0, |&entry| i64::from(entry))
+        let index = (x >> self.fraction) as usize & mask;
+        let at = |index: usize| self.entries.get(index).map_or(0, |&entry| i64::from(entry));
+        let (entry, rest) = (at(index), x & ((1 << self.fraction) - 1));
+        if self.fraction == 0 { entry } else { entry + (((at(index + 1) - entry) * rest) >> self.fraction) }
+    }
+
+    /// The greatest number that has an entry, and one behind it where numbers have fractions.
+    #[must_use]
+    pub const fn greatest(&self) -> i64 {
+        let entries = 1i64 << self.bits;
+        if self.fraction == 0 { entries - 1 } else { ((entries - 1) << self.fraction) - 1 }
+    }
+
+    /// What the results for an interval of numbers lie in.
+    #[must_use]
+    pub fn results(&self, numbers: Interval) -> Interval {
+        let (first, last) = (numbers.low >> self.fraction, numbers.high >> self.fraction);
+        let last = if self.fraction == 0 { last } else { last.saturating_add(1) };
+        let part = usize::try_from(first).ok().zip(usize::try_from(last).ok());
+        let entries = part.and_then(|(first, last)| self.entries.get(first..=last)).unwrap_or_default();
+        let (low, high) = (entries.iter().min(), entries.iter().max());
+        Interval { low: low.copied().map_or(0, i64::from), high: high.copied().map_or(0, i64::from) }
     }
 }
 

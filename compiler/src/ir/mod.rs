@@ -98,17 +98,22 @@ pub struct Quantise {
     pub even: bool,
 }
 
-/// A function of one number, of the first values that come in: `y = entries[x]`. The others stay as they are and
-/// lie in `0..2^16`.
+/// A function of one number, of the first values that come in. The others stay as they are and lie in `0..2^16`.
 ///
+/// With `i = x >> fraction` and `r = x & (2^fraction - 1)`,
+/// `y = entries[i] + (((entries[i + 1] - entries[i]) * r) >> fraction)`; without a fraction `y = entries[x]`.
 /// The entries are parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Values that come in, and how many of them are looked up.
     pub width: usize,
     pub mapped: usize,
-    /// There are `2^bits` entries, with `bits` in `2..=16`; every `x` lies in `0..2^bits`.
+    /// There are `2^bits` entries, with `bits` in `2..=16`; every `i` lies in `0..2^bits`, and with a fraction there is
+    /// an entry behind it.
     pub bits: u8,
+    /// Bits of `x` below the number of its entry, at most 16.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fraction: u8,
     pub entries: Vec<u16>,
 }
 

@@ -86,7 +86,8 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
         }
         Op::Table(table) => {
             let (entries, mapped, width) = (table.entries.len(), table.mapped, table.width);
-            writeln!(f, "  table of {entries} entries for {mapped} of {width} values")?;
+            let fraction = table.fraction;
+            writeln!(f, "  table of {entries} entries, fraction {fraction}, for {mapped} of {width} values")?;
             for entries in table.entries.chunks(16) {
                 writeln!(f, "    {entries:?}")?;
             }

@@ -51,7 +51,9 @@ pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
             continue;
         }
         let bits = 2 + u8::try_from(random.next() % 7).unwrap();
-        let output = Interval { low: 0, high: (1 << bits) - 1 };
+        let fraction = u8::try_from(random.next() % 2 * (1 + random.next() % 8)).unwrap();
+        let high = if fraction == 0 { (1 << bits) - 1 } else { (((1 << bits) - 1) << fraction) - 1 };
+        let output = Interval { low: 0, high };
         let even = index % 3 == 1;
         let features = (0..width).map(|_| rescaler(&mut random, output.high)).collect();
         ops.push(Op::Quantise(Quantise { features, output, even }));
@@ -59,7 +61,7 @@ pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
         if index % 2 == 1 {
             let entries = (0..1 << bits).map(|_| random.next() as u16 & 0xfff).collect();
             let mapped = 1 + usize::try_from(random.next() % width as u64).unwrap();
-            ops.push(Op::Table(Table { width, mapped, bits, entries }));
+            ops.push(Op::Table(Table { width, mapped, bits, fraction, entries }));
             origins.push(origin);
         }
     }
@@ -303,7 +305,12 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                 .collect(),
             Op::Table(table) => {
                 let (looked, kept) = values.split_at(table.mapped);
-                let looked = looked.iter().map(|&x| i64::from(table.entries[x as usize]));
+                let parts = 1i64 << table.fraction;
+                let at = |index: i64| i64::from(*table.entries.get(index as usize).unwrap_or(&0));
+                let looked = looked.iter().map(|&x| {
+                    let (index, rest) = (x / parts, x % parts);
+                    at(index) + ((at(index + 1) - at(index)) * rest).div_euclid(parts)
+                });
                 looked.chain(kept.iter().copied()).collect()
             }
             Op::Dense(dense) => (0..dense.rows)

@@ -31,6 +31,8 @@ pub const COMPILED_IN: u32 = 1;
 /// Number of slots.
 pub const SLOTS: u32 = 2;
 
+/// Entries of zero behind a table whose numbers have fractions: one word.
+pub(crate) const TABLE_PADDING: u32 = 4;
 /// Words of one feature's quantiser.
 pub(crate) const QUANTISER_WORDS: usize = 5;
 /// Words of one probability over more than two classes.
@@ -149,7 +151,9 @@ impl Layout {
                     layer += 1;
                 }
                 Op::Table(table) => {
-                    let ty = Type::Array(Box::new(Type::Unsigned(2)), 1 << table.bits);
+                    // Code may read the entry behind the last one.
+                    let behind = if table.fraction == 0 { 0 } else { TABLE_PADDING };
+                    let ty = Type::Array(Box::new(Type::Unsigned(2)), (1 << table.bits) + behind);
                     let offset = layout.push(format!("table{tables}"), ty);
                     layout.parts.push(Part::Table { offset });
                     tables += 1;
@@ -355,7 +359,7 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 put(&[4]);
                 put(&count(table.width).to_le_bytes());
                 put(&count(table.mapped).to_le_bytes());
-                put(&[table.bits]);
+                put(&[table.bits, table.fraction]);
             }
             Op::Forest(forest) => {
                 put(&[3]);

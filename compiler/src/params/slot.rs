@@ -30,7 +30,12 @@ pub fn bytes(network: &Network) -> Vec<u8> {
                 }
             }
             (Op::Dense(dense), Part::Dense(part)) => dense_bytes(dense, part, &mut out),
-            (Op::Table(table), _) => table.entries.iter().for_each(|entry| out.extend(entry.to_le_bytes())),
+            (Op::Table(table), _) => {
+                table.entries.iter().for_each(|entry| out.extend(entry.to_le_bytes()));
+                if table.fraction > 0 {
+                    out.extend([0; 8]);
+                }
+            }
             (Op::Forest(forest), _) => forest_words(forest).for_each(|word| out.extend(word.to_le_bytes())),
             (Op::Dense(_), Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_)) => {}
         }
@@ -229,6 +234,9 @@ fn read_table(table: &mut Table, words: &mut impl Iterator<Item = u64>) -> Optio
             *entry = word as u16;
             word >>= 16;
         }
+    }
+    if table.fraction > 0 {
+        words.next()?;
     }
     Some(())
 }

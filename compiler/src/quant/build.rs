@@ -41,8 +41,8 @@ pub(super) struct Plan {
     pub(super) posts: Option<Vec<Post>>,
     /// Halvings of each output's unit, where the plan of an existing object says so.
     pub(super) finer: Option<Vec<u8>>,
-    /// Entries of each table as a power of two, where the plan of an existing object says so.
-    pub(super) tables: Option<Vec<u8>>,
+    /// Entries of each table as a power of two, and bits between two of them, where the plan of an existing object says so.
+    pub(super) tables: Option<Vec<(u8, u8)>>,
 }
 
 /// A proved network and the real values behind its integers.
@@ -183,7 +183,7 @@ impl Made {
             Way::Table => {
                 let number = self.curves.iter().flatten().count();
                 let bits = match &plan.tables {
-                    Some(planned) => *planned.get(number)?,
+                    Some(planned) => planned.get(number)?.0,
                     None => curve::index_bits(plan.more_bits),
                 };
                 Some(curve::curve(function, most, bits, width)?)
@@ -224,12 +224,10 @@ impl Made {
         self.ops.push(Op::Quantise(Quantise { features, output, even: false }));
         self.origins.extend([origin.clone(), origin.clone()]);
         if let Some(made) = &made {
-            let table = Table { width: rows, mapped: active, bits: made.bits, entries: made.entries.clone() };
+            let Curve { bits, fraction, ref entries, .. } = *made;
+            let table = Table { width: rows, mapped: active, bits, fraction, entries: entries.clone() };
             for value in values.iter_mut().take(active) {
-                let reached = (value.low..=value.high).map(|index| table.entry(index));
-                let (low, high) =
-                    reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
-                *value = Interval { low, high };
+                *value = table.results(*value);
             }
             self.ops.push(Op::Table(table));
             self.origins.push(origin);
@@ -285,6 +283,11 @@ fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<V
     let gains: Vec<(f64, f64)> = (0..count).map(|input| raw_gain(setup, input)).collect();
     let ranges: Vec<Interval> =
         setup.stats.inputs.iter().map(|input| input.ranges.get(plan.clip).copied()).collect::<Option<_>>()?;
+    let top = stat.top.get(plan.clip)?.iter().copied().fold(0.0, f64::max);
+    let part = match layer.activation {
+        Activation::Function(function) => curve::part(function, top),
+        Activation::Identity | Activation::Relu => 0.0,
+    };
     // The scale that each neuron's exact bound allows, before rounding; it does not depend on the steps.
     let scale_noise: f64 = (0..layer.weights.rows)
         .zip(&layer.bias)
@@ -294,7 +297,7 @@ fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<V
                 layer.weights.row(row).iter().zip(&gains).map(|(w, (gain, _))| w * gain).collect();
             let constant: f64 =
                 layer.weights.row(row).iter().zip(&gains).map(|(w, (_, zero))| w * zero).sum();
-            let scale = bound(&weights, bias + constant, &ranges) / reach;
+            let scale = (bound(&weights, bias + constant, &ranges) / reach).max(part);
             influence * scale * scale
         })
         .sum();

@@ -1,7 +1,8 @@
 //! Functions that are no sums of ReLUs, by tables: over which numbers, in which steps, and how far off at most.
 //!
-//! The sums of a layer are cut into equal steps, each of which has one entry. Every bound here is taken over whole
-//! steps, from the ends and the extremes of the function; nothing is sampled.
+//! The sums of a layer are cut into equal steps, with an entry where each begins and a straight line to the next one;
+//! or, for a function that jumps, with one entry for each step. Bounds follow from the function's second derivative
+//! and its kinks; nothing is sampled.
 
 use crate::model::{Function, Levels};
 
@@ -9,8 +10,10 @@ use crate::model::{Function, Levels};
 pub(super) const INDEX_BITS: i32 = 12;
 const LEAST_INDEX_BITS: i32 = 6;
 const MOST_INDEX_BITS: i32 = 15;
+/// Bits between two entries.
+const FRACTION: u8 = 10;
 /// A sum is no finer than so many parts of a step.
-pub(super) const PARTS: f64 = 4096.0;
+pub(super) const PARTS: f64 = (1 << 18) as f64;
 /// A table goes so many times as far as any row to cover all that is not flat.
 const FLAT_REACH: f64 = 8.0;
 /// Bisections that find where a function is flat.
@@ -25,8 +28,9 @@ pub(super) const MARGIN: f64 = 1.25;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Curve {
     pub(super) function: Function,
-    /// Entries, as a power of two.
+    /// Entries, as a power of two, and bits between two of them.
     pub(super) bits: u8,
+    pub(super) fraction: u8,
     /// Where the first step begins, and how long each is.
     pub(super) start: f64,
     pub(super) step: f64,
@@ -34,7 +38,7 @@ pub(super) struct Curve {
     /// An entry stands for `zero + unit * entry`.
     pub(super) zero: f64,
     pub(super) unit: f64,
-    /// Largest distance from the function, over the steps and wherever the function is flat beyond them.
+    /// Bound of the distance from the function, over the steps and wherever the function is flat beyond them.
     pub(super) error: f64,
     /// Whether the function is flat beyond the table: below, and above.
     pub(super) flat: [bool; 2],
@@ -45,19 +49,27 @@ pub(super) fn index_bits(more: i32) -> u8 {
     (INDEX_BITS + more).clamp(LEAST_INDEX_BITS, MOST_INDEX_BITS) as u8
 }
 
-/// The least and the greatest value of a function over numbers up to `top` on either side, and where it goes from
-/// there if it becomes flat.
-fn span(function: Function, top: f64) -> (f64, f64) {
-    let Shape { turns, jump, limits } = shape(function);
-    let inner = turns.into_iter().chain(jump).filter(|turn| turn.abs() <= top);
-    let places = inner.chain([-top, top]).map(|x| function.apply(x)).chain(limits.into_iter().flatten());
+/// The least and the greatest value of a function over some numbers, and where it goes from there if it becomes flat.
+fn span(function: Function, low: f64, high: f64) -> (f64, f64) {
+    let Shape { turns, jump, limits, .. } = shape(function);
+    let inner = turns.into_iter().chain(jump).filter(|turn| (low..=high).contains(turn));
+    let places = inner.chain([low, high]).map(|x| function.apply(x)).chain(limits.into_iter().flatten());
     places.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)))
 }
 
-/// The distance of both.
+/// The distance of both over numbers up to `top` on either side.
 pub(super) fn height(function: Function, top: f64) -> f64 {
-    let (low, high) = span(function, top);
+    let (low, high) = span(function, -top, top);
     high - low
+}
+
+/// About how fine the sums before a function are at most, when none is larger than `top`.
+pub(super) fn part(function: Function, top: f64) -> f64 {
+    match way(function) {
+        Way::Levels(levels) => levels.scale / PARTS,
+        Way::Step => 0.0,
+        Way::Table => 2.0 * top / f64::from(INDEX_BITS).exp2() / PARTS,
+    }
 }
 
 /// How a function becomes integers.
@@ -98,7 +110,7 @@ pub(super) fn way(function: Function) -> Way {
 pub(super) fn origin(function: Function) -> f64 {
     match way(function) {
         Way::Levels(_) | Way::Step => 0.0,
-        Way::Table => span(function, 1.0).0,
+        Way::Table => span(function, -4.0, 4.0).0,
     }
 }
 
@@ -141,46 +153,74 @@ struct Shape {
     jump: Option<f64>,
     /// What it approaches far below and far above, monotonically beyond the turns.
     limits: [Option<f64>; 2],
+    /// Bounds of the first derivative, of the second one between kinks, and of how much the first changes at a kink.
+    steep: f64,
+    bend: f64,
+    kink: f64,
 }
 
 fn shape(function: Function) -> Shape {
-    let smooth = |turns: Vec<f64>, limits: [Option<f64>; 2]| Shape { turns, jump: None, limits };
+    let smooth = |turns: Vec<f64>, limits: [Option<f64>; 2], [steep, bend, kink]: [f64; 3]| Shape {
+        turns,
+        jump: None,
+        limits,
+        steep,
+        bend,
+        kink,
+    };
     match function {
-        Function::Sigmoid => smooth(Vec::new(), [Some(0.0), Some(1.0)]),
-        Function::Tanh | Function::Softsign => smooth(Vec::new(), [Some(-1.0), Some(1.0)]),
-        Function::Softplus => smooth(Vec::new(), [Some(0.0), None]),
-        Function::LogOnePlus => smooth(vec![0.0], [Some(0.0), None]),
-        Function::Elu { alpha, gamma, .. } => smooth(vec![0.0], [Some(-alpha * gamma), None]),
+        Function::Sigmoid => smooth(Vec::new(), [Some(0.0), Some(1.0)], [0.25, 0.0963, 0.0]),
+        Function::Tanh => smooth(Vec::new(), [Some(-1.0), Some(1.0)], [1.0, 0.77, 0.0]),
+        Function::Softsign => smooth(Vec::new(), [Some(-1.0), Some(1.0)], [1.0, 2.0, 0.0]),
+        Function::Softplus => smooth(Vec::new(), [Some(0.0), None], [1.0, 0.25, 0.0]),
+        Function::LogOnePlus => smooth(vec![0.0], [Some(0.0), None], [1.0, 1.0, 1.0]),
+        Function::Elu { alpha, gamma, width } => {
+            let below = (gamma * alpha / width).abs();
+            let kink = (gamma - gamma * alpha / width).abs();
+            let bounds = [below.max(gamma.abs()), below / width.abs(), kink];
+            smooth(vec![0.0], [Some(-alpha * gamma), None], bounds)
+        }
         Function::Gelu | Function::TanhGelu | Function::Mish => {
-            smooth(vec![lowest(function, -3.0, 0.0)], [Some(0.0), None])
+            smooth(vec![lowest(function, -3.0, 0.0)], [Some(0.0), None], [1.2, 0.9, 0.0])
         }
         Function::Silu { slope } if slope > 0.0 => {
-            smooth(vec![lowest(function, -3.0 / slope, 0.0)], [Some(0.0), None])
+            let turn = lowest(function, -3.0 / slope, 0.0);
+            smooth(vec![turn], [Some(0.0), None], [1.1, 0.5 * slope, 0.0])
         }
         // Mirrored: x / (1 + exp(-s x)) of a negative slope falls to the left.
         Function::Silu { slope } if slope < 0.0 => {
-            smooth(vec![-lowest(Function::Silu { slope: -slope }, 3.0 / slope, 0.0)], [None, Some(0.0)])
+            let turn = -lowest(Function::Silu { slope: -slope }, 3.0 / slope, 0.0);
+            smooth(vec![turn], [None, Some(0.0)], [1.1, -0.5 * slope, 0.0])
         }
-        Function::Silu { .. } => smooth(Vec::new(), [None, None]),
-        Function::HardSwish => smooth(vec![-3.0, -1.5, 3.0], [Some(0.0), None]),
-        Function::Square | Function::LeakyRelu { .. } => smooth(vec![0.0], [None, None]),
+        Function::Silu { .. } => smooth(Vec::new(), [None, None], [0.5, 0.0, 0.0]),
+        Function::HardSwish => smooth(vec![-3.0, -1.5, 3.0], [Some(0.0), None], [1.5, 1.0 / 3.0, 0.5]),
+        // Its slope grows without bound: see `curve`.
+        Function::Square => smooth(vec![0.0], [None, None], [0.0, 2.0, 0.0]),
+        Function::LeakyRelu { slope } => {
+            smooth(vec![0.0], [None, None], [slope.abs().max(1.0), 0.0, (1.0 - slope).abs()])
+        }
         Function::Clip { low, high } => {
             let finite = |bound: f64| Some(bound).filter(|bound| bound.is_finite());
             let turns = [low, high].into_iter().filter(|bound| bound.is_finite()).collect();
-            smooth(turns, [finite(low), finite(high)])
+            smooth(turns, [finite(low), finite(high)], [1.0, 0.0, 1.0])
         }
         Function::HardSigmoid { slope, offset } => {
             let ends = [-offset / slope, (1.0 - offset) / slope];
             let [low, high] = if slope < 0.0 { [1.0, 0.0] } else { [0.0, 1.0] };
-            smooth(ends.into_iter().filter(|end| end.is_finite()).collect(), [Some(low), Some(high)])
+            let turns = ends.into_iter().filter(|end| end.is_finite()).collect();
+            smooth(turns, [Some(low), Some(high)], [slope.abs(), 0.0, slope.abs()])
         }
         Function::ThresholdedRelu { alpha } => {
-            Shape { turns: vec![alpha], jump: Some(alpha), limits: [Some(0.0), None] }
+            let own = smooth(vec![alpha], [Some(0.0), None], [1.0, 0.0, 0.0]);
+            Shape { jump: Some(alpha), ..own }
         }
-        Function::Step => Shape { turns: vec![0.0], jump: Some(0.0), limits: [Some(0.0), Some(1.0)] },
+        Function::Step => {
+            let own = smooth(vec![0.0], [Some(0.0), Some(1.0)], [0.0, 0.0, 0.0]);
+            Shape { jump: Some(0.0), ..own }
+        }
         Function::Levels(levels) => {
             let value = |level: i64| (level - levels.zero) as f64 * levels.scale;
-            smooth(Vec::new(), [Some(value(levels.low)), Some(value(levels.high))])
+            smooth(Vec::new(), [Some(value(levels.low)), Some(value(levels.high))], [0.0, 0.0, 0.0])
         }
     }
 }
@@ -201,28 +241,32 @@ fn lowest(function: Function, mut low: f64, mut high: f64) -> f64 {
 /// A table for numbers up to `top` on either side, with entries of so many bits.
 pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> Option<Curve> {
     let count = 1usize << bits;
-    let (zero, greatest) = span(function, top);
     let levels = f64::from(entry_bits.min(MOST_BITS)).exp2() - 1.0;
-    let height = greatest - zero;
     // A function that is constant there needs no scale.
-    let unit = if height > 0.0 { height / levels } else { 1.0 };
-    if !(unit.is_finite() && unit > 0.0 && top.is_finite() && top > 0.0) {
+    let unit_of = |height: f64| if height > 0.0 { height / levels } else { 1.0 };
+    let near = unit_of(height(function, top)) / 4.0;
+    if !(near.is_finite() && near > 0.0 && top.is_finite() && top > 0.0) {
         return None;
     }
-    let Shape { turns, jump, limits } = shape(function);
+    let Shape { turns, jump, limits, steep, bend, kink } = shape(function);
     let [below, above] = limits;
     // A side on which the function is flat before long is covered up to there, whatever the rows reached.
     let side = |limit: Option<f64>, sign: f64| -> (f64, bool) {
         let Some(limit) = limit else { return (sign * top, false) };
         let far = sign * top * FLAT_REACH;
         let inner = turns.iter().map(|turn| turn * sign).fold(0.0, f64::max).min(top);
-        match flat(function, limit, far, sign * inner, unit / 4.0) {
+        match flat(function, limit, far, sign * inner, near) {
             Some(end) => (end, true),
             None => (far, false),
         }
     };
     let ((mut start, below_flat), (end, above_flat)) = (side(below, -1.0), side(above, 1.0));
-    let step = (end - start) / count as f64;
+    let (zero, greatest) = span(function, start, end);
+    let unit = unit_of(greatest - zero);
+    let fraction = if jump.is_some() { 0 } else { FRACTION };
+    // With lines between them the last entry is the end of a step.
+    let steps = if fraction == 0 { count } else { count - 1 };
+    let step = (end - start) / steps as f64;
     if step.is_nan() || step <= 0.0 {
         return None;
     }
@@ -230,37 +274,21 @@ pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> O
         // A step begins where the function jumps.
         start = jump - ((jump - start) / step).round() * step;
     }
-    let place = |index: usize| start + index as f64 * step;
-    let mut entries = Vec::with_capacity(count);
-    let mut error = 0.0f64;
-    // What scaling a sum to a step may be off by.
-    let doubt = step / PARTS;
-    for index in 0..count {
-        let (low, high) = (place(index), place(index + 1));
-        let entry = ((function.apply(f64::midpoint(low, high)) - zero) / unit).round().clamp(0.0, levels);
-        let value = zero + unit * entry;
-        let mut ends = vec![high + doubt];
-        // Above a jump only what is above counts.
-        ends.push(if jump.is_some_and(|jump| (jump - low).abs() < doubt) {
-            low + doubt
-        } else {
-            low - doubt
-        });
-        if jump.is_some_and(|jump| (jump - high).abs() < doubt) {
-            ends = vec![high - doubt, low - doubt];
-        }
-        ends.extend(turns.iter().copied().filter(|turn| *turn > low && *turn < high));
-        let reached = ends.into_iter().map(|x| (function.apply(x) - value).abs());
-        error = reached.fold(error, f64::max);
-        entries.push(entry as u16);
-    }
-    let sides = [(below, below_flat, entries.first()), (above, above_flat, entries.last())];
-    for (limit, reached, entry) in sides {
-        if let (Some(limit), true, Some(&entry)) = (limit, reached, entry) {
-            error = error.max((limit - zero - unit * f64::from(entry)).abs());
-        }
-    }
-    Some(Curve { function, bits, start, step, entries, zero, unit, error, flat: [below_flat, above_flat] })
+    let within = if fraction == 0 { 0.5 } else { 0.0 };
+    let entries = (0..count)
+        .map(|index| {
+            let value = function.apply(start + (index as f64 + within) * step);
+            ((value - zero) / unit).round().clamp(0.0, levels) as u16
+        })
+        .collect();
+    let steep = if function == Function::Square { 2.0 * top } else { steep };
+    // A sum is rounded to a part of a step, and its product with a multiplier to much less.
+    let place = if fraction == 0 { 0.5 * step + step / PARTS } else { step / f64::from(fraction).exp2() };
+    let line = if fraction == 0 { 0.0 } else { bend * step * step / 8.0 + kink * step / 4.0 };
+    // Entries are rounded to nearest, what lies between is rounded down, and what is flat differs by a quarter.
+    let error = steep * place + line + 1.75 * unit;
+    let flat = [below_flat, above_flat];
+    Some(Curve { function, bits, fraction, start, step, entries, zero, unit, error, flat })
 }
 
 /// The number nearest to zero beyond which the function stays within `near` of its limit, between `far` and `inner`;
@@ -282,9 +310,15 @@ fn flat(function: Function, limit: f64, far: f64, inner: f64, near: f64) -> Opti
 }
 
 impl Curve {
+    /// The greatest number that a table of this plan takes.
+    pub(super) fn greatest(&self) -> i64 {
+        let entries = 1i64 << self.bits;
+        if self.fraction == 0 { entries - 1 } else { ((entries - 1) << self.fraction) - 1 }
+    }
+
     /// Where the last step ends.
     pub(super) fn end(&self) -> f64 {
-        self.start + self.step * self.entries.len() as f64
+        self.start + self.step * (self.greatest() + 1) as f64 / f64::from(self.fraction).exp2()
     }
 }
 

@@ -99,8 +99,8 @@ pub struct NetworkPlan {
     pub forest: Option<ForestPlan>,
     /// Of each quantiser, whether halves are rounded to even numbers.
     pub evens: Vec<bool>,
-    /// Entries of each table, as a power of two.
-    pub tables: Vec<u8>,
+    /// Entries of each table, as a power of two, and bits between two of them.
+    pub tables: Vec<(u8, u8)>,
 }
 
 /// What code holds about trees: how many there can be, and of which size.
@@ -145,7 +145,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         Op::Dense(_) | Op::Table(_) | Op::Forest(_) => None,
     });
     let tables = network.ops.iter().filter_map(|op| match op {
-        Op::Table(table) => Some(table.bits),
+        Op::Table(table) => Some((table.bits, table.fraction)),
         Op::Quantise(_) | Op::Dense(_) | Op::Forest(_) => None,
     });
     NetworkPlan {

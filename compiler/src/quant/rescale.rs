@@ -36,10 +36,12 @@ pub(super) fn kept(unit: f64, top: f64, bits: u8, reached: Interval) -> Option<R
     Some(Rescaled { one, unit: step, zero: -top })
 }
 
-/// The step of a table that a sum lies in; one of `unit` each, of those that can be `reached`.
+/// The place of a sum in a table; one of `unit` each, of those that can be `reached`.
 pub(super) fn steps(unit: f64, curve: &Curve, reached: Interval) -> Option<QuantiseOne> {
-    let limits = Interval { low: 0, high: i64::try_from(curve.entries.len()).ok()? - 1 };
-    let one = line(unit / curve.step, -curve.start / curve.step, limits, 0.0)?;
+    let limits = Interval { low: 0, high: curve.greatest() };
+    let part = curve.step / f64::from(curve.fraction).exp2();
+    let rounding = if curve.fraction == 0 { 0.0 } else { 0.5 };
+    let one = line(unit / part, -curve.start / part, limits, rounding)?;
     // A sum that is just where a step begins belongs to the one before, as values at a jump do.
     clamped(QuantiseOne { offset: one.offset - 1, ..one }, limits, reached)
 }

@@ -16,7 +16,7 @@ use super::{Calibration, Contract, Options, Quantised, error, evaluate, threshol
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Interval, Lanes, Op, Post, interpret};
-use crate::model::Model;
+use crate::model::{Activation, Model};
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
 const PILOT_ROWS: usize = 2048;
@@ -251,6 +251,11 @@ fn tune(setup: Setup<'_>, sample: &mut Sample, start: &Plan, allowed: u64) -> Op
     last
 }
 
+/// Whether a layer has a table, whose values have one scale for all neurons and then need more bits.
+fn curved(model: &Model) -> bool {
+    model.layers().iter().any(|layer| matches!(layer.activation, Activation::Function(_)))
+}
+
 /// The plan with fewest flips in the pilot.
 fn best_plan(
     setup: Setup<'_>,
@@ -260,7 +265,8 @@ fn best_plan(
 ) -> Option<(u64, Plan, Candidate)> {
     let work = work(setup.model).max(1);
     let rows = ((PILOT_WORK / work).clamp(128, PILOT_ROWS) + sample.promoted).min(sample.count());
-    let hopeless = allowed.saturating_mul(HOPELESS).saturating_add(64);
+    let hopeless =
+        allowed.saturating_mul(HOPELESS).saturating_add(if curved(setup.model) { 1024 } else { 64 });
     let mut best: Option<(u64, Plan, Candidate)> = None;
     for clip in 0..CLIPS.len() {
         consider(setup, sample, rows, hopeless, Plan { clip, ..start.clone() }, &mut best);
@@ -271,7 +277,11 @@ fn best_plan(
     }
     let large = work > LARGE;
     let steps: &[f64] = if large { &[] } else { &[0.5, 2.0, 0.25] };
-    let bits: &[i32] = if large { &[] } else { &[1, -1, 2] };
+    let bits: &[i32] = match (curved(setup.model), large) {
+        (_, true) => &[],
+        (false, false) => &[1, -1, 2],
+        (true, false) => &[1, 2, 3, 4, 6],
+    };
     let variations = steps.iter().map(|&step| (step, 0)).chain(bits.iter().map(|&bits| (1.0, bits)));
     for (factor, more) in variations {
         let Some((flips, plan, _)) = &best else { break };

@@ -17,7 +17,7 @@ pub(super) struct Place {
     pub(super) results: Buffer,
 }
 
-/// `y = entries[x]` for some of the values.
+/// The entries of some of the values, or numbers between two entries.
 pub(super) fn emit(emitter: &mut Emitter, table: &Table, values: Range<usize>, place: &Place) {
     let entries = emitter.pointer_to(place.offset);
     let mask = (1 << table.bits) - 1;
@@ -28,10 +28,22 @@ pub(super) fn emit(emitter: &mut Emitter, table: &Table, values: Range<usize>, p
             b.store(place.results.element, emitter.scratch, place.results.at(index), x);
             continue;
         }
+        let rest = (table.fraction > 0).then(|| {
+            let rest = b.compute(AluOp::And, x, (1 << table.fraction) - 1);
+            b.rsh(x, i32::from(table.fraction));
+            rest
+        });
         b.and(x, mask);
         b.lsh(x, 1);
         let at = b.compute(AluOp::Add, entries, x);
         let y = b.load(Size::H, at, 0);
+        if let Some(rest) = rest {
+            let next = b.load(Size::H, at, 2);
+            b.sub(next, y);
+            b.mul(next, rest);
+            b.arsh(next, i32::from(table.fraction));
+            b.add(y, next);
+        }
         b.store(place.results.element, emitter.scratch, place.results.at(index), y);
     }
 }

@@ -327,17 +327,14 @@ impl Author<'_> {
         let least = levels.iter().copied().min()?;
         let entries: Vec<u16> =
             levels.iter().map(|level| u16::try_from(level - least).ok()).collect::<Option<_>>()?;
-        let table =
-            Table { width: values.len(), mapped: values.len(), bits: u8::try_from(bits).ok()?, entries };
-        let values = values
-            .iter()
-            .map(|value| {
-                let reached = (value.low..=value.high).map(|n| table.entry(n));
-                let (low, high) =
-                    reached.fold((i64::MAX, i64::MIN), |(low, high), y| (low.min(y), high.max(y)));
-                Interval { low, high }
-            })
-            .collect();
+        let table = Table {
+            width: values.len(),
+            mapped: values.len(),
+            bits: u8::try_from(bits).ok()?,
+            fraction: 0,
+            entries,
+        };
+        let values = values.iter().map(|&value| table.results(value)).collect();
         self.push(Op::Table(table), origin.clone(), Some(chain.levels.scale));
         Some(Place::Coded { scale: chain.levels.scale, zero: least, values, columns })
     }
