@@ -95,3 +95,7 @@ pub(super) fn precision(setup: Setup<'_>, sample: &Sample, candidate: &Candidate
     });
     Precision { rows, flips, outputs: Some(outputs), parts: parts.collect(), skipped: None }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -15,7 +15,7 @@ fn bell(random: &mut SplitMix) -> f64 {
 }
 
 /// A random multilayer perceptron whose inputs have scales from 1 to 1e12.
-fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
+pub(super) fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
     let mut random = SplitMix(seed);
     let inputs = widths[0];
     let layers = widths
@@ -58,7 +58,7 @@ fn strict() -> Options {
 }
 
 /// Rows around the scaler's centre, some of them far out.
-fn rows(model: &Model, contract: &Contract, count: usize) -> Vec<i64> {
+pub(super) fn rows(model: &Model, contract: &Contract, count: usize) -> Vec<i64> {
     let mut random = SplitMix(99);
     (0..count)
         .flat_map(|row| {
@@ -276,45 +276,6 @@ fn over_budget_names_what_costs_most() {
         .expect_err("the rows saturate");
     assert_eq!(errors[0].code.id, "E0306");
     assert!(errors[0].notes[0].starts_with("the input quantiser costs most"), "{:?}", errors[0].notes);
-}
-
-#[test]
-fn the_report_tells_what_outputs_scores_and_parts_cost() {
-    let model = random_model(&[6, 32, 32, 2], Head::Logits, 1);
-    let contract = contract::without_spec(&model);
-    let rows = rows(&model, &contract, 3000);
-    let calibration = Some(Calibration { rows: &rows });
-    let report = |lanes: Lanes| {
-        let options = Options { lanes: Some(vec![lanes; 3]), max_flips: MaxFlips::Rows(3000), like: None };
-        quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report
-    };
-    let (fine, coarse) = (report(Lanes::One), report(Lanes::Three));
-    let (exact, errors) = (fine.errors.unwrap(), coarse.errors.unwrap());
-    let scores = errors.scores.expect("a classifier has scores");
-    assert!(errors.rows > 1000 && scores.mean > 0.0 && scores.mean <= scores.most && scores.most < 1.0);
-    assert!(exact.outputs.most < errors.outputs.mean, "{exact:?} {errors:?}");
-    let precision = coarse.precision.unwrap();
-    let outputs = precision.outputs.unwrap();
-    let names: Vec<&str> = precision.parts.iter().map(|part| part.name.as_str()).collect();
-    assert_eq!(names.len(), 4);
-    assert_eq!(names[0], "input quantiser");
-    assert!(precision.skipped.is_none() && precision.rows > 100);
-    let best = precision.parts.iter().map(|part| part.outputs_if_exact.mean).fold(f64::INFINITY, f64::min);
-    assert!(best < outputs.mean, "{precision:?}");
-}
-
-#[test]
-fn a_large_model_is_not_taken_apart_and_the_report_says_so() {
-    let model = random_model(&[64, 600, 2], Head::Logits, 1);
-    let contract = contract::without_spec(&model);
-    let rows = rows(&model, &contract, 100);
-    let options = Options { lanes: Some(vec![Lanes::One; 2]), max_flips: MaxFlips::Rows(100), like: None };
-    let calibration = Some(Calibration { rows: &rows });
-    let report = quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report;
-    let precision = report.precision.unwrap();
-    assert!(precision.parts.is_empty());
-    assert!(precision.skipped.unwrap().contains("39600 multiply-accumulates"));
-    assert!(report.errors.unwrap().rows > 0);
 }
 
 #[test]
