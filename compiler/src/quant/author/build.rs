@@ -23,6 +23,9 @@ const OUTPUT_BITS: f64 = 40.0;
 /// fits: levels of 16 bits, mostly.
 const INPUT_SLACK: f64 = 1.0 / 1024.0;
 const SUM_SLACK: f64 = 1.0 / 65536.0;
+/// Integers that step over levels are multiplied until a step is less than so many bits of a level, by at most so many.
+const STEP_BITS: f64 = 3.0;
+const MOST_STEP_BITS: f64 = 24.0;
 /// Most entries of a table.
 const MOST_ENTRIES: i64 = 1 << 16;
 
@@ -141,18 +144,24 @@ impl Author<'_> {
             };
             all.push(line);
         }
-        let values = self.rescaled(&all, &domains, OpOrigin::Inputs)?;
+        let values = self.rescaled(&all, &domains, 1, OpOrigin::Inputs)?;
         Some(Place::Coded { scale: levels.scale, zero: 0, values, columns })
     }
 
-    /// Writes a quantiser to levels; gives the intervals of the results.
-    fn rescaled(&mut self, lines: &[Line], domains: &[Interval], origin: OpOrigin) -> Option<Vec<Interval>> {
+    /// Writes a quantiser of multiples of `grid` to levels; gives the intervals of the results.
+    fn rescaled(
+        &mut self,
+        lines: &[Line],
+        domains: &[Interval],
+        grid: i64,
+        origin: OpOrigin,
+    ) -> Option<Vec<Interval>> {
         let planned = match self.like {
             None => None,
             Some(plan) => Some(*plan.evens.get(self.quantisers())?),
         };
         let all = |even: bool, slack: f64| -> Option<(bool, Vec<Rescale>)> {
-            let demand = Demand { even, slack };
+            let demand = Demand { even, slack, grid };
             let found: Option<Vec<Rescale>> =
                 lines.iter().zip(domains).map(|(line, &domain)| rescale(line, domain, demand)).collect();
             Some((even, found?))
@@ -172,6 +181,47 @@ impl Author<'_> {
         Some(values)
     }
 
+    /// The same where an integer steps over several levels, so that none may be the one that gives the last level: the
+    /// integers are multiplied first.
+    fn multiplied(
+        &mut self,
+        lines: &[Line],
+        domains: &[Interval],
+        origin: &OpOrigin,
+    ) -> Option<Vec<Interval>> {
+        let vary = lines.iter().zip(domains).filter(|(_, domain)| domain.low < domain.high);
+        let slopes = vary.map(|(line, _)| (line.slope.value() / line.levels.scale).abs());
+        let steepest = slopes.fold(0.0, f64::max);
+        let bits = (steepest.log2().ceil() + STEP_BITS).clamp(1.0, MOST_STEP_BITS);
+        let grid = 1i64 << bits as u8;
+        let finer: Vec<Line> = lines
+            .iter()
+            .map(|line| Some(Line { slope: line.slope.times(Dyadic::of((-bits).exp2()))?, ..line.clone() }))
+            .collect::<Option<_>>()?;
+        let times = |value: &Interval| {
+            Some(Interval { low: value.low.checked_mul(grid)?, high: value.high.checked_mul(grid)? })
+        };
+        let results: Vec<Interval> = domains.iter().map(times).collect::<Option<_>>()?;
+        let one = |domain: &Interval| QuantiseOne {
+            low: domain.low,
+            high: domain.high,
+            multiplier: grid,
+            offset: 0,
+            shift: 0,
+        };
+        let features = domains.iter().map(one).collect();
+        self.push(
+            Op::Quantise(Quantise { features, output: hull(&results), even: false }),
+            origin.clone(),
+            None,
+        );
+        let found = self.rescaled(&finer, &results, grid, origin.clone());
+        if found.is_none() {
+            self.pop();
+        }
+        found
+    }
+
     fn quantisers(&self) -> usize {
         self.ops.iter().filter(|op| matches!(op, Op::Quantise(_))).count()
     }
@@ -181,6 +231,12 @@ impl Author<'_> {
         self.ops.push(op);
         self.levels.push(unit.map(|unit| (unit, unit)));
         self.origins.push(origin);
+    }
+
+    fn pop(&mut self) {
+        self.ops.pop();
+        self.levels.pop();
+        self.origins.pop();
     }
 
     /// One layer of weights, or functions of single values, and what follows up to levels.
@@ -227,7 +283,8 @@ impl Author<'_> {
             first.factors = vec![(1.0, 0.0); lines.len()];
         }
         let lines = chain.lines(&lines)?;
-        let values = self.rescaled(&lines, &sums, origin)?;
+        let direct = self.rescaled(&lines, &sums, 1, origin.clone());
+        let values = direct.or_else(|| self.multiplied(&lines, &sums, &origin))?;
         let columns = (0..values.len()).collect();
         Some((Place::Coded { scale: chain.levels.scale, zero: 0, values, columns }, index + chain.count))
     }
@@ -311,9 +368,11 @@ impl Author<'_> {
     ) -> Option<Place> {
         let columns = (0..values.len()).collect();
         let start = (Dyadic::of(scale), Dyadic::integer(zero).times(Dyadic::of(scale))?);
-        let lines = chain.lines(&vec![start; values.len()]);
-        if let Some(values) = lines.and_then(|lines| self.rescaled(&lines, values, origin.clone())) {
-            return Some(Place::Coded { scale: chain.levels.scale, zero: 0, values, columns });
+        if let Some(lines) = chain.lines(&vec![start; values.len()]) {
+            let direct = self.rescaled(&lines, values, 1, origin.clone());
+            if let Some(values) = direct.or_else(|| self.multiplied(&lines, values, origin)) {
+                return Some(Place::Coded { scale: chain.levels.scale, zero: 0, values, columns });
+            }
         }
         let (zero, values) = self.shifted(zero, values)?;
         let most = values.iter().map(|value| value.high).max()?;

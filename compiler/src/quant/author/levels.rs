@@ -92,6 +92,8 @@ pub(super) struct Demand {
     /// How far from a half, in levels, the neighbouring level may be given. Raw features of many bits times a
     /// multiplier of many bits do not fit 64 bits, so that their levels cannot always be told exactly.
     pub(super) slack: f64,
+    /// Integers that arise are whole multiples of this.
+    pub(super) grid: i64,
 }
 
 /// The integer form of a line over some integers; `None` when no multiplier gives the levels that are demanded.
@@ -122,7 +124,7 @@ fn constant(level: i64, domain: Interval) -> Rescale {
     Rescale { one, levels: Interval { low: level, high: level } }
 }
 
-fn rising(line: &Line, domain: Interval, Demand { even, slack }: Demand) -> Option<Rescale> {
+fn rising(line: &Line, domain: Interval, Demand { even, slack, grid }: Demand) -> Option<Rescale> {
     let (lowest, highest) = (line.level(domain.low), line.level(domain.high));
     if lowest == highest {
         return Some(constant(lowest, domain));
@@ -156,9 +158,11 @@ fn rising(line: &Line, domain: Interval, Demand { even, slack }: Demand) -> Opti
     let (above, below) =
         if slack > 0.0 { (line.moved(slack), line.moved(-slack)) } else { (line.clone(), line.clone()) };
     for level in lowest + 1..=highest {
+        // The first integer on the grid, and the last one before it.
         let step = first(level)?;
+        let step = step.checked_add((-step).rem_euclid(grid))?;
         let beside = step > domain.low && step <= domain.high;
-        if !beside || above.level(step) < level || below.level(step - 1) >= level {
+        if !beside || above.level(step) < level || below.level(step - grid) >= level {
             return None;
         }
     }
