@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use super::Contract;
+use super::curve::{self, Way};
 use super::sample::{SplitMix, scalers, trained_range, work};
 use super::stats::REACHES;
 use crate::ir::Interval;
-use crate::model::Model;
+use crate::model::{Activation, Model};
 
 /// Rows kept: enough for a share of 0.1 % to mean something.
 const KEPT_ROWS: usize = 4096;
@@ -28,6 +29,8 @@ const FAR: usize = 4;
 const ANYWHERE: usize = 4;
 /// Halvings of the range of features of unknown scale, of which each row has one: from counts to standardised values.
 const HALVINGS: u64 = 22;
+/// Halvings that leave standardised values.
+const STANDARDISED: u64 = 18;
 
 /// Rows and how each was drawn; nothing when rows were given.
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ pub(super) struct Drawn {
 /// How a row was drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
-    /// Halvings of the features of unknown scale.
+    /// Halvings of the largest feature of unknown scale.
     halvings: u64,
     /// Position in [`SCALES`].
     scale: usize,
@@ -61,24 +64,39 @@ pub(super) fn draw(model: &Model, contract: &Contract) -> Drawn {
     let far = within(REACHES[0]);
     let unknown: Vec<bool> =
         scalers.iter().zip(&contract.inputs).map(|(scaler, input)| scaler.scaleless(input)).collect();
-    let shared = unknown.contains(&true);
+    let limited = has_tables(model);
+    let shared = unknown.contains(&true) && !limited;
     // Rows that are near to another label on one scale say nothing about those on another.
-    let most = if shared { KEPT_ROWS } else { DRAWN * KEPT_ROWS };
+    let most = if shared || limited { KEPT_ROWS } else { DRAWN * KEPT_ROWS };
     let count = (DRAWN_WORK / work(model).max(1)).clamp(LEAST_DRAWN, most);
     let mut drawn = Drawn { on_many_scales: shared, ..Drawn::default() };
     for (row, (scale, near)) in (0..count).zip(near.iter().enumerate().cycle()) {
-        // Features of unknown scale share one in a row.
-        let halvings = if shared { random.next() % (HALVINGS + 1) } else { 0 };
-        let outlying = (row / SCALES.len()).is_multiple_of(FAR);
+        // Features of unknown scale share one in half of the rows, and have one each in the others.
+        let common = if shared { random.next() % (HALVINGS + 1) } else { STANDARDISED };
+        let (block, group) = (row / SCALES.len(), row / SCALES.len() / FAR);
+        let apart = shared && !group.is_multiple_of(2);
+        let outlying = block.is_multiple_of(FAR) && !limited;
+        let mut halvings = if shared { common } else { 0 };
         for ((near, far), unknown) in near.iter().zip(&far).zip(&unknown) {
             let range = if outlying && random.next().is_multiple_of(2) { far } else { near };
             let value = random.within(*range);
             let middle = range.low.midpoint(range.high);
-            drawn.rows.push(if *unknown { middle + ((value - middle) >> halvings) } else { value });
+            let own = if apart { random.next() % (HALVINGS + 1) } else { common };
+            halvings = if *unknown && apart { halvings.min(own) } else { halvings };
+            drawn.rows.push(if *unknown { middle + ((value - middle) >> own) } else { value });
         }
         drawn.kinds.push(Kind { halvings, scale, far: outlying });
     }
     drawn
+}
+
+/// Whether a function of the model becomes a table: it covers what rows reach in equal steps, so that a few rows far
+/// out would leave too few steps for all others.
+fn has_tables(model: &Model) -> bool {
+    model.layers().iter().any(|layer| match layer.activation {
+        Activation::Identity | Activation::Relu => false,
+        Activation::Function(function) => curve::way(function) == Way::Table,
+    })
 }
 
 impl Drawn {
@@ -133,8 +151,9 @@ impl Drawn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Activation, Body, Dense, Head, Matrix, Normalise, Output};
+    use crate::model::{Body, Dense, Function, Head, Levels, Matrix, Normalise, Output};
     use crate::quant::contract::without_spec;
+    use crate::quant::float::real_rows;
 
     fn model(normalise: Vec<Normalise>) -> Model {
         let columns = normalise.len();
@@ -213,5 +232,32 @@ mod tests {
         let largest = |row: &[i64]| row.iter().map(|value| value.abs() as f64 / unit).fold(0.0, f64::max);
         let below = |most: f64| drawn.rows.chunks_exact(2).filter(|row| largest(row) < most).count();
         assert!(below(1.0) > KEPT_ROWS / 20 && below(1e5) < KEPT_ROWS * 19 / 20);
+        let apart = |row: &[i64]| {
+            (row[0].unsigned_abs().max(1).ilog2()).abs_diff(row[1].unsigned_abs().max(1).ilog2())
+        };
+        let far_apart = drawn.rows.chunks_exact(2).filter(|row| apart(row) > 12).count();
+        assert!((KEPT_ROWS / 20..KEPT_ROWS / 2).contains(&far_apart), "{far_apart} rows of two magnitudes");
+    }
+
+    #[test]
+    fn what_tables_have_to_cover_is_drawn_within_four_deviations() {
+        let with = |activation: Activation, normalise: Normalise| {
+            let mut model = model(vec![normalise; 2]);
+            let Body::Mlp(layers) = &mut model.body else { unreachable!() };
+            layers[0].activation = activation;
+            let contract = without_spec(&model);
+            let drawn = draw(&model, &contract);
+            let real = real_rows(&contract.inputs, &drawn.rows).into_iter();
+            let scaled = real.map(|value| (value - normalise.centre) * normalise.scale);
+            (scaled.map(f64::abs).fold(0.0, f64::max), drawn.kinds.len())
+        };
+        let (tanh, levels) = (Function::Tanh, Levels { scale: 0.5, zero: 0, low: -8, high: 7 });
+        for normalise in [COUNT, Normalise::IDENTITY] {
+            let (most, rows) = with(Activation::Function(tanh), normalise);
+            assert!(most > 3.9 && most < 4.1 && rows == KEPT_ROWS, "{most} {rows}");
+            // Levels need no table.
+            let (most, _) = with(Activation::Function(Function::Levels(levels)), normalise);
+            assert!(most > 20.0, "{most}");
+        }
     }
 }
