@@ -410,10 +410,8 @@ impl Author<'_> {
             one.offset =
                 one.offset.checked_add(distance.checked_mul(1i64.checked_shl(u32::from(one.shift))?)?)?;
         }
-        let moved = |value: &Interval| Interval { low: value.low + distance, high: value.high + distance };
-        let Interval { low, high } = quantise.output;
-        quantise.output = Interval { low: low + distance, high: high + distance };
-        Some((zero - distance, values.iter().map(moved).collect()))
+        quantise.output = moved(quantise.output, distance);
+        Some((zero - distance, values.iter().map(|value| moved(*value, distance)).collect()))
     }
 
     /// Leaves outputs on one scale; gives its unit.
@@ -572,6 +570,10 @@ fn elementwise(layer: &model::Dense) -> Option<Vec<(usize, f64)>> {
             once.then_some((column, weight))
         })
         .collect()
+}
+
+const fn moved(value: Interval, distance: i64) -> Interval {
+    Interval { low: value.low + distance, high: value.high + distance }
 }
 
 fn hull(values: &[Interval]) -> Interval {
