@@ -17,7 +17,7 @@ use nnbpf_compiler::{diag, elf, ir};
 use nnbpf_runtime_loader::load::Kernel;
 use nnbpf_runtime_loader::maps::Update;
 use nnbpf_runtime_loader::test_run::RunInput;
-use testing::{Shape, Trees, divided, expected, forest, network, rows};
+use testing::{Shape, Trees, divided, expected, forest, network, rescaled, rows};
 
 /// Says why a kernel test does not run here, unless it must.
 fn skip(test: &str) -> bool {
@@ -137,6 +137,27 @@ fn several_outputs_agree_in_kernel_vm_and_interpreter() {
             [(Split::Auto, Weights::Map), (Split::Layer, Weights::Map), (Split::Auto, Weights::Const)]
         {
             agree(&network, &rows, Options { split, weights, ..Options::default() });
+        }
+    }
+}
+
+#[test]
+fn rescaling_and_tables_agree_in_kernel_vm_and_interpreter() {
+    if skip("rescaling_and_tables_agree_in_kernel_vm_and_interpreter") {
+        return;
+    }
+    let mut random = testing::Random(44);
+    for seed in 0..24 {
+        let mut pick = |most: u64| usize::try_from(random.next() % most).unwrap();
+        let lanes = [Lanes::One, Lanes::Two, Lanes::Three];
+        let mut shapes: Vec<Shape> = (0..1 + pick(3))
+            .map(|_| Shape { rows: 1 + pick(20), lanes: lanes[pick(3)], post: Post::Raw })
+            .collect();
+        shapes.push(Shape { rows: 3, lanes: Lanes::One, post: Post::Raw });
+        let network = checked(rescaled(network(seed, 1 + pick(8), &shapes, Rule::ArgMax), seed));
+        let rows = rows(network.get(), seed ^ 1, 200);
+        for split in [Split::Auto, Split::Layer] {
+            agree(&network, &rows, Options { split, ..Options::default() });
         }
     }
 }
