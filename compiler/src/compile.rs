@@ -68,10 +68,7 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
-    // The error of a reconstruction is as large as the features are, scaled or not.
-    let classifies = spec.as_ref().is_none_or(|spec| spec.reconstruction.is_none());
-    let looked_at = calibrate.iter().filter(|_| classifies);
-    let warnings = looked_at.filter_map(|rows| scaling::warning(&model, &contract, rows.rows)).collect();
+    let warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
     let quantised = quant::quantise(&model, &contract, calibrate, options)?;
     let network = check::check(quantised.network)?;
     Ok(Plan { model, spec, flow, network, report: quantised.report, rows, warnings })

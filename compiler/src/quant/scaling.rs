@@ -4,12 +4,13 @@
 //! beyond what any training leads to. Both must hold. A network that was trained on raw values sees its largest
 //! features too, but its outputs stay where training left them.
 
-use super::Contract;
 use super::float::{Column, Watch, margins, real_rows, walk};
 use super::sample::scalers;
+use super::{Calibration, Contract};
 use crate::diag::codes::quant::NO_SCALER;
 use crate::diag::{Diagnostic, Origin};
 use crate::model::{Dense, Head, Model};
+use crate::spec::typed::FeatureSpec;
 
 /// Rows that are looked at, and the fewest that say something.
 const ROWS: usize = 512;
@@ -18,6 +19,19 @@ const LEAST_ROWS: usize = 16;
 const NO_INFLUENCE: f64 = 1e-3;
 /// Margin of the median row beyond which training has nothing to gain: a softmax in single precision is 1 from 17 on.
 const SATURATED: f64 = 50.0;
+
+/// What there is to warn about a model, by the rows to calibrate on.
+pub(crate) fn warnings(
+    model: &Model,
+    contract: &Contract,
+    rows: Option<Calibration<'_>>,
+    spec: Option<&FeatureSpec>,
+) -> Vec<Diagnostic> {
+    // The error of a reconstruction is as large as the features are, scaled or not.
+    let classifies = spec.is_none_or(|spec| spec.reconstruction.is_none());
+    let looked_at = rows.filter(|_| classifies);
+    looked_at.and_then(|rows| warning(model, contract, rows.rows)).into_iter().collect()
+}
 
 /// The warning about a model that lacks its scaler, by rows (raw values) that are like those to come.
 pub(crate) fn warning(model: &Model, contract: &Contract, rows: &[i64]) -> Option<Diagnostic> {
