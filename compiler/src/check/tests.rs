@@ -7,8 +7,8 @@ use super::{Certificate, MOST_RAW, check, holds};
 use crate::diag::NodeRef;
 use crate::ir::softmax::Lead;
 use crate::ir::{
-    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
-    QuantiseOne, Rule, RuleTest,
+    Decision, Dense, FractionBits, HALF_BITS, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post,
+    Quantise, QuantiseOne, Rule, RuleTest, Table,
 };
 
 fn tiny() -> Network {
@@ -225,6 +225,112 @@ fn a_certificate_is_checked_again() {
     inputs.ops[0].values[0].low = -99;
     assert!(!holds(checked.get(), &inputs));
     assert!(!holds(checked.get(), &Certificate::default()));
+}
+
+/// The tiny network with operations behind its layer. What comes from there lies in -293..=307 and -500..=500.
+fn behind(more: Vec<Op>) -> Network {
+    let mut network = tiny();
+    dense(&mut network).lanes = Lanes::One;
+    let layer = network.origins[1].clone();
+    network.origins.extend(more.iter().map(|_| layer.clone()));
+    network.ops.extend(more);
+    network
+}
+
+/// A quantiser of both sums, which leaves them as they are between its limits.
+fn rescaling(one: QuantiseOne) -> Op {
+    Op::Quantise(Quantise {
+        features: vec![one; 2],
+        output: Interval { low: -1000, high: 1000 },
+        even: false,
+    })
+}
+
+/// A sound network, and a change that makes it refused; the sound one's certificate is no excuse for it.
+fn refused_behind(network: Network, change: impl FnOnce(&mut Network)) {
+    let sound = check(network).expect("the network is sound");
+    assert!(holds(sound.get(), sound.certificate()));
+    let certificate = sound.certificate().clone();
+    let mut network = sound.into_inner();
+    change(&mut network);
+    assert!(!holds(&network, &certificate));
+    let errors = check(network).expect_err("the network is refused");
+    assert!(errors.iter().all(|error| error.code.id == "E0403" && !error.help.is_empty()), "{errors:?}");
+    assert!(!errors.is_empty());
+}
+
+const LEVELS: QuantiseOne = QuantiseOne { low: 0, high: 15, multiplier: 1, offset: 0, shift: 0 };
+
+fn looked_up(mapped: usize) -> Network {
+    let table = Table { width: 2, mapped, bits: 4, entries: (0..16).map(|x| 30 - 2 * x).collect() };
+    behind(vec![rescaling(LEVELS), Op::Table(table)])
+}
+
+fn rescaler(network: &mut Network) -> &mut Quantise {
+    match &mut network.ops[2] {
+        Op::Quantise(quantise) => quantise,
+        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
+    }
+}
+
+#[test]
+fn numbers_that_are_looked_up_stay_within_their_table() {
+    let checked = check(looked_up(2)).expect("the table is as long as the levels are many");
+    assert_eq!(checked.certificate().ops[3].values, [Interval { low: 0, high: 30 }; 2]);
+    let first = |network: &mut Network| rescaler(network).features[0].high = 16;
+    refused_behind(looked_up(2), first);
+    refused_behind(looked_up(2), |network| rescaler(network).features[1].low = -1);
+    // What passes by is no longer than an entry.
+    let passing = |high: i64, shift: u8| {
+        move |network: &mut Network| {
+            let output = Interval { low: 0, high: 1 << 20 };
+            let features = vec![LEVELS, QuantiseOne { high, multiplier: 1 << shift, ..LEVELS }];
+            *rescaler(network) = Quantise { features, output, even: false };
+        }
+    };
+    let mut longest = looked_up(1);
+    passing((1 << 12) - 1, 4)(&mut longest);
+    refused_behind(longest, passing(1 << 12, 4));
+    refused_behind(looked_up(1), |network| rescaler(network).features[1].low = -1);
+    // A certificate that claims more than the table has.
+    let (mut claimed, network) = (checked.certificate().clone(), checked.get());
+    claimed.ops[2].values[1].high = 16;
+    assert!(!holds(network, &claimed));
+    claimed.ops[2].values[1].high = 15;
+    claimed.ops[3].values[0].high = 29;
+    assert!(!holds(network, &claimed));
+}
+
+/// A sum is subtracted from without care for overflow, unlike a feature.
+#[test]
+fn sums_that_are_rescaled_stay_within_62_bits() {
+    let one = QuantiseOne { low: -100, high: 100, multiplier: 1, offset: 0, shift: 0 };
+    let at = |bias: i64| {
+        let mut network = behind(vec![rescaling(one)]);
+        dense(&mut network).bias[0] = bias;
+        network
+    };
+    // The first sum lies within 300 of its bias.
+    refused_behind(at(MOST_RAW - 300), |network| dense(network).bias[0] += 1);
+    refused_behind(at(300 - MOST_RAW), |network| dense(network).bias[0] -= 1);
+}
+
+#[test]
+fn rounding_to_even_numbers_has_room() {
+    let offset = i64::MAX - 100 - (1 << HALF_BITS);
+    let one = QuantiseOne { low: -100, high: 100, multiplier: 1, offset, shift: 62 };
+    let even = |network: &mut Network| rescaler(network).even = true;
+    let mut full = behind(vec![rescaling(one)]);
+    even(&mut full);
+    refused_behind(full, |network| rescaler(network).features[1].offset += 1);
+    // Rounding up needs none.
+    let beyond = QuantiseOne { offset: offset + (1 << HALF_BITS), ..one };
+    refused_behind(behind(vec![rescaling(beyond)]), even);
+    // Of the features too.
+    let mut first = tiny();
+    *quantise(&mut first) =
+        Quantise { features: vec![one], output: Interval { low: 0, high: 2 }, even: true };
+    refused_behind(first, |network| quantise(network).features[0].offset += 1);
 }
 
 proptest! {
