@@ -78,21 +78,37 @@ fn rows(case: &Case, seed: u64) -> Vec<Vec<i64>> {
         .map(|row| {
             // Where features of real traffic lie, all labels are common.
             if row % 4 == 0 {
-                return typical(&mut random, case);
+                return towards_a_class(&mut random, case);
             }
             network.inputs.iter().zip(&quantise.features).map(|(i, q)| value(&mut random, i, q)).collect()
         })
         .collect()
 }
 
-/// A row nearly normal around the scaler's centre, within three standard deviations.
-fn typical(random: &mut Random, case: &Case) -> Vec<i64> {
+/// Of some typical rows the one that speaks most for some class: seldom ones are among the rows too.
+fn towards_a_class(random: &mut Random, case: &Case) -> Vec<i64> {
+    let network = case.plan.network.get();
+    let class = random.below(network.output_count());
+    let lead = |row: &Vec<i64>| {
+        let outputs = interpret::outputs(network, row);
+        let others = outputs.iter().enumerate().filter(|(other, _)| *other != class);
+        outputs[class].saturating_sub(others.map(|(_, value)| *value).max().unwrap_or(0))
+    };
+    let candidates = (0..32).map(|_| {
+        let scale = 2f64.powi(i32::try_from(random.within(-3, 4)).unwrap());
+        typical(random, case, scale)
+    });
+    candidates.max_by_key(lead).unwrap()
+}
+
+/// A row nearly normal around the scaler's centre, within three standard deviations times `scale`.
+fn typical(random: &mut Random, case: &Case, scale: f64) -> Vec<i64> {
     let inputs = case.plan.network.get().inputs.iter().zip(&case.plan.model.normalise);
     inputs
         .map(|(input, normalise)| {
             let deviate = (0..3).map(|_| random.within(-1_000, 1_000) as f64 / 1e3).sum::<f64>();
             let unit = 2f64.powi(i32::from(input.fraction_bits.0));
-            let raw = (normalise.centre + deviate / normalise.scale) * unit;
+            let raw = (normalise.centre + scale * deviate / normalise.scale) * unit;
             (raw as i64).clamp(input.range.low, input.range.high)
         })
         .collect()
@@ -158,7 +174,7 @@ fn float_agreement(case: &Case) -> Option<(usize, usize)> {
     let mut random = Random(3);
     let mut same = 0;
     for _ in 0..COUNT {
-        let row = typical(&mut random, case);
+        let row = typical(&mut random, case, 1.0);
         let real: Vec<f64> = row
             .iter()
             .zip(&network.inputs)
