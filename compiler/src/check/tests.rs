@@ -262,7 +262,8 @@ fn refused_behind(network: Network, change: impl FnOnce(&mut Network)) {
 const LEVELS: QuantiseOne = QuantiseOne { low: 0, high: 15, multiplier: 1, offset: 0, shift: 0 };
 
 fn looked_up(mapped: usize) -> Network {
-    let table = Table { width: 2, mapped, bits: 4, entries: (0..16).map(|x| 30 - 2 * x).collect() };
+    let table =
+        Table { width: 2, mapped, bits: 4, fraction: 0, entries: (0..16).map(|x| 30 - 2 * x).collect() };
     behind(vec![rescaling(LEVELS), Op::Table(table)])
 }
 
