@@ -57,9 +57,11 @@ def save(name, graph, more=()):
     model = helper.make_model(graph, opset_imports=opsets, producer_name="generate.py")
     model.ir_version = 8
     onnx.checker.check_model(model)
-    folder = pathlib.Path(__file__).parent / name
+    # A name with a slash is another model of that folder.
+    folder, _, file = name.partition("/")
+    folder = pathlib.Path(__file__).parent / folder
     folder.mkdir(exist_ok=True)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / f"{file or 'model'}.onnx").write_bytes(model.SerializeToString())
 
 
 def write_heads(name, mean, scale, hidden, heads, seed):
@@ -490,6 +492,9 @@ def write_quantised(name, mean, scale, widths, behind, seed):
 
 # tanh.spec: curved activations in both hidden layers, as tables.
 write_forms("tanh-5-8-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, sigmoid, softmax], 13)
+# A retrained one, and one with a table less.
+write_forms("tanh-5-8-6-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [8, 6, 2], [tanh, sigmoid, softmax], 23)
+write_forms("tanh-5-8-6-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, relu, softmax], 23)
 # beside.spec: a layer is carried past a curved activation.
 write_forms("beside-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, beside, softmax], 12)
 # autoencoder.spec: the inputs again, judged by the error.
@@ -505,12 +510,29 @@ write_quantised(
     [["Relu", (-4, -128)], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
     11,
 )
-# qtanh.spec: functions between two quantisations are tables over levels; the last one is the output.
+# qtanh.spec: a function between two quantisations is a table over levels; the last one changes no decision.
 write_quantised(
     "qtanh-5-6-1",
     [8, 400, 60, 1, 20],
     [16, 1024, 32, 2, 32],
     [6, 1],
     [[(-5, -3), "Tanh", (-7, 0)], [(-4, 0), "Sigmoid", (-8, -128)]],
+    12,
+)
+# A retrained one, and one with fewer levels in front of the table.
+write_quantised(
+    "qtanh-5-6-1/retrained",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [6, 1],
+    [[(-5, -3), "Tanh", (-7, 0)], [(-4, 0), "Sigmoid", (-8, -128)]],
+    22,
+)
+write_quantised(
+    "qtanh-5-6-1/other",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [6, 1],
+    [[(-1, -3), "Tanh", (-7, 0)], [(-4, 0), "Sigmoid", (-8, -128)]],
     12,
 )

@@ -10,7 +10,7 @@ pub(crate) struct Wide {
 }
 
 impl Wide {
-    pub(super) fn narrow(self) -> Option<Interval> {
+    pub(crate) fn narrow(self) -> Option<Interval> {
         Some(Interval { low: i64::try_from(self.low).ok()?, high: i64::try_from(self.high).ok()? })
     }
 }

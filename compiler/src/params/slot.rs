@@ -13,9 +13,12 @@
 //! decided in [`super::layout`].
 
 use super::layout::{DensePart, Layout, Part, QUANTISER_WORDS, THRESHOLD_WORDS, margins, thresholds};
+use crate::check::bounds::quantiser_sum;
 use crate::ir::forest::Node;
 use crate::ir::softmax::Lead;
-use crate::ir::{Dense, Forest, Lanes, Network, Op, QuantiseOne, RuleTest, Table};
+use crate::ir::{
+    Dense, Forest, HALF_BITS, Interval, Lanes, Network, Op, Quantise, QuantiseOne, RuleTest, Table,
+};
 
 /// The bytes of a slot, `Layout::bytes()` of them.
 #[must_use]
@@ -70,6 +73,7 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
                     let mut take = || words.next();
                     *one = quantiser_from([take()?, take()?, take()?, take()?, take()?]);
                 }
+                quantise.output = widened(quantise).unwrap_or(quantise.output);
             }
             (Op::Dense(dense), Part::Dense(part)) => read_dense(dense, part, &mut words)?,
             (Op::Table(table), _) => read_table(table, &mut words)?,
@@ -93,6 +97,19 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
         }
     }
     Some(network)
+}
+
+/// The planned interval, wider where these parameters go beyond it: another model's scaler reaches other integers.
+/// What reads them is proved with their own intervals. `None` for numbers that the proof refuses.
+fn widened(quantise: &Quantise) -> Option<Interval> {
+    quantise.features.iter().try_fold(quantise.output, |hull, one| {
+        let sum = quantiser_sum(one).narrow()?;
+        let fits = one.shift < 64 && sum.high.checked_add(1 << HALF_BITS).is_some();
+        fits.then(|| Interval {
+            low: hull.low.min(quantise.round(one, sum.low)),
+            high: hull.high.max(quantise.round(one, sum.high)),
+        })
+    })
 }
 
 fn quantiser_words(one: &QuantiseOne) -> [u64; QUANTISER_WORDS] {

@@ -7,7 +7,7 @@
 use super::blame::{self, Blame};
 use super::build::{Candidate, Plan, Setup, build};
 use super::cost::{clamped, dense_ns, least_ns, network_ns};
-use super::curve::Curve;
+use super::curve::{self, Curve};
 use super::lanes::{clampable, combinations};
 use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
 use super::sample::{self, Sample, work};
@@ -219,6 +219,11 @@ fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<
     };
     errors.extend(whole_model("layers", layers.len(), plan.layers.len()));
     errors.extend(whole_model("outputs", model.outputs().count(), plan.finer.len()));
+    let tables = layers.iter().filter(|layer| match layer.activation {
+        Activation::Function(function) => curve::way(function) == curve::Way::Table,
+        Activation::Identity | Activation::Relu => false,
+    });
+    errors.extend(whole_model("curved activations", tables.count(), plan.tables.len()));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 

@@ -18,6 +18,7 @@ mod holds;
 mod hosts;
 mod rights;
 mod update;
+mod tables;
 mod constants;
 mod shadow;
 mod sweep;
