@@ -3,7 +3,11 @@
 use super::file::{ParamsFile, read, write};
 use super::layout::Layout;
 use super::slot;
-use crate::ir::{Lanes, Network, Op, Output, Post, Rule, RuleTest};
+use crate::check::check;
+use crate::ir::{
+    Decision, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
+    QuantiseOne, Rule, RuleTest,
+};
 use crate::lower::testing::{Shape, network};
 
 fn some_network(seed: u64) -> Network {
@@ -176,4 +180,33 @@ fn damaged_parameter_files_are_refused() {
 #[test]
 fn a_unit_that_is_no_number_is_refused() {
     assert_eq!(refusal(&write(&ParamsFile { unit: f64::NAN, ..file() })), "E0721");
+}
+
+/// Another model's scaler reaches other integers than the planned ones, which no code depends on.
+#[test]
+fn a_slot_may_reach_beyond_the_planned_integers() {
+    let one = QuantiseOne { low: -100, high: 100, multiplier: 1, offset: 0, shift: 0 };
+    let network = |one: QuantiseOne, reach: i64| Network {
+        inputs: vec![Input {
+            name: "x".to_owned(),
+            fraction_bits: FractionBits(0),
+            range: Interval { low: -5000, high: 5000 },
+        }],
+        ops: vec![Op::Quantise(Quantise {
+            features: vec![one],
+            output: Interval { low: -reach, high: reach },
+            even: false,
+        })],
+        origins: vec![OpOrigin::Inputs],
+        decision: Decision::single(Rule::Positive, 1.0, Vec::new(), Vec::new()),
+    };
+    let plan = network(one, 100);
+    let wider = network(QuantiseOne { low: -300, high: 300, ..one }, 300);
+    assert_eq!(slot::read(&plan, &slot::bytes(&wider)), Some(wider));
+    let narrower = network(QuantiseOne { low: -3, high: 3, ..one }, 100);
+    assert_eq!(slot::read(&plan, &slot::bytes(&narrower)), Some(narrower));
+    // Numbers that leave 64 bits are for the proof to refuse.
+    let beyond = network(QuantiseOne { multiplier: i64::MAX, ..one }, 100);
+    assert_eq!(slot::read(&plan, &slot::bytes(&beyond)).unwrap().ops.len(), 1);
+    assert!(check(slot::read(&plan, &slot::bytes(&beyond)).unwrap()).is_err());
 }
