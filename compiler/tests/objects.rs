@@ -119,7 +119,7 @@ fn widened(network: &Network, width: usize) -> Network {
             columns,
             weights: vec![0; rows * columns],
             bias: vec![1; rows],
-            lanes: Lanes::One,
+            lanes: Lanes::ONE,
             post,
         })
     };

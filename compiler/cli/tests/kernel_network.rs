@@ -83,21 +83,20 @@ fn checked(network: Network) -> Checked<Network> {
     check(network).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-const LANES: [Lanes; 3] = [Lanes::One, Lanes::Two, Lanes::Three];
-
 #[test]
 fn random_networks_agree_in_kernel_vm_and_interpreter() {
     if skip("random_networks_agree_in_kernel_vm_and_interpreter") {
         return;
     }
     let mut random = testing::Random(42);
+    let lanes = testing::patterns();
     let mut pick = |limit: usize| usize::try_from(random.next() % limit as u64).unwrap();
-    for seed in 0..60 {
+    for seed in 0..150 {
         let layers = 1 + pick(3);
         let mut shapes: Vec<Shape> = (0..layers)
             .map(|_| Shape {
                 rows: 1 + pick(20),
-                lanes: LANES[pick(3)],
+                lanes: lanes[pick(lanes.len())],
                 post: match pick(5) {
                     0 => Post::Signed { shift: pick(30) as u8, bits: 2 + pick(10) as u8 },
                     1 => Post::Relu { shift: pick(63) as u8, bits: 1 + pick(12) as u8 },
@@ -105,7 +104,7 @@ fn random_networks_agree_in_kernel_vm_and_interpreter() {
                 },
             })
             .collect();
-        let last = Shape { rows: 1 + pick(4), lanes: LANES[pick(3)], post: Post::Raw };
+        let last = Shape { rows: 1 + pick(4), lanes: lanes[pick(lanes.len())], post: Post::Raw };
         shapes.push(last);
         let rule = match last.rows {
             1 if seed % 2 == 0 => Rule::None,
@@ -128,8 +127,8 @@ fn several_outputs_agree_in_kernel_vm_and_interpreter() {
     let relu = Post::Relu { shift: 12, bits: 8 };
     for (seed, widths) in [(1, vec![2, 4, 1]), (2, vec![1; 16]), (3, vec![1, 3]), (4, vec![5, 2, 2, 6])] {
         let shapes = [
-            Shape { rows: 12, lanes: Lanes::Two, post: relu },
-            Shape { rows: widths.iter().sum(), lanes: Lanes::One, post: Post::Raw },
+            Shape { rows: 12, lanes: Lanes::TWO, post: relu },
+            Shape { rows: widths.iter().sum(), lanes: Lanes::ONE, post: Post::Raw },
         ];
         let network = checked(divided(network(seed, 6, &shapes, Rule::ArgMax), seed, &widths));
         let rows = rows(network.get(), seed ^ 1, 200);
@@ -149,11 +148,11 @@ fn rescaling_and_tables_agree_in_kernel_vm_and_interpreter() {
     let mut random = testing::Random(44);
     for seed in 0..24 {
         let mut pick = |most: u64| usize::try_from(random.next() % most).unwrap();
-        let lanes = [Lanes::One, Lanes::Two, Lanes::Three];
+        let lanes = testing::patterns();
         let mut shapes: Vec<Shape> = (0..1 + pick(3))
-            .map(|_| Shape { rows: 1 + pick(20), lanes: lanes[pick(3)], post: Post::Raw })
+            .map(|_| Shape { rows: 1 + pick(20), lanes: lanes[pick(lanes.len())], post: Post::Raw })
             .collect();
-        shapes.push(Shape { rows: 3, lanes: Lanes::One, post: Post::Raw });
+        shapes.push(Shape { rows: 3, lanes: Lanes::ONE, post: Post::Raw });
         let network = checked(rescaled(network(seed, 1 + pick(8), &shapes, Rule::ArgMax), seed));
         let rows = rows(network.get(), seed ^ 1, 200);
         for split in [Split::Auto, Split::Layer] {

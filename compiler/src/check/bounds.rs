@@ -1,6 +1,6 @@
 //! Exact bounds of single operations, in 128-bit arithmetic; shared with quantisation, which rounds towards them.
 
-use crate::ir::{Interval, Lanes, Post, QuantiseOne};
+use crate::ir::{Interval, Post, QuantiseOne};
 
 /// An interval before it is known to fit 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,8 @@ impl Wide {
 }
 
 /// What values of `bits` bits hold, as a signed number.
-pub(crate) const fn lane_range(lanes: Lanes) -> Wide {
-    let half = 1i128 << (lanes.bits() - 1);
+pub(crate) const fn lane_range(bits: u32) -> Wide {
+    let half = 1i128 << (bits - 1);
     Wide { low: -half, high: half - 1 }
 }
 

@@ -9,7 +9,7 @@ use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
 use crate::ir::softmax::{self, Lead};
 use crate::ir::{
-    Dense, Forest, HALF_BITS, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table,
+    Dense, Forest, HALF_BITS, Interval, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table,
 };
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
@@ -71,13 +71,10 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
 fn claimed_fits(op: &Op, claimed: &OpIntervals) -> bool {
     match op {
         Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => true,
-        Op::Dense(dense) => {
-            let lane = lane_range(dense.lanes);
-            claimed
-                .accumulators
-                .iter()
-                .all(|acc| i128::from(acc.low) >= lane.low && i128::from(acc.high) <= lane.high)
-        }
+        Op::Dense(dense) => claimed.accumulators.iter().enumerate().all(|(row, acc)| {
+            let lane = lane_range(dense.lanes.bits(row));
+            i128::from(acc.low) >= lane.low && i128::from(acc.high) <= lane.high
+        }),
     }
 }
 
@@ -90,7 +87,7 @@ enum Problem {
     Quantiser { input: usize },
     Planned { input: usize },
     Table { value: usize, greatest: i64 },
-    Lane { row: usize, lanes: Lanes, sum: Wide },
+    Lane { row: usize, bits: u32, sum: Wide },
     Trees(String),
 }
 
@@ -115,15 +112,10 @@ impl Problem {
                 format!("value {value} can lie outside of 0 to {greatest}, which its table covers"),
                 "compile the model anew instead of into the plan of an existing object",
             ),
-            Self::Lane { row, lanes, sum } => Diagnostic::new(
+            Self::Lane { row, bits, sum } => Diagnostic::new(
                 &LANE,
                 origin,
-                format!(
-                    "neuron {row} can reach {}..={}, outside its {}-bit lane",
-                    sum.low,
-                    sum.high,
-                    lanes.bits()
-                ),
+                format!("neuron {row} can reach {}..={}, outside its {bits}-bit lane", sum.low, sum.high),
                 "compile the model anew instead of into the plan of an existing object",
             ),
             Self::Trees(message) => forest::refusal(message, origin),
@@ -187,12 +179,13 @@ fn table_intervals(table: &Table, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
 fn dense_intervals(dense: &Dense, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut intervals = OpIntervals { accumulators: Vec::new(), values: Vec::new() };
-    let lane = lane_range(dense.lanes);
     for (row, (weights, &bias)) in dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias).enumerate() {
         let sum = weighted_sum(weights, bias, inputs);
+        let bits = dense.lanes.bits(row);
+        let lane = lane_range(bits);
         let fits = sum.low >= lane.low && sum.high <= lane.high;
         let Some(acc) = sum.narrow().filter(|_| fits) else {
-            problems.push(Problem::Lane { row, lanes: dense.lanes, sum });
+            problems.push(Problem::Lane { row, bits, sum });
             continue;
         };
         intervals.accumulators.push(acc);

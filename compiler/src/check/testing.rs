@@ -4,8 +4,7 @@ use proptest::prelude::*;
 
 use crate::diag::NodeRef;
 use crate::ir::{
-    Decision, Dense, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise,
-    QuantiseOne, Rule,
+    Decision, Dense, FractionBits, Input, Interval, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Rule,
 };
 
 /// A network and some raw rows for it.
@@ -30,7 +29,7 @@ pub(crate) fn raw() -> impl Strategy<Value = i64> {
 }
 
 fn feature() -> impl Strategy<Value = QuantiseOne> {
-    (-100_000i64..100_000, 0i64..1_000_000, -5000i64..5000, -1_000_000i64..1_000_000, 10u8..20).prop_map(
+    (-100_000i64..100_000, 0i64..1_000_000, -5000i64..5000, -1_000_000i64..1_000_000, 10u8..32).prop_map(
         |(low, width, multiplier, offset, shift)| QuantiseOne {
             low,
             high: low + width,
@@ -42,7 +41,7 @@ fn feature() -> impl Strategy<Value = QuantiseOne> {
 }
 
 fn dense(rows: usize, columns: usize, last: bool) -> impl Strategy<Value = Dense> {
-    let lanes = prop_oneof![Just(Lanes::One), Just(Lanes::Two), Just(Lanes::Three)];
+    let lanes = prop::sample::select(crate::lower::testing::patterns());
     let post = (any::<bool>(), 0u8..12, 2u8..9).prop_map(move |(relu, shift, bits)| {
         if last {
             Post::Raw
@@ -54,13 +53,12 @@ fn dense(rows: usize, columns: usize, last: bool) -> impl Strategy<Value = Dense
     });
     let weights = prop::collection::vec(-90i64..90, rows * columns);
     let bias = prop::collection::vec(-100_000i64..100_000, rows);
-    (weights, bias, lanes, post).prop_map(move |(weights, bias, lanes, post)| Dense {
-        rows,
-        columns,
-        weights,
-        bias,
-        lanes,
-        post,
+    (weights, bias, lanes, post).prop_map(move |(weights, bias, lanes, post)| {
+        // Narrow lanes hold small sums only.
+        let (most, most_bias) = if lanes.narrowest() < 20 { (4, 500) } else { (90, 100_000) };
+        let weights = weights.into_iter().map(|weight| weight % most).collect();
+        let bias = bias.into_iter().map(|bias| bias % most_bias).collect();
+        Dense { rows, columns, weights, bias, lanes, post }
     })
 }
 

@@ -31,7 +31,7 @@ fn tiny() -> Network {
                 columns: 1,
                 weights: vec![3, -5],
                 bias: vec![7, 0],
-                lanes: Lanes::Three,
+                lanes: Lanes::THREE,
                 post: Post::Raw,
             }),
         ],
@@ -137,7 +137,7 @@ fn every_unsound_network_is_refused_with_its_code() {
     assert_eq!(
         refused(|network| {
             let dense = dense(network);
-            dense.lanes = Lanes::One;
+            dense.lanes = Lanes::ONE;
             dense.bias = vec![i64::MAX - 300, i64::MIN + 600];
         }),
         ["E0406"]
@@ -176,7 +176,7 @@ fn leads_and_exponents_are_proved() {
     assert_eq!(
         refused(|network| {
             over_three(good)(network);
-            dense(network).lanes = Lanes::One;
+            dense(network).lanes = Lanes::ONE;
             dense(network).bias = vec![-(1 << 61), 0, 1 << 61];
         }),
         ["E0406"]
@@ -230,7 +230,7 @@ fn a_certificate_is_checked_again() {
 /// The tiny network with operations behind its layer. What comes from there lies in -293..=307 and -500..=500.
 fn behind(more: Vec<Op>) -> Network {
     let mut network = tiny();
-    dense(&mut network).lanes = Lanes::One;
+    dense(&mut network).lanes = Lanes::ONE;
     let layer = network.origins[1].clone();
     network.origins.extend(more.iter().map(|_| layer.clone()));
     network.ops.extend(more);

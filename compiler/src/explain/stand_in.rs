@@ -40,7 +40,7 @@ pub(super) fn network(spec: &FeatureSpec, fires: bool) -> Outcome<Checked<Networ
                 columns,
                 weights: vec![0; rows * columns],
                 bias: vec![0; rows],
-                lanes: Lanes::One,
+                lanes: Lanes::ONE,
                 post: Post::Raw,
             }),
         ],

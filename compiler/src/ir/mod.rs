@@ -13,6 +13,7 @@ pub mod packet;
 pub mod flow;
 pub mod softmax;
 pub mod forest;
+mod lanes;
 pub mod interpret;
 pub mod batch;
 pub mod print;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::diag::NodeRef;
 
 pub use forest::Forest;
+pub use lanes::Lanes;
 
 /// Closed interval of a signed 64-bit value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +134,7 @@ pub struct QuantiseOne {
 
 /// `acc[i] = bias[i] + Σ_j weights[i][j] * x[j]`, then [`Post`].
 ///
-/// Each accumulator's exact interval over the input intervals fits [`Lanes::bits`] as a signed number, so
+/// Each accumulator's exact interval over the input intervals fits its lane ([`Lanes::bits`]) as a signed number, so
 /// that several of them share one 64-bit register without touching each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dense {
@@ -144,36 +146,6 @@ pub struct Dense {
     pub bias: Vec<i64>,
     pub lanes: Lanes,
     pub post: Post,
-}
-
-/// How many accumulators share one 64-bit register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Lanes {
-    One,
-    Two,
-    Three,
-}
-
-impl Lanes {
-    /// Number of accumulators in a register.
-    #[must_use]
-    pub const fn count(self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Two => 2,
-            Self::Three => 3,
-        }
-    }
-
-    /// Width of one lane; lane `k` starts at bit `k * bits()`.
-    #[must_use]
-    pub const fn bits(self) -> u32 {
-        match self {
-            Self::One => 64,
-            Self::Two => 32,
-            Self::Three => 21,
-        }
-    }
 }
 
 /// What happens to accumulators. `shift` and `bits` are plan, not parameters.

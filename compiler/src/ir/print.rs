@@ -75,7 +75,7 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
                 Post::Relu { shift, bits } => format!("relu >> {shift} to {bits} bits"),
                 Post::Signed { shift, bits } => format!("signed >> {shift} to {bits} bits"),
             };
-            writeln!(f, "  dense {} x {} lanes {} {post}", dense.rows, dense.columns, dense.lanes.count())?;
+            writeln!(f, "  dense {} x {} lanes {} {post}", dense.rows, dense.columns, dense.lanes)?;
             for (row, bias) in dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias) {
                 write!(f, "    {bias} +")?;
                 for weight in row {

@@ -218,9 +218,10 @@ pub(crate) fn element(op: &Op) -> Size {
         Op::Quantise(_) | Op::Forest(_) => Size::DW,
         Op::Table(_) => Size::H,
         Op::Dense(Dense { post: Post::Raw | Post::Signed { .. }, .. }) => Size::DW,
-        Op::Dense(Dense { post: Post::Relu { bits, .. }, lanes, .. }) => match (bits, lanes) {
-            // Both lanes of a register are stored at once.
-            (0..=32, Lanes::Two) => Size::W,
+        Op::Dense(Dense { post: Post::Relu { bits, .. }, lanes, .. }) => match (*bits, *lanes) {
+            // All lanes of a register are stored at once.
+            (0..=32, Lanes::TWO) => Size::W,
+            (0..=16, Lanes::FOUR) => Size::H,
             (0..=8, _) => Size::B,
             (9..=16, _) => Size::H,
             (17..=32, _) => Size::W,

@@ -29,6 +29,22 @@ impl Random {
     }
 }
 
+/// Divisions of a register: even ones, and uneven ones with and without room above.
+pub(crate) fn patterns() -> Vec<Lanes> {
+    let uneven: [&[u8]; 8] = [
+        &[22, 21, 21],
+        &[24, 20, 20],
+        &[19, 19, 26],
+        &[20, 15, 15, 14],
+        &[18, 14, 18, 14],
+        &[40, 24],
+        &[20, 20],
+        &[13, 13, 13, 13, 12],
+    ];
+    let even = [Lanes::ONE, Lanes::TWO, Lanes::THREE, Lanes::FOUR, Lanes::FIVE];
+    even.into_iter().chain(uneven.into_iter().map(|widths| Lanes::new(widths).unwrap())).collect()
+}
+
 /// The shape of a dense layer to make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
@@ -98,7 +114,7 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
         network.origins.push(OpOrigin::Layer { layer, node });
         columns = shape.rows;
         magnitude = match shape.post {
-            Post::Raw => 1 << (shape.lanes.bits() - 1).min(40),
+            Post::Raw => 1 << (shape.lanes.widest() - 1).min(40),
             Post::Relu { bits, .. } => (1 << bits) - 1,
             Post::Signed { bits, .. } => 1 << (bits - 1),
         };
@@ -252,16 +268,18 @@ fn rescaler(random: &mut Random, high: i64) -> QuantiseOne {
 }
 
 fn dense(random: &mut Random, columns: usize, magnitude: i128, shape: Shape) -> Dense {
-    let limit = (1i128 << (shape.lanes.bits().min(62) - 1)) - 1;
-    let bias_limit = limit / 4;
-    let weight_limit = ((limit - bias_limit) / (magnitude * columns as i128)).min(1 << 20);
-    let weight_limit = i64::try_from(weight_limit).unwrap();
-    let bias_limit = i64::try_from(bias_limit).unwrap();
+    let limits = |row: usize| {
+        let limit = (1i128 << (shape.lanes.bits(row).min(62) - 1)) - 1;
+        let bias_limit = limit / 4;
+        let weight_limit = ((limit - bias_limit) / (magnitude * columns as i128)).min(1 << 20);
+        (i64::try_from(weight_limit).unwrap(), i64::try_from(bias_limit).unwrap())
+    };
+    let mut within = |limit: i64| random.within(-limit, limit);
     Dense {
         rows: shape.rows,
         columns,
-        weights: (0..shape.rows * columns).map(|_| random.within(-weight_limit, weight_limit)).collect(),
-        bias: (0..shape.rows).map(|_| random.within(-bias_limit, bias_limit)).collect(),
+        weights: (0..shape.rows * columns).map(|at| within(limits(at / columns).0)).collect(),
+        bias: (0..shape.rows).map(|row| within(limits(row).1)).collect(),
         lanes: shape.lanes,
         post: shape.post,
     }

@@ -11,7 +11,7 @@
 //! | margins | for each [`RuleTest::Margin`] its margin |
 //! | thresholds | for each [`RuleTest::Softmax`] `low`, `span`, `drop`, `multiplier`, `offset` (see [`super::slot`]) |
 //!
-//! A word holds the lanes of one register as `Σ value_k * 2^(bits * k)` modulo 2^64. Bytes are not written
+//! A word holds the lanes of one register as `Σ value_k * 2^start_k` modulo 2^64. Bytes are not written
 //! here.
 
 use sha2::{Digest, Sha256};
@@ -352,7 +352,7 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 put(&[2]);
                 put(&count(dense.rows).to_le_bytes());
                 put(&count(dense.columns).to_le_bytes());
-                put(&dense.lanes.bits().to_le_bytes());
+                put_lanes(&mut put, dense.lanes);
                 put(&post);
             }
             Op::Table(table) => {
@@ -409,6 +409,16 @@ fn plan_hash(network: &Network) -> [u8; 32] {
         }
     }
     plan.finalize().into()
+}
+
+/// Their width tells how many lanes divide 64 bits evenly; others are told one by one.
+fn put_lanes(put: &mut impl FnMut(&[u8]), lanes: Lanes) {
+    if lanes.even_share() {
+        put(&lanes.widest().to_le_bytes());
+        return;
+    }
+    put(&(count(lanes.count()) << 16).to_le_bytes());
+    lanes.widths().for_each(|bits| put(&bits.to_le_bytes()));
 }
 
 fn put_texts(put: &mut impl FnMut(&[u8]), texts: &[String]) {

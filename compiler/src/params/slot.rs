@@ -4,7 +4,7 @@
 //! `span = high - low` and `offset' = offset + high * multiplier` give
 //! `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift`.
 //!
-//! In packed layers each lane of a bias word carries `2^(bits - 1)` on top, so that no lane is ever negative
+//! In packed layers each lane of a bias word carries half of its range, `2^(bits - 1)`, on top, so that no lane is ever negative
 //! and lanes do not borrow from each other. A probability over more than two classes stores `span = high - low` in
 //! place of `high` and `offset` for `min(max(lead - low, 0) - span, 0)`.
 //!
@@ -159,28 +159,29 @@ fn threshold_from([low, span, drop, multiplier, offset]: [u64; THRESHOLD_WORDS])
 }
 
 /// What each lane of a bias word carries beyond the bias.
-fn lane_bias(lanes: Lanes) -> i64 {
-    match lanes {
-        Lanes::One => 0,
-        Lanes::Two | Lanes::Three => 1 << (lanes.bits() - 1),
-    }
+fn lane_bias(lanes: Lanes) -> u64 {
+    if lanes.packed() { lanes.each(|bits| 1 << (bits - 1)) } else { 0 }
 }
 
 /// The lanes of one register as a word.
 fn pack(lanes: Lanes, values: impl Iterator<Item = i64>) -> u64 {
-    (0u32..).zip(values).fold(0, |word: u64, (lane, value)| {
-        word.wrapping_add(value.cast_unsigned().wrapping_shl(lane * lanes.bits()))
+    let mut at = 0;
+    lanes.widths().zip(values).fold(0, |word: u64, (bits, value)| {
+        let word = word.wrapping_add(value.cast_unsigned().wrapping_shl(at));
+        at += bits;
+        word
     })
 }
 
 /// The lanes of a word whose values are signed numbers of the lane's width.
 fn unpack(lanes: Lanes, word: u64) -> Vec<i64> {
     let mut rest = word.cast_signed();
-    let unused = 64 - lanes.bits();
-    (0..lanes.count())
-        .map(|_| {
+    lanes
+        .widths()
+        .map(|bits| {
+            let unused = 64 - bits;
             let value = rest << unused >> unused;
-            rest = rest.wrapping_sub(value).checked_shr(lanes.bits()).unwrap_or(0);
+            rest = rest.wrapping_sub(value).checked_shr(bits).unwrap_or(0);
             value
         })
         .collect()
@@ -196,14 +197,12 @@ fn dense_bytes(dense: &Dense, part: &DensePart, out: &mut Vec<u8>) {
     let weight = |row: Option<usize>, column: usize| {
         row.and_then(|row| dense.weights.get(row * dense.columns + column)).copied().unwrap_or(0)
     };
-    let bias = |row: Option<usize>| {
-        let own = row.and_then(|row| dense.bias.get(row)).copied().unwrap_or(0);
-        own.wrapping_add(lane_bias(dense.lanes))
-    };
+    let bias = |row: Option<usize>| row.and_then(|row| dense.bias.get(row)).copied().unwrap_or(0);
     for (block, &width) in part.blocks.iter().enumerate() {
         let first = part.first_register(block);
         for register in first..first + width {
-            out.extend(pack(dense.lanes, rows(dense, register).map(bias)).to_le_bytes());
+            let word = pack(dense.lanes, rows(dense, register).map(bias));
+            out.extend(word.wrapping_add(lane_bias(dense.lanes)).to_le_bytes());
         }
         for column in 0..dense.columns {
             for register in first..first + width {
@@ -221,8 +220,7 @@ fn read_dense(dense: &mut Dense, part: &DensePart, words: &mut impl Iterator<Ite
         for register in first..first + width {
             let word = words.next()?;
             // Without the lane's own bias the values are signed again; unused lanes hold nothing.
-            let carried = pack(lanes, (0..lanes.count()).map(|_| lane_bias(lanes)));
-            let values = unpack(lanes, word.wrapping_sub(carried));
+            let values = unpack(lanes, word.wrapping_sub(lane_bias(lanes)));
             for (row, value) in rows(dense, register).zip(values) {
                 if let Some(place) = row.and_then(|row| dense.bias.get_mut(row)) {
                     *place = value;

@@ -8,15 +8,15 @@ use crate::ir::{
     Decision, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
 };
-use crate::lower::testing::{Shape, network};
+use crate::lower::testing::{Shape, network, patterns};
 
 fn some_network(seed: u64) -> Network {
     let relu = Post::Relu { shift: 12, bits: 8 };
     let shapes = [
-        Shape { rows: 17, lanes: Lanes::Three, post: relu },
-        Shape { rows: 13, lanes: Lanes::Two, post: relu },
-        Shape { rows: 400, lanes: Lanes::Three, post: relu },
-        Shape { rows: 2, lanes: Lanes::One, post: Post::Raw },
+        Shape { rows: 17, lanes: Lanes::THREE, post: relu },
+        Shape { rows: 13, lanes: Lanes::TWO, post: relu },
+        Shape { rows: 400, lanes: Lanes::THREE, post: relu },
+        Shape { rows: 2, lanes: Lanes::ONE, post: Post::Raw },
     ];
     network(seed, 5, &shapes, Rule::ArgMax)
 }
@@ -34,11 +34,31 @@ fn a_slot_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn lanes_of_any_widths_read_back_and_are_part_of_the_plan() {
+    let relu = Post::Relu { shift: 3, bits: 6 };
+    let last = Shape { rows: 3, lanes: Lanes::ONE, post: Post::Raw };
+    let mut hashes = Vec::new();
+    for lanes in patterns() {
+        let make = |seed| network(seed, 3, &[Shape { rows: 11, lanes, post: relu }, last], Rule::ArgMax);
+        let (network, mut plan) = (make(1), make(2));
+        plan.inputs.clone_from(&network.inputs);
+        assert_ne!(network.ops, plan.ops);
+        assert_eq!(slot::read(&plan, &slot::bytes(&network)).unwrap().ops, network.ops, "{lanes}");
+        assert_eq!(Layout::new(&network).hash(), Layout::new(&plan).hash());
+        hashes.push(Layout::new(&network).hash());
+    }
+    let number = hashes.len();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), number);
+}
+
+#[test]
 fn thresholds_read_back_and_are_no_part_of_the_plan() {
     let relu = Post::Relu { shift: 12, bits: 8 };
     let shapes = [
-        Shape { rows: 17, lanes: Lanes::Three, post: relu },
-        Shape { rows: 4, lanes: Lanes::Two, post: Post::Raw },
+        Shape { rows: 17, lanes: Lanes::THREE, post: relu },
+        Shape { rows: 4, lanes: Lanes::TWO, post: Post::Raw },
     ];
     let one = network(1, 5, &shapes, Rule::ArgMax);
     let mut plan = one.clone();

@@ -278,7 +278,7 @@ pub(super) fn raw_gain(setup: Setup<'_>, input: usize) -> (f64, f64) {
 /// Steps that balance the noise of rounded inputs against the noise of rounded weights.
 fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<Vec<InputScale>> {
     let stat = setup.stats.layers.first()?;
-    let reach = reach(*plan.lanes.first()?);
+    let lanes = *plan.lanes.first()?;
     let count = setup.stats.inputs.len();
     let gains: Vec<(f64, f64)> = (0..count).map(|input| raw_gain(setup, input)).collect();
     let ranges: Vec<Interval> =
@@ -297,7 +297,7 @@ fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<V
                 layer.weights.row(row).iter().zip(&gains).map(|(w, (gain, _))| w * gain).collect();
             let constant: f64 =
                 layer.weights.row(row).iter().zip(&gains).map(|(w, (_, zero))| w * zero).sum();
-            let scale = (bound(&weights, bias + constant, &ranges) / reach).max(part);
+            let scale = (bound(&weights, bias + constant, &ranges) / reach(lanes, row)).max(part);
             influence * scale * scale
         })
         .sum();
@@ -385,7 +385,6 @@ fn real_layer<'a>(
 
 /// The width of a layer's activations that balances their rounding against that of the next layer's weights.
 fn activation_bits(next: &model::Dense, stat: &LayerStat, top: &[f64], lanes: Lanes, more: i32) -> u8 {
-    let reach = reach(lanes);
     let (mut value_noise, mut weight_noise) = (0.0, 0.0);
     let relative: f64 = stat
         .spread
@@ -399,7 +398,7 @@ fn activation_bits(next: &model::Dense, stat: &LayerStat, top: &[f64], lanes: La
         let square: f64 = products().map(|product| product * product).sum();
         let (low, high) =
             products().fold((0.0, 0.0), |(low, high), p: f64| (low + p.min(0.0), high + p.max(0.0)));
-        let scale = f64::max(-low, high) / reach;
+        let scale = f64::max(-low, high) / reach(lanes, row);
         value_noise += influence * square;
         weight_noise += influence * scale * scale * relative;
     }
@@ -421,9 +420,11 @@ fn ceilings(layer: &RealLayer<'_>) -> Vec<f64> {
 
 /// Width and shift of activations that need no clamp, near a wanted width.
 fn unclamped(lanes: Lanes, bits: u8) -> (u8, u8) {
-    /// Three lanes store elements of up to 16 bits without masking their neighbours away.
+    /// More than two lanes store elements of up to 16 bits without masking their neighbours away.
     const UNMASKED_BITS: u8 = 16;
-    let bits = if lanes == Lanes::Three { bits.min(UNMASKED_BITS) } else { bits };
+    let bits = if lanes.count() > 2 { bits.min(UNMASKED_BITS) } else { bits };
+    // No more than the widest lane holds.
+    let bits = u8::try_from(value_bits(lanes)).map_or(bits, |most| bits.min(most));
     let shift = u8::try_from(value_bits(lanes).saturating_sub(u32::from(bits))).unwrap_or(0);
     (bits, shift)
 }

@@ -68,9 +68,10 @@ pub(super) fn dense_ns(dense: &Dense) -> f64 {
 /// Cost of one layer.
 pub(super) fn layer_ns(rows: usize, columns: usize, lanes: Lanes, clamped: bool) -> f64 {
     let registers = rows.div_ceil(lanes.count());
-    let (multiply, result) = match lanes {
-        Lanes::One => (MULTIPLY_SINGLE_NS, RESULT_SINGLE_NS),
-        Lanes::Two | Lanes::Three => (MULTIPLY_PACKED_NS, RESULT_PACKED_NS),
+    let (multiply, result) = if lanes.packed() {
+        (MULTIPLY_PACKED_NS, RESULT_PACKED_NS)
+    } else {
+        (MULTIPLY_SINGLE_NS, RESULT_SINGLE_NS)
     };
     let clamp = if clamped { registers as f64 * CLAMP_NS } else { 0.0 };
     (registers * columns) as f64 * multiply + rows as f64 * result + clamp
@@ -80,16 +81,17 @@ pub(super) fn layer_ns(rows: usize, columns: usize, lanes: Lanes, clamped: bool)
 ///
 /// Code knows the plan only, not the weights, so that lanes count as full.
 pub(super) fn clamped(dense: &Dense) -> bool {
-    match (dense.lanes, dense.post) {
+    match dense.post {
+        Post::Raw => false,
         // The cost of a result in a register of its own includes its clamp.
-        (Lanes::One, _) | (_, Post::Raw) => false,
-        (Lanes::Two | Lanes::Three, Post::Relu { shift, bits } | Post::Signed { shift, bits }) => {
+        Post::Relu { .. } | Post::Signed { .. } if !dense.lanes.packed() => false,
+        Post::Relu { shift, bits } | Post::Signed { shift, bits } => {
             value_bits(dense.lanes).saturating_sub(u32::from(shift)) > u32::from(bits)
         }
     }
 }
 
-/// Magnitude bits of a number that fits the lane.
-pub(super) const fn value_bits(lanes: Lanes) -> u32 {
-    lanes.bits() - 1
+/// Magnitude bits of a number that fits the widest lane.
+pub(super) fn value_bits(lanes: Lanes) -> u32 {
+    lanes.widest() - 1
 }

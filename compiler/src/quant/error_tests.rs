@@ -15,7 +15,7 @@ fn the_report_tells_what_outputs_scores_and_parts_cost() {
         let options = Options { lanes: Some(vec![lanes; 3]), max_flips: MaxFlips::Rows(3000), like: None };
         quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report
     };
-    let (fine, coarse) = (report(Lanes::One), report(Lanes::Three));
+    let (fine, coarse) = (report(Lanes::ONE), report(Lanes::THREE));
     let (exact, errors) = (fine.errors.unwrap(), coarse.errors.unwrap());
     let scores = errors.scores.expect("a classifier has scores");
     assert!(errors.rows > 1000 && scores.mean > 0.0 && scores.mean <= scores.most && scores.most < 1.0);
@@ -35,7 +35,7 @@ fn a_large_model_is_not_taken_apart_and_the_report_says_so() {
     let model = random_model(&[64, 600, 2], Head::Logits, 1);
     let contract = contract::without_spec(&model);
     let rows = rows(&model, &contract, 100);
-    let options = Options { lanes: Some(vec![Lanes::One; 2]), max_flips: MaxFlips::Rows(100), like: None };
+    let options = Options { lanes: Some(vec![Lanes::ONE; 2]), max_flips: MaxFlips::Rows(100), like: None };
     let calibration = Some(Calibration { rows: &rows });
     let report = quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report;
     let precision = report.precision.unwrap();

@@ -11,7 +11,7 @@ const ENUMERATED_LAYERS: usize = 5;
 /// Lane combinations by the least cost that they can have, without those that another one beats in every layer
 /// at the same cost.
 pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
-    const ALL: [Lanes; 3] = [Lanes::Three, Lanes::Two, Lanes::One];
+    const ALL: [Lanes; 3] = [Lanes::THREE, Lanes::TWO, Lanes::ONE];
     let layers = model.layers();
     if let Some(plan) = &options.like {
         return vec![plan.layers.iter().map(|layer| layer.lanes).collect()];
@@ -55,7 +55,7 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
                         if choices.contains(&wanted) {
                             wanted
                         } else {
-                            choices.first().copied().unwrap_or(Lanes::One)
+                            choices.first().copied().unwrap_or(Lanes::ONE)
                         }
                     })
                     .collect()
@@ -76,7 +76,7 @@ pub(super) fn clampable(model: &Model, lanes: &[Lanes]) -> Vec<usize> {
         .zip(lanes)
         .take(hidden)
         .enumerate()
-        .filter(|(_, (layer, lanes))| layer.activation == Activation::Relu && **lanes != Lanes::One)
+        .filter(|(_, (layer, lanes))| layer.activation == Activation::Relu && **lanes != Lanes::ONE)
         .map(|(index, (layer, lanes))| (layer.weights.rows.div_ceil(lanes.count()), index))
         .collect();
     places.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));

@@ -5,7 +5,7 @@
 //! positive scales, so the next layer's columns absorb them.
 
 use super::rounding::{MOST, Moments, round_row};
-use crate::check::bounds::{lane_range, posted, weighted_sum};
+use crate::check::bounds::{Wide, lane_range, posted, weighted_sum};
 use crate::ir::{Dense, Interval, Lanes, Post};
 
 /// Sums in a register of their own are kept below `2^53`, so that every integer of theirs is a double.
@@ -57,12 +57,9 @@ pub(super) struct IntegerLayer {
     pub(super) finer: Vec<u8>,
 }
 
-/// Largest magnitude that a sum may reach in its lane.
-pub(super) fn reach(lanes: Lanes) -> f64 {
-    match lanes {
-        Lanes::One => SINGLE_LANE_REACH,
-        Lanes::Two | Lanes::Three => (1i64 << (lanes.bits() - 1)) as f64 - 1.0,
-    }
+/// Largest magnitude that the sum of a row may reach in its lane.
+pub(super) fn reach(lanes: Lanes, row: usize) -> f64 {
+    ((1u64 << (lanes.bits(row) - 1)) as f64 - 1.0).min(SINGLE_LANE_REACH)
 }
 
 /// The largest magnitude of a real sum over the box of integer inputs.
@@ -81,9 +78,10 @@ pub(super) fn integers(layer: &RealLayer<'_>, goal: Goal<'_>, slack: f64) -> Opt
         .weights
         .chunks_exact(columns.max(1))
         .zip(&layer.bias)
-        .map(|(weights, &bias)| {
+        .enumerate()
+        .map(|(row, (weights, &bias))| {
             let widest = weights.iter().fold(0.0f64, |most, weight| most.max(weight.abs()));
-            let scale = bound(weights, bias, layer.inputs) / (reach(layer.lanes) * 0.995);
+            let scale = bound(weights, bias, layer.inputs) / (reach(layer.lanes, row) * 0.995);
             scale.max(widest / MOST).max(f64::MIN_POSITIVE * 1e30) * slack
         })
         .collect();
@@ -169,7 +167,6 @@ fn assemble(
         Post::Raw | Post::Relu { shift: 0, .. } | Post::Signed { shift: 0, .. } => (0, 0),
         Post::Relu { shift, .. } | Post::Signed { shift, .. } => (shift, 1i64 << (shift - 1)),
     };
-    let range = lane_range(layer.lanes);
     let moments = Moments { spread: &layer.spread, propagation: layer.propagation };
     for _ in 0..ATTEMPTS {
         let mut dense = Dense {
@@ -182,10 +179,11 @@ fn assemble(
         };
         let mut values = Vec::with_capacity(dense.rows);
         let mut worst = 0.0f64;
-        for ((weights, &bias), scale) in
-            layer.weights.chunks_exact(columns.max(1)).zip(&layer.bias).zip(&mut scales)
+        for (index, ((weights, &bias), scale)) in
+            layer.weights.chunks_exact(columns.max(1)).zip(&layer.bias).zip(&mut scales).enumerate()
         {
-            let (row, bias, sum) = fit(weights, bias, scale, half, layer, moments, common)?;
+            let range = lane_range(layer.lanes.bits(index));
+            let (row, bias, sum) = fit((weights, bias), scale, half, (layer, range), moments, common)?;
             let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);
             worst = worst.max(overshoot);
             if overshoot <= 1.0 {
@@ -207,19 +205,17 @@ fn assemble(
     None
 }
 
-type Row = (Vec<i64>, i64, crate::check::bounds::Wide);
+type Row = (Vec<i64>, i64, Wide);
 
 /// Rounds one neuron; unless the scale is shared, makes it coarser until the sum fits the lane.
 fn fit(
-    weights: &[f64],
-    bias: f64,
+    (weights, bias): (&[f64], f64),
     scale: &mut f64,
     half: i64,
-    layer: &RealLayer<'_>,
+    (layer, range): (&RealLayer<'_>, Wide),
     moments: Moments<'_>,
     common: bool,
 ) -> Option<Row> {
-    let range = lane_range(layer.lanes);
     for _ in 0..ATTEMPTS {
         let targets = weights.iter().chain([&bias]).map(|value| value / *scale).collect();
         let mut row = round_row(targets, moments);

@@ -112,9 +112,13 @@ pub struct LayerReport {
     /// The table of a function that is no sum of ReLUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableReport>,
-    /// Bits of the widest proved accumulator, its sign included, and of the lane.
+    /// Bits of the widest proved accumulator, its sign included.
     pub accumulator_bits: u32,
+    /// Of the widest lane.
     pub lane_bits: u32,
+    /// Of every lane, from the lowest on.
+    #[serde(default)]
+    pub widths: Vec<u32>,
     /// Real value of one unit of a result: the finest and the coarsest neuron.
     pub finest_unit: f64,
     pub coarsest_unit: f64,

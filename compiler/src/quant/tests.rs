@@ -246,7 +246,7 @@ fn a_retrained_model_brings_its_own_thresholds() {
     assert_ne!(same.network.decision.tests, sharper.network.decision.tests);
     assert!(same.report.thresholds[0].fired < sharper.report.thresholds[0].fired);
     // Lanes are planned: outputs a million times as large leave too coarse a unit.
-    let plan = Options { lanes: Some(vec![Lanes::Three; 2]), like: None, ..options.clone() };
+    let plan = Options { lanes: Some(vec![Lanes::THREE; 2]), like: None, ..options.clone() };
     let coarse = |contract: &Contract| {
         let mut model = first.clone();
         let Body::Mlp(layers) = &mut model.body else { unreachable!() };
@@ -347,14 +347,14 @@ fn activations_as_wide_as_their_lane_need_no_clamp() {
     let model = random_model(&[6, 32, 32, 2], Head::Logits, 1);
     let contract = contract::without_spec(&model);
     for (max_flips, anything) in [(MaxFlips::Share(1.0), true), (MaxFlips::DEFAULT, false)] {
-        let lanes = Some(vec![Lanes::Three, Lanes::Two, Lanes::Two]);
+        let lanes = Some(vec![Lanes::THREE, Lanes::TWO, Lanes::TWO]);
         let options = Options { max_flips, lanes, like: None };
         let Ok(result) = quantise(&model, &contract, None, &options) else { continue };
         for (op, layer) in result.network.ops.iter().skip(1).zip(&result.report.layers) {
             let crate::ir::Op::Dense(dense) = op else { panic!("a layer is expected") };
             let free = match dense.post {
                 Post::Raw => true,
-                Post::Relu { shift, bits } => dense.lanes.bits() - 1 <= u32::from(shift) + u32::from(bits),
+                Post::Relu { shift, bits } => dense.lanes.widest() - 1 <= u32::from(shift) + u32::from(bits),
                 Post::Signed { .. } => panic!("the model has no signed activations"),
             };
             assert_eq!(free, !layer.clamped);
@@ -380,7 +380,7 @@ fn forced_lanes_are_kept() {
     let model = random_model(&[6, 8, 2], Head::Logits, 5);
     let contract = contract::without_spec(&model);
     let options =
-        Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::One, Lanes::Three]), like: None };
+        Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::ONE, Lanes::THREE]), like: None };
     let result = quantise(&model, &contract, None, &options).expect("anything goes");
     let lanes: Vec<usize> = result.report.layers.iter().map(|layer| layer.lanes).collect();
     assert_eq!(lanes, [1, 3]);
@@ -461,7 +461,7 @@ fn every_output_keeps_its_labels_on_a_scale_of_its_own() {
     let halvings: Vec<u8> = decision.outputs().map(|output| output.finer).collect();
     assert!((8..=12).contains(&halvings[0]) && (8..=12).contains(&halvings[2]), "{halvings:?}");
     assert_eq!(halvings[1], 0);
-    let lanes = Options { lanes: Some(vec![Lanes::One; 2]), ..strict() };
+    let lanes = Options { lanes: Some(vec![Lanes::ONE; 2]), ..strict() };
     let precise = quantise(&model, &contract, calibration, &lanes).expect("it fits").network;
     for row in rows.chunks_exact(6).step_by(50) {
         let real: Vec<f64> = row

@@ -158,6 +158,6 @@ fn widen(network: &mut Network, outputs: usize) {
     };
     last.weights = (0..outputs).flat_map(row).collect();
     last.bias = (0..outputs).map(|row| bias[row % 3] - row as i64).collect();
-    (last.rows, last.lanes) = (outputs, Lanes::One);
+    (last.rows, last.lanes) = (outputs, Lanes::ONE);
     network.decision.first.labels = (0..outputs).map(|class| format!("class{class}")).collect();
 }

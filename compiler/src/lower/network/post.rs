@@ -20,31 +20,35 @@ pub(super) fn emit(
     rows: Range<usize>,
     results: Buffer,
 ) {
-    match (dense.post, dense.lanes) {
-        (Post::Raw, _) => {
-            signed(emitter, dense.lanes, accumulator, rows, results, 0, 64);
+    let lanes = dense.lanes;
+    match dense.post {
+        Post::Raw => {
+            signed(emitter, lanes, accumulator, rows, results, 0, 64);
         }
-        (Post::Signed { shift, bits }, _) => {
-            signed(emitter, dense.lanes, accumulator, rows, results, shift, bits);
+        Post::Signed { shift, bits } => {
+            signed(emitter, lanes, accumulator, rows, results, shift, bits);
         }
-        (Post::Relu { shift, bits }, Lanes::One) => {
-            relu_alone(emitter, accumulator, shift, bits);
+        Post::Relu { shift, bits } if !lanes.packed() => {
+            relu_alone(emitter, accumulator, shift, bits, 64);
             emitter.b.store(results.element, emitter.scratch, results.at(rows.start), accumulator);
         }
-        (Post::Relu { shift, bits }, Lanes::Two | Lanes::Three) => {
-            relu_packed(emitter, dense.lanes, accumulator, shift, bits, results.element);
-            store_packed(emitter, dense.lanes, accumulator, rows, results);
+        Post::Relu { shift, bits } if lanes.common().is_some() => {
+            relu_packed(emitter, lanes, accumulator, shift, bits, results.element);
+            store_packed(emitter, lanes, accumulator, rows, results);
+        }
+        Post::Relu { shift, bits } => {
+            relu_uneven(emitter, lanes, accumulator, rows, results, (shift, bits));
         }
     }
 }
 
-/// `min(max(acc, 0) >> shift, 2^bits - 1)` of a whole register.
-fn relu_alone(emitter: &mut Emitter, acc: VReg, shift: u8, bits: u8) {
+/// `min(max(acc, 0) >> shift, 2^bits - 1)` of a signed number of `have` bits that has a register of its own.
+fn relu_alone(emitter: &mut Emitter, acc: VReg, shift: u8, bits: u8, have: u32) {
     emitter.max_zero(acc);
     if shift > 0 {
         emitter.b.rsh(acc, i32::from(shift));
     }
-    if 63u8.saturating_sub(shift) > bits {
+    if (have - 1).saturating_sub(u32::from(shift)) > u32::from(bits) {
         let top = (1u64 << bits) - 1;
         emitter.with_constant(AluOp::Sub, acc, top);
         emitter.min_zero(acc);
@@ -55,7 +59,7 @@ fn relu_alone(emitter: &mut Emitter, acc: VReg, shift: u8, bits: u8) {
 /// The same for every lane, which ends up at its lane's bottom with nothing above it that a store of
 /// `element` would see.
 fn relu_packed(emitter: &mut Emitter, lanes: Lanes, acc: VReg, shift: u8, bits: u8, element: Size) {
-    let value_bits = lanes.bits() - 1;
+    let value_bits = lanes.widest() - 1;
     let Some(left) = value_bits.checked_sub(u32::from(shift)).filter(|left| *left > 0) else {
         // Every value is shifted out.
         emitter.b.set(acc, 0);
@@ -63,7 +67,7 @@ fn relu_packed(emitter: &mut Emitter, lanes: Lanes, acc: VReg, shift: u8, bits: 
     };
     // One in each lane that is not negative, then as many ones as bits are left of its value.
     let mask = emitter.b.compute(AluOp::Rsh, acc, immediate(value_bits));
-    emitter.with_constant(AluOp::And, mask, every(lanes, 1));
+    emitter.with_constant(AluOp::And, mask, lanes.each(|_| 1));
     let ones = emitter.b.copy(mask);
     emitter.b.lsh(mask, immediate(left));
     emitter.b.sub(mask, ones);
@@ -77,48 +81,89 @@ fn relu_packed(emitter: &mut Emitter, lanes: Lanes, acc: VReg, shift: u8, bits: 
     }
     // A value of 2^bits or more carries into bit `left` when 2^left - 2^bits is added.
     let over = emitter.b.copy(acc);
-    emitter.with_constant(AluOp::Add, over, every(lanes, (1 << left) - (1 << bits)));
+    emitter.with_constant(AluOp::Add, over, lanes.each(|_| (1 << left) - (1 << bits)));
     emitter.b.rsh(over, immediate(left));
-    emitter.with_constant(AluOp::And, over, every(lanes, 1));
+    emitter.with_constant(AluOp::And, over, lanes.each(|_| 1));
     let ones = emitter.b.copy(over);
     emitter.b.lsh(over, immediate(bits));
     emitter.b.sub(over, ones);
     emitter.b.or(acc, over);
     // A store that is exactly as wide as the value cuts off what is above it.
-    if lanes == Lanes::Two || bytes_of(element) * 8 != bits {
-        emitter.with_constant(AluOp::And, acc, every(lanes, (1 << bits) - 1));
+    if lanes == Lanes::TWO || lanes == Lanes::FOUR || bytes_of(element) * 8 != bits {
+        emitter.with_constant(AluOp::And, acc, lanes.each(|_| (1 << bits) - 1));
     }
 }
 
 /// Stores the lanes of a register whose values are not negative.
 fn store_packed(emitter: &mut Emitter, lanes: Lanes, acc: VReg, rows: Range<usize>, results: Buffer) {
-    if lanes == Lanes::Two && results.element == Size::W {
-        // Two lanes are two elements; scratch has room for an unused last one.
+    let whole = [(Lanes::TWO, Size::W), (Lanes::FOUR, Size::H)];
+    if whole.contains(&(lanes, results.element)) {
+        // Lanes are elements as they stand; scratch has room for unused ones.
         emitter.b.store(Size::DW, emitter.scratch, results.at(rows.start), acc);
         return;
     }
     let last = rows.len().saturating_sub(1);
     for (lane, row) in rows.enumerate() {
         let value = if lane == last { acc } else { emitter.b.copy(acc) };
-        shift_to_bottom(emitter, lanes, value, lane, bytes_of(results.element) * 8 > lanes.bits());
+        shift_to_bottom(emitter, lanes, value, lane, bytes_of(results.element) * 8 > lanes.bits(lane));
         emitter.b.store(results.element, emitter.scratch, results.at(row), value);
     }
 }
 
 /// Brings a lane to the bottom of the register; with `alone`, nothing stays above it.
 fn shift_to_bottom(emitter: &mut Emitter, lanes: Lanes, value: VReg, lane: usize, alone: bool) {
-    let at = u32::try_from(lane).unwrap_or(0) * lanes.bits();
+    let (at, bits) = (lanes.start(lane), lanes.bits(lane));
     if at > 0 {
         emitter.b.rsh(value, immediate(at));
     }
     if !alone || lane + 1 == lanes.count() {
         return;
     }
-    match lanes {
-        Lanes::One => {}
+    if bits == 32 {
         // A 32-bit move clears the upper half.
-        Lanes::Two => emitter.b.alu(Width::W32, AluOp::Mov, value, value),
-        Lanes::Three => emitter.with_constant(AluOp::And, value, (1 << lanes.bits()) - 1),
+        emitter.b.alu(Width::W32, AluOp::Mov, value, value);
+    } else {
+        emitter.with_constant(AluOp::And, value, (1 << bits) - 1);
+    }
+}
+
+/// ReLU of lanes of different widths: all at once where nothing is clamped and the shift drops what one mask for
+/// all widths leaves, else one after the other.
+fn relu_uneven(
+    emitter: &mut Emitter,
+    lanes: Lanes,
+    acc: VReg,
+    rows: Range<usize>,
+    results: Buffer,
+    (shift, bits): (u8, u8),
+) {
+    let (widest, narrowest) = (lanes.widest(), lanes.narrowest());
+    let (dropped, element) = (u32::from(shift), bytes_of(results.element) * 8);
+    let most = (widest - 1).saturating_sub(dropped);
+    let together = narrowest - 1 > dropped && dropped >= widest - narrowest && most <= u32::from(bits);
+    if together {
+        // As many ones below each sign as the widest lane keeps; the shift drops the rest of narrower ones.
+        let mask = emitter.b.copy(acc);
+        emitter.with_constant(AluOp::And, mask, lanes.each(|bits| 1 << (bits - 1)));
+        let ones = emitter.b.compute(AluOp::Rsh, mask, immediate(most));
+        emitter.b.sub(mask, ones);
+        emitter.b.and(acc, mask);
+        emitter.with_constant(AluOp::And, acc, lanes.each(|bits| (1 << (bits - 1)) - (1 << dropped)));
+        if shift > 0 {
+            emitter.b.rsh(acc, i32::from(shift));
+        }
+    }
+    let last = rows.len().saturating_sub(1);
+    for (lane, row) in rows.enumerate() {
+        let value = if lane == last { acc } else { emitter.b.copy(acc) };
+        if together {
+            shift_to_bottom(emitter, lanes, value, lane, element > lanes.bits(lane));
+        } else {
+            shift_to_bottom(emitter, lanes, value, lane, true);
+            emitter.with_constant(AluOp::Sub, value, 1 << (lanes.bits(lane) - 1));
+            relu_alone(emitter, value, shift, bits, lanes.bits(lane));
+        }
+        emitter.b.store(results.element, emitter.scratch, results.at(row), value);
     }
 }
 
@@ -135,14 +180,14 @@ fn signed(
     let last = rows.len().saturating_sub(1);
     for (lane, row) in rows.enumerate() {
         let value = if lane == last { acc } else { emitter.b.copy(acc) };
-        if lanes != Lanes::One {
+        if lanes.packed() {
             shift_to_bottom(emitter, lanes, value, lane, true);
-            emitter.with_constant(AluOp::Sub, value, 1 << (lanes.bits() - 1));
+            emitter.with_constant(AluOp::Sub, value, 1 << (lanes.bits(lane) - 1));
         }
         if shift > 0 {
             emitter.b.arsh(value, i32::from(shift));
         }
-        let left = lanes.bits().saturating_sub(u32::from(shift)).max(1);
+        let left = lanes.bits(lane).saturating_sub(u32::from(shift)).max(1);
         if left > u32::from(bits) {
             clamp_signed(emitter, value, left, bits);
         }
@@ -168,11 +213,6 @@ fn clamp_signed(emitter: &mut Emitter, value: VReg, have: u32, bits: u8) {
         emitter.b.arsh(outside, 63);
         emitter.select(value, limit, outside);
     }
-}
-
-/// The same small number in every lane.
-fn every(lanes: Lanes, value: u64) -> u64 {
-    (0u32..).take(lanes.count()).fold(0, |word, lane| word | value << (lane * lanes.bits()))
 }
 
 fn immediate(value: u32) -> i32 {

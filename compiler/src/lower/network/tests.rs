@@ -7,7 +7,7 @@ use crate::bpf::module::Module;
 use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
-use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, rescaled, rows};
+use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, patterns, rescaled, rows};
 use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
@@ -47,7 +47,7 @@ fn agree(network: &Network, rows: &[Vec<i64>], options: Options) -> Result<Modul
 }
 
 fn lanes() -> impl Strategy<Value = Lanes> {
-    prop_oneof![Just(Lanes::One), Just(Lanes::Two), Just(Lanes::Three)]
+    prop::sample::select(patterns())
 }
 
 fn post() -> impl Strategy<Value = Post> {
@@ -103,7 +103,7 @@ proptest! {
         mut shapes in prop::collection::vec((1usize..24, lanes()), 1..4),
         split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
     ) {
-        shapes.push((3, Lanes::One));
+        shapes.push((3, Lanes::ONE));
         let shapes: Vec<Shape> =
             shapes.into_iter().map(|(rows, lanes)| Shape { rows, lanes, post: Post::Raw }).collect();
         let network = rescaled(network(seed, inputs, &shapes, Rule::ArgMax), seed);
@@ -114,8 +114,8 @@ proptest! {
 
 #[test]
 fn wide_rescaling_is_divided_among_programs() {
-    let wide = Shape { rows: 1300, lanes: Lanes::Two, post: Post::Raw };
-    let last = Shape { rows: 2, lanes: Lanes::One, post: Post::Raw };
+    let wide = Shape { rows: 1300, lanes: Lanes::TWO, post: Post::Raw };
+    let last = Shape { rows: 2, lanes: Lanes::ONE, post: Post::Raw };
     let network = rescaled(network(5, 3, &[wide, last], Rule::ArgMax), 5);
     let rows = rows(&network, 6, 4);
     let options = Options { split: Split::Layer, ..Options::default() };
@@ -178,8 +178,8 @@ proptest! {
 #[test]
 fn many_labels_of_one_value_agree() {
     let shapes = [
-        Shape { rows: 8, lanes: Lanes::Two, post: RELU8 },
-        Shape { rows: 16, lanes: Lanes::Two, post: Post::Raw },
+        Shape { rows: 8, lanes: Lanes::TWO, post: RELU8 },
+        Shape { rows: 16, lanes: Lanes::TWO, post: Post::Raw },
     ];
     let network = divided(network(9, 5, &shapes, Rule::ArgMax), 4, &[1; 16]);
     let rows = rows(&network, 5, 40);
@@ -193,7 +193,7 @@ const RELU8: Post = Post::Relu { shift: 12, bits: 8 };
 
 fn reference(lanes: [Lanes; 3]) -> Network {
     let [a, b, c] = lanes;
-    let relu = |lanes| Post::Relu { shift: if lanes == Lanes::Two { 23 } else { 12 }, bits: 8 };
+    let relu = |lanes| Post::Relu { shift: if lanes == Lanes::TWO { 23 } else { 12 }, bits: 8 };
     let shapes = [
         Shape { rows: 32, lanes: a, post: relu(a) },
         Shape { rows: 32, lanes: b, post: relu(b) },
@@ -204,7 +204,7 @@ fn reference(lanes: [Lanes; 3]) -> Network {
 
 #[test]
 fn large_layers_loop_and_agree() {
-    for lanes in [Lanes::One, Lanes::Two, Lanes::Three] {
+    for lanes in patterns() {
         let shapes = [
             Shape { rows: 130, lanes, post: RELU8 },
             Shape { rows: 100, lanes, post: RELU8 },
@@ -224,7 +224,7 @@ fn large_layers_loop_and_agree() {
 
 #[test]
 fn a_small_budget_splits_layers() {
-    let network = reference([Lanes::One; 3]);
+    let network = reference([Lanes::ONE; 3]);
     let rows = rows(&network, 5, 4);
     let module = agree(&network, &rows, Options { budget: 1500, ..Options::default() }).unwrap();
     assert!(module.programs.len() > 4, "{} programs", module.programs.len());
@@ -232,7 +232,7 @@ fn a_small_budget_splits_layers() {
 
 #[test]
 fn inputs_of_any_size_are_clamped_exactly() {
-    let mut network = reference([Lanes::One; 3]);
+    let mut network = reference([Lanes::ONE; 3]);
     for input in &mut network.inputs {
         input.range = crate::ir::Interval { low: i64::MIN, high: i64::MAX };
     }
@@ -248,8 +248,8 @@ fn prediction_is_what_the_vm_executes() {
     // Straight-line and looped layers: the VM walks the success path, the verifier the failing one as well.
     for rows_of_layer in [32, 300] {
         let shapes = [
-            Shape { rows: rows_of_layer, lanes: Lanes::Two, post: RELU8 },
-            Shape { rows: 2, lanes: Lanes::Two, post: Post::Raw },
+            Shape { rows: rows_of_layer, lanes: Lanes::TWO, post: RELU8 },
+            Shape { rows: 2, lanes: Lanes::TWO, post: Post::Raw },
         ];
         let network = network(3, 40, &shapes, Rule::ArgMax);
         for options in [Options::default(), CONST] {
@@ -266,7 +266,7 @@ fn prediction_is_what_the_vm_executes() {
 
 #[test]
 fn lowering_is_deterministic_and_the_same_in_every_module() {
-    let network = reference([Lanes::Two, Lanes::Three, Lanes::Three]);
+    let network = reference([Lanes::TWO, Lanes::THREE, Lanes::THREE]);
     let one = unchecked_module(&network, Options::default(), 1).unwrap();
     let other = lower_unchecked(&network, Options::default()).unwrap();
     assert_eq!(one.functions, vec![other.infer]);
@@ -290,7 +290,7 @@ fn products(lanes: Lanes, weights: &[i64]) -> Vec<String> {
 #[test]
 fn products_by_constants_cost_what_they_must() {
     let weights = [0, 1, -1, 4, -8, 3, i64::from(i32::MIN) - 1];
-    let code = products(Lanes::One, &weights);
+    let code = products(Lanes::ONE, &weights);
     let count = |part: &str| code.iter().filter(|line| line.contains(part)).count();
     let text = code.join("\n");
     // No load for a weight of zero, one for each of the others.
@@ -304,7 +304,7 @@ fn products_by_constants_cost_what_they_must() {
 
 #[test]
 fn constants_need_no_parameters_in_maps() {
-    let network = reference([Lanes::Two, Lanes::Three, Lanes::Three]);
+    let network = reference([Lanes::TWO, Lanes::THREE, Lanes::THREE]);
     for split in [Split::Auto, Split::Layer] {
         let code = lower_unchecked(&network, Options { split, ..CONST }).unwrap();
         assert_eq!(code.data, Vec::new());
@@ -317,7 +317,7 @@ fn constants_need_no_parameters_in_maps() {
 
 #[test]
 fn constants_are_not_split_over_programs() {
-    let network = reference([Lanes::One; 3]);
+    let network = reference([Lanes::ONE; 3]);
     let options = Options { budget: 1500, ..CONST };
     let error = lower_unchecked(&network, options).unwrap_err();
     assert!(matches!(error, LowerError::TooManyConstants { limit: 1500, .. }), "{error}");
@@ -326,7 +326,7 @@ fn constants_are_not_split_over_programs() {
 
 #[test]
 fn probabilities_beyond_the_budget_are_refused() {
-    let shapes = [Shape { rows: 60, lanes: Lanes::Two, post: Post::Raw }];
+    let shapes = [Shape { rows: 60, lanes: Lanes::TWO, post: Post::Raw }];
     let network = network(5, 4, &shapes, Rule::ArgMax);
     let options = Options { budget: 4_000, ..Options::default() };
     let error = lower_unchecked(&network, options).unwrap_err();

@@ -134,7 +134,7 @@ fn a_pointer_that_was_compared_with_null_is_not_null_again() {
 #[test]
 fn layers_come_out_as_their_plan_says() {
     let relu = Post::Relu { shift: 5, bits: 8 };
-    let layer = |rows, post| Shape { rows, lanes: Lanes::Two, post };
+    let layer = |rows, post| Shape { rows, lanes: Lanes::TWO, post };
     for (inputs, widths) in [(5, vec![8]), (40, vec![300]), (64, vec![256, 256])] {
         let mut shapes: Vec<Shape> = widths.iter().map(|rows| layer(*rows, relu)).collect();
         shapes.push(layer(10, Post::Raw));

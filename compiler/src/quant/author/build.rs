@@ -337,13 +337,13 @@ impl Author<'_> {
             columns: values.len(),
             weights,
             bias,
-            lanes: Lanes::One,
+            lanes: Lanes::ONE,
             post: Post::Raw,
         };
         let fits = |lanes: Lanes| {
-            let lane = lane_range(lanes);
-            dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias).all(|(row, &bias)| {
-                let sum = weighted_sum(row, bias, values);
+            let rows = dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias);
+            rows.enumerate().all(|(index, (row, &bias))| {
+                let (sum, lane) = (weighted_sum(row, bias, values), lane_range(lanes.bits(index)));
                 sum.low >= lane.low && sum.high <= lane.high
             })
         };
@@ -352,7 +352,7 @@ impl Author<'_> {
                 let LayerPlan { lanes, .. } = *plan.layers.get(self.layers.len())?;
                 fits(lanes).then_some(lanes)?
             }
-            None => [Lanes::Three, Lanes::Two, Lanes::One].into_iter().find(|&lanes| fits(lanes))?,
+            None => [Lanes::THREE, Lanes::TWO, Lanes::ONE].into_iter().find(|&lanes| fits(lanes))?,
         };
         Some((dense, slopes))
     }

@@ -210,7 +210,7 @@ fn levels_are_the_authors() {
             Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
         })
         .collect();
-    assert_eq!(lanes, [Lanes::Three; 3]);
+    assert_eq!(lanes, [Lanes::THREE; 3]);
     agrees(Form { range: UINT8, ..PLAIN });
     agrees(Form { channels: true, ..PLAIN });
     agrees(Form { range: (-32768, 32767), ..PLAIN });
