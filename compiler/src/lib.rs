@@ -39,6 +39,7 @@ pub mod vm;
 pub mod metadata;
 pub mod kernel;
 pub mod compile;
+pub mod explore;
 pub mod explain;
 #[doc(hidden)]
 pub mod withstand;

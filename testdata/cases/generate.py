@@ -490,6 +490,8 @@ def write_quantised(name, mean, scale, widths, behind, seed):
     save(name, helper.make_graph(nodes, name, *ends, tensors))
 
 
+# lanes.spec: lanes of different widths, and four of the same; the oracles give them.
+write("lanes-5-10-8-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [10, 8, 2], "Softmax", 35)
 # tanh.spec: curved activations in both hidden layers, as tables.
 write_forms("tanh-5-8-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, sigmoid, softmax], 13)
 # A retrained one, and one with a table less.

@@ -29,6 +29,8 @@ pub enum Command {
     Extract(ExtractArgs),
     /// Measure nanoseconds in the kernel's own test run.
     Bench(BenchArgs),
+    /// Show what cost is to be had at what accuracy: lanes, nanoseconds, flips, errors of scores.
+    Explore(ExploreArgs),
     /// Show what is inside an object.
     Inspect(InspectArgs),
     /// Show what a specification costs, feature by feature, without a model.
@@ -197,6 +199,32 @@ pub struct BenchArgs {
     /// Split the model at every layer, as compiling would.
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc explore`.
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The feature specification; without one, columns are taken by position.
+    pub spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
+    /// Feature rows to calibrate on.
+    #[arg(long, value_name = "CSV")]
+    pub calibrate: Option<PathBuf>,
+    /// Leave out what changes more labels: a percentage of the rows or a count.
+    #[arg(long, value_name = "N%|N", default_value = "2%")]
+    pub max_flips: String,
+    /// Measure each network in the kernel's own test run as well.
+    #[arg(long)]
+    pub measure: bool,
+    /// Draw nanoseconds against flips.
+    #[arg(long, value_name = "SVG")]
+    pub plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nnbpf_compiler::compile::{self, Named, Plan, Sources};
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin, render};
+use nnbpf_compiler::explore;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
@@ -116,16 +117,30 @@ impl<'a> Files<'a> {
         self.plan_with(accuracy, Some(plan))
     }
 
-    fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<NetworkPlan>) -> Result<Plan, Refusal> {
-        let sources = Sources {
+    /// The plans along the frontier of cost against flips.
+    pub fn frontier(&self, max_flips: MaxFlips) -> Result<Vec<Plan>, Refusal> {
+        let plans =
+            explore::plans(&self.sources(), max_flips).map_err(|diagnostics| self.refusal(diagnostics))?;
+        for warning in plans.first().iter().flat_map(|plan| &plan.warnings) {
+            eprint!("{}", render::plain(warning, &[]));
+        }
+        Ok(plans)
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
             model: self.model.named(),
             spec: self.spec.as_ref().map(Loaded::named),
             calibration: self.calibration.as_ref().map(Loaded::named),
             surroundings: self.uses.surroundings(),
             resolver: &self.resolver,
-        };
+        }
+    }
+
+    fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<NetworkPlan>) -> Result<Plan, Refusal> {
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
-        let plan = compile::plan(&sources, &options).map_err(|diagnostics| self.refusal(diagnostics))?;
+        let plan =
+            compile::plan(&self.sources(), &options).map_err(|diagnostics| self.refusal(diagnostics))?;
         for warning in &plan.warnings {
             eprint!("{}", render::plain(warning, &[]));
         }

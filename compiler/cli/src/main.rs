@@ -8,6 +8,7 @@ mod inputs;
 mod uses;
 mod engines;
 mod frames;
+mod plot;
 mod rank;
 mod commands;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => commands::replay::run(&args),
         Some(Command::Extract(args)) => commands::extract::run(&args),
         Some(Command::Bench(args)) => commands::bench::run(&args),
+        Some(Command::Explore(args)) => commands::explore::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
         Some(Command::Rank(args)) => commands::rank::run(&args),

@@ -256,7 +256,12 @@ fn straight(
             let (bits, shift) = unclamped(real.lanes, bits);
             (bits, Some(shift))
         }
-        None => (activation_bits(next.layer, next.stat, top, next.lanes, plan.more_bits), None),
+        None => {
+            let bits = activation_bits(next.layer, next.stat, top, next.lanes, plan.more_bits);
+            // Four and more lanes have no room for more than their own width.
+            let most = if real.lanes.count() > 3 { value_bits(real.lanes) as u8 } else { u8::MAX };
+            (bits.min(most), None)
+        }
         Some(&Post::Relu { shift, bits }) if relu => (bits, Some(shift)),
         Some(&Post::Signed { shift, bits }) if !relu => (bits.checked_sub(1)?, Some(shift)),
         Some(Post::Raw | Post::Relu { .. } | Post::Signed { .. }) => return None,

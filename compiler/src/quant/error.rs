@@ -78,20 +78,31 @@ pub(super) fn precision(setup: Setup<'_>, sample: &Sample, candidate: &Candidate
     let rows = rows.min(MOST_ROWS).min(sample.count());
     let exact = setup.model.batch_outputs_f64(&real_rows(&setup.contract.inputs, sample.nearest(rows)));
     let measure = |part: Option<usize>| {
-        let mut differences = Differences::default();
+        let (mut differences, mut scores) = (Differences::default(), Differences::default());
         let have = blame::outputs(setup, sample, candidate, rows, part);
         for (have, want) in have.zip(exact.chunks_exact(setup.model.output_count().max(1))) {
             have.iter().zip(want).for_each(|(have, want)| differences.add(have - want));
+            for ((output, have), (_, want)) in setup.model.parts(&have).zip(setup.model.parts(want)) {
+                if let (Some(have), Some(want)) = (output.head.score(have), output.head.score(want)) {
+                    scores.add(have - want);
+                }
+            }
         }
         let spread = differences.spread().unwrap_or(Spread { most: 0.0, mean: 0.0 });
-        (blame::flips(setup, sample, candidate, rows, part), spread)
+        (blame::flips(setup, sample, candidate, rows, part), spread, scores.spread())
     };
-    let (flips, outputs) = measure(None);
+    let (flips, outputs, _) = measure(None);
     let layers = setup.model.layers().iter().map(|layer| layer.origin.name.clone());
     let names = std::iter::once("input quantiser".to_owned()).chain(layers);
     let parts = names.take(parts).enumerate().map(|(part, name)| {
-        let (flips, outputs) = measure(Some(part));
-        PartReport { name, layer: part.checked_sub(1), flips_if_exact: flips, outputs_if_exact: outputs }
+        let (flips, outputs, scores) = measure(Some(part));
+        PartReport {
+            name,
+            layer: part.checked_sub(1),
+            flips_if_exact: flips,
+            scores_if_exact: scores,
+            outputs_if_exact: outputs,
+        }
     });
     Precision { rows, flips, outputs: Some(outputs), parts: parts.collect(), skipped: None }
 }

@@ -8,10 +8,12 @@ use crate::model::{Activation, Model};
 /// Lane combinations are enumerated completely up to this many layers.
 const ENUMERATED_LAYERS: usize = 5;
 
+/// Even divisions of a register, the narrowest lanes first.
+pub(super) const EVEN: [Lanes; 5] = [Lanes::FIVE, Lanes::FOUR, Lanes::THREE, Lanes::TWO, Lanes::ONE];
+
 /// Lane combinations by the least cost that they can have, without those that another one beats in every layer
 /// at the same cost.
 pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> {
-    const ALL: [Lanes; 3] = [Lanes::THREE, Lanes::TWO, Lanes::ONE];
     let layers = model.layers();
     if let Some(plan) = &options.like {
         return vec![plan.layers.iter().map(|layer| layer.lanes).collect()];
@@ -25,7 +27,7 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
             let cost = |lanes| layer_ns(layer.weights.rows, layer.weights.columns, lanes, false);
             // Narrower lanes must save something.
             let mut kept: Vec<Lanes> = Vec::new();
-            for lanes in ALL.into_iter().rev() {
+            for lanes in EVEN.into_iter().rev() {
                 if kept.iter().all(|&wider| cost(lanes) < cost(wider)) {
                     kept.push(lanes);
                 }
@@ -44,8 +46,8 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
         })
     } else {
         // Deep models: uniform lanes, and all but the first layer uniform.
-        ALL.iter()
-            .flat_map(|&body| ALL.iter().map(move |&first| (first, body)))
+        EVEN.iter()
+            .flat_map(|&body| EVEN.iter().map(move |&first| (first, body)))
             .map(|(first, body)| {
                 useful
                     .iter()
@@ -76,7 +78,7 @@ pub(super) fn clampable(model: &Model, lanes: &[Lanes]) -> Vec<usize> {
         .zip(lanes)
         .take(hidden)
         .enumerate()
-        .filter(|(_, (layer, lanes))| layer.activation == Activation::Relu && **lanes != Lanes::ONE)
+        .filter(|(_, (layer, lanes))| layer.activation == Activation::Relu && lanes.packed())
         .map(|(index, (layer, lanes))| (layer.weights.rows.div_ceil(lanes.count()), index))
         .collect();
     places.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));

@@ -4,7 +4,7 @@
 //! scaler (`scaling`), rows to calibrate on
 //! (`sample`, `draw`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), decision trees, which need none (`forest`), and the report ([`report`]).
+//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), what lies outside of it (`frontier`), decision trees, which need none (`forest`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
@@ -29,6 +29,9 @@ mod curve;
 mod rescale;
 mod error;
 mod search;
+mod order;
+mod summary;
+mod frontier;
 mod table;
 mod forest;
 mod author;
@@ -38,6 +41,7 @@ use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
 use crate::model::{self, Activation, Body, Matrix, Model};
 
 pub use contract::Contract;
+pub use frontier::frontier;
 pub use report::QuantReport;
 
 /// Rows to calibrate on, as raw values.

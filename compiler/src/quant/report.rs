@@ -77,6 +77,9 @@ pub struct PartReport {
     pub layer: Option<usize>,
     /// Flips and differences of raw outputs that would remain.
     pub flips_if_exact: u64,
+    /// Differences of scores that would remain; `None` for a regressor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores_if_exact: Option<Spread>,
     pub outputs_if_exact: Spread,
 }
 

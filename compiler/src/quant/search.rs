@@ -4,18 +4,22 @@
 //! the budget is tried again with layers that need no clamp.
 //! Everything is deterministic; nothing depends on time.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use super::blame::{self, Blame};
 use super::build::{Candidate, Plan, Setup, build};
-use super::cost::{clamped, dense_ns, least_ns, network_ns};
-use super::curve::{self, Curve};
+use super::cost::least_ns;
+use super::curve;
 use super::lanes::{clampable, combinations};
-use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
+use super::report::Attempt;
 use super::sample::{self, Sample, work};
-use super::stats::{self, CLIPS};
-use super::{Calibration, Contract, Options, Quantised, error, evaluate, threshold};
+use super::stats::{self, CLIPS, Stats};
+use super::summary::{attempt_of, report};
+use super::{Calibration, Contract, Options, Quantised, evaluate, order, threshold};
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::{Interval, Lanes, Op, Post, interpret};
+use crate::ir::{Lanes, Post};
 use crate::model::{Activation, Model};
 
 /// Rows of the pilot, and multiply-accumulates that one run of it may cost.
@@ -25,6 +29,13 @@ const PILOT_WORK: usize = 1 << 23;
 const LARGE: usize = 20_000;
 /// A pilot this many times over the budget (and a few rows more) is not worth tuning.
 const HOPELESS: u64 = 12;
+/// Lanes of no more bits are tried alone first, on so many rows; more than so many times the budget and a few flips
+/// are too many.
+const NARROW: u32 = 16;
+const SCREEN_ROWS: usize = 512;
+const SCREENED: u64 = 4;
+/// Combinations that are tried with lanes of different widths.
+const UNEVEN: usize = 3;
 /// Times that a combination is tuned again after rows outside the pilot flipped.
 const ROUNDS: usize = 3;
 /// Coarser scales that are tried when a pilot is over the budget by no more than `ALMOST` flips.
@@ -35,8 +46,6 @@ const ALMOST: u64 = 4;
 const ROUNDINGS: &[(usize, f64)] =
     &[(0, 1.0), (1, 1.0), (2, 1.0), (0, 0.5), (1, 0.5), (2, 0.5), (0, 2.0), (1, 2.0), (2, 2.0)];
 const SMALL: usize = 4096;
-/// Rows over which saturation is counted.
-pub(super) const SATURATION_ROWS: usize = 1024;
 
 pub(super) fn run(
     model: &Model,
@@ -47,9 +56,23 @@ pub(super) fn run(
     same_shape(model, contract, options)?;
     let sample = sample::prepare(model, contract, calibration)?;
     let stats = stats::collect(model, contract, &sample);
-    let setup = Setup { model, contract, stats: &stats };
+    let plain = Setup { model, contract, stats: &stats };
     let allowed = options.max_flips.allowed(sample.count());
-    let mut search = Search { setup, sample, allowed, log: Vec::new(), best: None, closest: None };
+    // Lanes that are given may be uneven ones.
+    let given = options.like.as_ref().map(|plan| plan.layers.iter().map(|layer| layer.lanes).collect());
+    let given: Option<Vec<Lanes>> = given.or_else(|| options.lanes.clone());
+    let moved = given.and_then(|lanes| order::ordered(plain, &lanes));
+    let setup = moved.as_ref().map_or(plain, |moved| with_order(plain, moved));
+    let mut search = Search {
+        setup,
+        sample,
+        allowed,
+        log: Vec::new(),
+        best: None,
+        closest: None,
+        near: Vec::new(),
+        screened: BTreeMap::new(),
+    };
     if search.sample.on_many_scales {
         // Flips on rows of many scales may all be on the scale that real rows have.
         for tight in (0..allowed).take(2) {
@@ -63,8 +86,10 @@ pub(super) fn run(
     if search.best.is_none() {
         search.over_lanes(options);
     }
+    search.over_uneven(options);
     let Search { sample, best, closest, log, .. } = search;
-    if let Some(Found { flips, candidate, .. }) = best {
+    if let Some(Found { flips, candidate, moved, .. }) = best {
+        let setup = moved.as_deref().map_or(setup, |moved| with_order(setup, moved));
         let report = report(setup, &sample, &candidate, flips, allowed, log);
         return Ok(Quantised { network: candidate.network.into_inner(), report });
     }
@@ -85,6 +110,11 @@ pub(super) fn run(
     }])
 }
 
+/// The same with the neurons in another order.
+pub(super) const fn with_order<'a>(setup: Setup<'a>, (model, stats): &'a (Model, Stats)) -> Setup<'a> {
+    Setup { model, stats, ..setup }
+}
+
 /// Whether probabilities are all that keeps the model from fixed point.
 fn fits_without_rules(setup: Setup<'_>, options: &Options) -> bool {
     if !threshold::needs_fine_outputs(setup.model, setup.contract) {
@@ -96,7 +126,7 @@ fn fits_without_rules(setup: Setup<'_>, options: &Options) -> bool {
 }
 
 /// The first plan of a combination of lanes.
-fn start(lanes: Vec<Lanes>, options: &Options) -> Plan {
+pub(super) fn start(lanes: Vec<Lanes>, options: &Options) -> Plan {
     let like = options.like.as_ref();
     let posts = like.map(|plan| plan.layers.iter().map(|layer| layer.post).collect::<Vec<Post>>());
     let finer = like.map(|plan| plan.finer.clone());
@@ -123,6 +153,10 @@ struct Search<'a> {
     best: Option<Found>,
     /// The candidate with fewest flips while none is within the budget.
     closest: Option<(u64, Candidate)>,
+    /// Combinations of lanes with some hope that were not within the budget, in order.
+    near: Vec<Vec<Lanes>>,
+    /// Whether narrow lanes of a layer leave hope, as far as it was asked.
+    screened: BTreeMap<(usize, Lanes), bool>,
 }
 
 /// A candidate within the budget.
@@ -130,26 +164,83 @@ struct Found {
     cost: f64,
     flips: u64,
     candidate: Candidate,
+    /// Its order of neurons, where that is another one.
+    moved: Option<Rc<(Model, Stats)>>,
 }
 
 impl Search<'_> {
     /// Tries combinations of lanes until none that is left can be cheaper than the best.
     fn over_lanes(&mut self, options: &Options) {
         let model = self.setup.model;
+        self.near.clear();
+        self.screened.clear();
         for lanes in combinations(model, options) {
             if self.best.as_ref().is_some_and(|best| best.cost <= least_ns(model, &lanes)) {
                 break;
             }
+            let searched = options.lanes.is_none() && options.like.is_none();
+            if searched && (0..lanes.len()).any(|layer| !self.bears(&lanes, layer)) {
+                continue;
+            }
             let start = start(lanes, options);
-            if self.attempt(&start) && options.like.is_none() {
+            if !self.attempt(&start, None) {
+                self.near.push(start.lanes);
+            } else if options.like.is_none() {
                 self.unclamp(&start);
             }
         }
     }
 
+    /// Gives combinations that were near the budget lanes of different widths, from the cheapest on.
+    fn over_uneven(&mut self, options: &Options) {
+        // Drawn rows tell little about which neurons matter.
+        if options.lanes.is_some() || options.like.is_some() || !self.sample.calibrated {
+            return;
+        }
+        for lanes in std::mem::take(&mut self.near).into_iter().take(UNEVEN) {
+            if self.best.as_ref().is_some_and(|best| best.cost <= least_ns(self.setup.model, &lanes)) {
+                break;
+            }
+            let Some(uneven) = order::divided(self.setup, &lanes) else { continue };
+            let Some(moved) = order::ordered(self.setup, &uneven).map(Rc::new) else { continue };
+            let clamped = start(uneven, options);
+            let unclamped =
+                Plan { unclamped: clampable(self.setup.model, &clamped.lanes), ..clamped.clone() };
+            // One mask serves all widths where nothing is clamped.
+            let found = self.attempt(&unclamped, Some(&moved)) || self.attempt(&clamped, Some(&moved));
+            if found {
+                break;
+            }
+        }
+    }
+
+    /// Whether narrow lanes of a layer leave any hope, were all other layers exact; each question is answered once.
+    fn bears(&mut self, lanes: &[Lanes], layer: usize) -> bool {
+        let Some(&own) = lanes.get(layer).filter(|own| own.narrowest() <= NARROW) else { return true };
+        if let Some(&answer) = self.screened.get(&(layer, own)) {
+            return answer;
+        }
+        let mut alone = vec![Lanes::ONE; lanes.len()];
+        if let Some(place) = alone.get_mut(layer) {
+            *place = own;
+        }
+        let limit = self.allowed.saturating_mul(SCREENED).saturating_add(ALMOST);
+        let rows = (PILOT_WORK / work(self.setup.model).max(1)).clamp(SCREEN_ROWS / 4, SCREEN_ROWS);
+        let start = start(alone, &Options::default());
+        let answer = (0..CLIPS.len()).any(|clip| {
+            build(self.setup, &Plan { clip, ..start.clone() }).is_some_and(|candidate| {
+                let rows = rows.min(self.sample.count());
+                evaluate::flipped_rows(&candidate.network, &self.sample, rows, limit).len() as u64 <= limit
+            })
+        });
+        self.screened.insert((layer, own), answer);
+        answer
+    }
+
     /// Tunes a plan; whether it is within the budget. The cheapest candidate is kept.
-    fn attempt(&mut self, start: &Plan) -> bool {
-        let Some((attempt, candidate)) = tune(self.setup, &mut self.sample, start, self.allowed) else {
+    fn attempt(&mut self, start: &Plan, moved: Option<&Rc<(Model, Stats)>>) -> bool {
+        let setup = moved.map_or(self.setup, |moved| with_order(self.setup, moved));
+        let Some((attempt, candidate)) = tune(setup, &mut self.sample, start, self.allowed) else {
             return false;
         };
         let (cost, flips, pilot) = (attempt.predicted_ns, attempt.flips, attempt.pilot_flips);
@@ -157,13 +248,13 @@ impl Search<'_> {
         match flips {
             Some(flips) if flips <= self.allowed => {
                 if self.best.as_ref().is_none_or(|best| cost < best.cost) {
-                    self.best = Some(Found { cost, flips, candidate });
+                    self.best = Some(Found { cost, flips, candidate, moved: moved.cloned() });
                 }
                 true
             }
             Some(_) | None => {
                 let count = flips.unwrap_or(pilot);
-                if self.closest.as_ref().is_none_or(|(least, _)| count < *least) {
+                if moved.is_none() && self.closest.as_ref().is_none_or(|(least, _)| count < *least) {
                     self.closest = Some((count, candidate));
                 }
                 false
@@ -176,18 +267,21 @@ impl Search<'_> {
     fn unclamp(&mut self, start: &Plan) {
         let model = self.setup.model;
         let least = least_ns(model, &start.lanes);
-        let places = clampable(model, &start.lanes);
+        // What was tried last tells which layers it clamps.
+        let clamps = self.log.last().map(|attempt| attempt.clamped.clone()).unwrap_or_default();
+        let mut places = clampable(model, &start.lanes);
+        places.retain(|&place| clamps.get(place).copied().unwrap_or(true));
         if self.best.as_ref().is_some_and(|best| best.cost <= least) || places.is_empty() {
             return;
         }
-        if self.attempt(&Plan { unclamped: places.clone(), ..start.clone() }) || work(model) > LARGE {
+        if self.attempt(&Plan { unclamped: places.clone(), ..start.clone() }, None) || work(model) > LARGE {
             return;
         }
         let mut unclamped = Vec::new();
         for &place in &places {
             unclamped.push(place);
             let all = unclamped.len() == places.len();
-            if all || !self.attempt(&Plan { unclamped: unclamped.clone(), ..start.clone() }) {
+            if all || !self.attempt(&Plan { unclamped: unclamped.clone(), ..start.clone() }, None) {
                 unclamped.pop();
             }
         }
@@ -236,17 +330,8 @@ fn tune(setup: Setup<'_>, sample: &mut Sample, start: &Plan, allowed: u64) -> Op
         let (pilot_flips, plan, candidate) = best_plan(setup, sample, start, allowed)?;
         let judged = (pilot_flips <= allowed)
             .then(|| evaluate::flipped_rows(&candidate.network, sample, sample.count(), allowed));
-        let attempt = Attempt {
-            lanes: plan.lanes.iter().map(|lanes| lanes.count()).collect(),
-            clamped: candidate.network.get().ops.iter().filter_map(clamp_of).collect(),
-            predicted_ns: network_ns(candidate.network.get()),
-            clip: CLIPS.get(plan.clip).copied().unwrap_or(1.0),
-            input_step: plan.input_step,
-            more_bits: plan.more_bits,
-            slack: plan.slack,
-            pilot_flips,
-            flips: judged.as_ref().map(|rows| rows.len() as u64),
-        };
+        let flips = judged.as_ref().map(|rows| rows.len() as u64);
+        let attempt = attempt_of(&plan, &candidate, pilot_flips, flips);
         last = Some((attempt, candidate));
         match judged {
             Some(rows) if rows.len() as u64 > allowed => sample.promote(&rows),
@@ -262,7 +347,7 @@ fn curved(model: &Model) -> bool {
 }
 
 /// The plan with fewest flips in the pilot.
-fn best_plan(
+pub(super) fn best_plan(
     setup: Setup<'_>,
     sample: &Sample,
     start: &Plan,
@@ -281,7 +366,11 @@ fn best_plan(
         }
     }
     let large = work > LARGE;
-    let steps: &[f64] = if large { &[] } else { &[0.5, 2.0, 0.25] };
+    let steps: &[f64] = match (large, sample.calibrated) {
+        (false, _) => &[0.5, 2.0, 0.25],
+        (true, true) => &[0.5, 2.0],
+        (true, false) => &[],
+    };
     let bits: &[i32] = match (curved(setup.model), large) {
         (_, true) => &[],
         (false, false) => &[1, -1, 2],
@@ -314,14 +403,6 @@ fn best_plan(
         }
     }
     best
-}
-
-/// Whether a layer's code clamps; `None` for the quantiser.
-fn clamp_of(op: &Op) -> Option<bool> {
-    match op {
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
-        Op::Dense(dense) => Some(clamped(dense)),
-    }
 }
 
 /// Measures a plan on the pilot and keeps it when it is better than the best so far.
@@ -382,154 +463,4 @@ fn layer_origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
 fn layer_name(model: &Model, layer: usize) -> String {
     let layers = model.layers();
     layers.get(layer).map_or_else(String::new, |layer| layer.origin.name.clone())
-}
-
-fn report(
-    setup: Setup<'_>,
-    sample: &Sample,
-    candidate: &Candidate,
-    flips: u64,
-    allowed: u64,
-    search: Vec<Attempt>,
-) -> QuantReport {
-    let network = candidate.network.get();
-    let (saturated_inputs, saturated_layers) = saturation(sample, candidate);
-    let inputs = network
-        .inputs
-        .iter()
-        .zip(&candidate.inputs)
-        .zip(saturated_inputs)
-        .map(|((input, scale), saturated)| {
-            let unit = (-f64::from(input.fraction_bits.0)).exp2();
-            InputReport {
-                name: input.name.clone(),
-                fraction_bits: input.fraction_bits.0,
-                low: scale.one.low as f64 * unit,
-                high: scale.one.high as f64 * unit,
-                step: scale.step * unit,
-                quantised: scale.q,
-                saturated,
-            }
-        })
-        .collect();
-    let layers = setup.model.layers();
-    let dense =
-        network.ops.iter().zip(&candidate.network.certificate().ops).filter_map(|(op, proof)| match op {
-            Op::Dense(dense) => Some((dense, proof)),
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
-        });
-    let layers = layers
-        .iter()
-        .zip(dense)
-        .zip(&candidate.units)
-        .zip(saturated_layers)
-        .enumerate()
-        .map(|(index, (((layer, (dense, proof)), units), saturated))| {
-            let (shift, bits) = match dense.post {
-                Post::Raw => (0, None),
-                Post::Relu { shift, bits } | Post::Signed { shift, bits } => (shift, Some(bits)),
-            };
-            LayerReport {
-                layer: index,
-                node: layer.origin.name.clone(),
-                outputs: dense.rows,
-                inputs: dense.columns,
-                lanes: dense.lanes.count(),
-                bits,
-                shift,
-                table: candidate.curves.get(index).and_then(Option::as_ref).map(table_report),
-                accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
-                lane_bits: dense.lanes.widest(),
-                widths: dense.lanes.widths().collect(),
-                finest_unit: units.iter().copied().fold(f64::INFINITY, f64::min),
-                coarsest_unit: units.iter().copied().fold(0.0, f64::max),
-                saturated,
-                clamped: clamped(dense),
-                predicted_ns: dense_ns(dense),
-            }
-        })
-        .collect();
-    QuantReport {
-        calibrated: sample.calibrated,
-        rows: sample.count(),
-        ties: sample.ties,
-        flips,
-        allowed,
-        predicted_ns: network_ns(network),
-        inputs,
-        layers,
-        forest: None,
-        thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
-        errors: Some(error::errors(setup.model, setup.contract, network, sample)),
-        precision: Some(error::precision(setup, sample, candidate)),
-        search,
-    }
-}
-
-fn table_report(curve: &Curve) -> TableReport {
-    TableReport {
-        function: curve.function.name().to_owned(),
-        entries: curve.entries.len(),
-        low: curve.start,
-        high: curve.end(),
-        unit: curve.unit,
-        error: curve.error,
-    }
-}
-
-/// Bits of a two's complement number that holds the interval.
-pub(super) fn signed_bits(interval: Interval) -> u32 {
-    let bits = |value: i64| 65 - (value ^ (value >> 63)).leading_zeros();
-    bits(interval.low).max(bits(interval.high))
-}
-
-/// Clamped inputs, and clamped activations of each layer, over rows spread evenly through the sample.
-fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
-    let network = candidate.network.get();
-    let macs: usize = network
-        .ops
-        .iter()
-        .map(|op| match op {
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => 0,
-            Op::Dense(dense) => dense.weights.len(),
-        })
-        .sum();
-    let rows = (PILOT_WORK / macs.max(1)).clamp(32, SATURATION_ROWS);
-    let step = (sample.count() / rows).max(1);
-    let mut inputs = vec![0; candidate.inputs.len()];
-    let mut layers = vec![0; candidate.units.len()];
-    for row in sample.rows.chunks_exact(sample.width).step_by(step) {
-        for ((count, input), &x) in inputs.iter_mut().zip(&candidate.inputs).zip(row) {
-            *count += u64::from(x < input.one.low || x > input.one.high);
-        }
-        let steps = interpret::trace(network, row);
-        let mut layer = 0;
-        for ((op, step), before) in network.ops.iter().zip(&steps).skip(1).zip(&steps) {
-            let cut = match op {
-                Op::Dense(dense) => {
-                    layer += 1;
-                    let pairs = step.accumulators.iter().zip(&step.values);
-                    pairs
-                        .filter(|&(&acc, &value)| match dense.post {
-                            Post::Raw => false,
-                            Post::Relu { shift, .. } => acc.max(0) >> shift != value,
-                            Post::Signed { shift, .. } => acc >> shift != value,
-                        })
-                        .count()
-                }
-                Op::Quantise(quantise) => {
-                    // Beyond a table a flat function loses nothing.
-                    let curve = candidate.curves.get(layer - 1).and_then(Option::as_ref);
-                    let [below, above] = curve.map_or([false, false], |curve| curve.flat);
-                    let sums = before.values.iter().zip(&quantise.features);
-                    sums.filter(|(x, one)| (**x < one.low && !below) || (**x > one.high && !above)).count()
-                }
-                Op::Table(_) | Op::Forest(_) => 0,
-            };
-            if let Some(count) = layers.get_mut(layer - 1) {
-                *count += cut as u64;
-            }
-        }
-    }
-    (inputs, layers)
 }

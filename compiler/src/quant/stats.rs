@@ -23,19 +23,21 @@ const NEAR_ROWS: usize = 2048;
 const FAR_ROWS: usize = 512;
 /// A row from everywhere counts this much.
 const FAR_WEIGHT: f64 = 0.1;
-/// Widest layer input whose second moments are used; beyond it weights are rounded one by one.
+/// Widest layer input whose second moments are used, on drawn rows and on rows of the user; beyond it weights are
+/// rounded one by one.
 const WIDEST: usize = 400;
+const WIDEST_CALIBRATED: usize = 1025;
 /// Share of its own variance that is added to each input's, against moments that few rows determine badly.
 const DAMPING: f64 = 0.01;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stats {
     pub(super) inputs: Vec<InputStat>,
     pub(super) layers: Vec<LayerStat>,
 }
 
 /// One feature, in raw units.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct InputStat {
     /// Mean near the boundary: where the quantised value is zero.
     pub(super) centre: f64,
@@ -43,12 +45,14 @@ pub(super) struct InputStat {
     pub(super) ranges: [Interval; CLIPS.len()],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LayerStat {
     /// Root mean square of each input about its zero, and 1 for the constant that the bias multiplies.
     pub(super) spread: Vec<f64>,
     /// Error propagation of sequential rounding over the inputs and the constant, scaled by `spread`.
     pub(super) propagation: Option<Vec<Vec<f64>>>,
+    /// The second moments that it comes from, of a later layer.
+    pub(super) moments: Option<Vec<f64>>,
     /// Largest magnitude of each sum for each entry of [`CLIPS`]; of positive sums only before a ReLU.
     pub(super) top: [Vec<f64>; CLIPS.len()],
     /// Mean square of the margin's derivative by each sum.
@@ -81,8 +85,12 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
         .collect();
     let mut stats = Vec::with_capacity(layers.len());
     for (((layer, top), own), influence) in layers.iter().zip(tops.best).zip(sums.layers).zip(influences) {
-        let (spread, propagation) = moments(&columns, &weights);
-        stats.push(LayerStat { spread, propagation, top, influence, drawn: !sample.calibrated });
+        let widest = if sample.calibrated { WIDEST_CALIBRATED } else { WIDEST };
+        let (spread, moments) = moments(&columns, &weights, widest);
+        let propagation = moments.as_deref().and_then(|moments| inverse_upper(moments, spread.len()));
+        // The order of features never changes.
+        let moments = moments.filter(|_| !stats.is_empty());
+        stats.push(LayerStat { spread, propagation, moments, top, influence, drawn: !sample.calibrated });
         columns = own;
         for (row, column) in columns.iter_mut().enumerate() {
             let activation = layer.activation_of(row);
@@ -162,7 +170,9 @@ impl Watch for Sums {
 fn probe_rows(model: &Model, sample: &Sample) -> (Vec<i64>, Vec<f64>) {
     /// Multiply-accumulates that running the probe and its derivatives may cost.
     const WORK: usize = 1 << 25;
-    let most = (WORK / work(model).max(1)).max(64);
+    const WORK_CALIBRATED: usize = 1 << 27;
+    let limit = if sample.calibrated { WORK_CALIBRATED } else { WORK };
+    let most = (limit / work(model).max(1)).max(64);
     let near = sample.count().min(NEAR_ROWS).min(most);
     let mut rows = sample.nearest(near).to_vec();
     let mut weights = vec![1.0; near];
@@ -225,7 +235,7 @@ fn provable(range: Interval) -> Interval {
 }
 
 /// Spread of each column about zero, and the propagation factor of the columns and a constant.
-fn moments(columns: &[Vec<f64>], weights: &[f64]) -> (Vec<f64>, Option<Vec<Vec<f64>>>) {
+fn moments(columns: &[Vec<f64>], weights: &[f64], widest: usize) -> (Vec<f64>, Option<Vec<f64>>) {
     let total: f64 = weights.iter().sum();
     let mut spread: Vec<f64> = columns
         .iter()
@@ -233,7 +243,7 @@ fn moments(columns: &[Vec<f64>], weights: &[f64]) -> (Vec<f64>, Option<Vec<Vec<f
         .collect();
     spread.push(1.0);
     let n = spread.len();
-    if n > WIDEST {
+    if n > widest {
         return (spread, None);
     }
     // Scaled columns, weighted by the root of the row's weight, so that moments are plain products.
@@ -262,7 +272,7 @@ fn moments(columns: &[Vec<f64>], weights: &[f64]) -> (Vec<f64>, Option<Vec<Vec<f
             }
         }
     }
-    (spread, inverse_upper(&matrix, n))
+    (spread, Some(matrix))
 }
 
 /// Dot product with independent partial sums, so that it vectorises.

@@ -20,12 +20,14 @@ use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possibl
 use serde::Serialize;
 
 use crate::Refusal;
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, Split};
 use crate::frames;
 use crate::inputs::{Files, target};
 
 /// Runs of one sample: about 10 ms for a program of 100 ns.
 const REPEAT: u32 = 100_000;
+/// Samples are so many times shorter where there are several models.
+const SHORTER: u32 = 10;
 /// Samples of each program.
 const SAMPLES: usize = 15;
 /// The processor that measurements stay on.
@@ -98,7 +100,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
     let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);
     let empty = |hook| Subject::load(&empty_module(hook), ENTRY, frames::tcp(frames::ACK));
     let (xdp, own) = (empty(Hook::Xdp)?, empty(hook)?);
-    let mut subjects = vec![(inference(&plan, args)?, Baseline::Xdp)];
+    let mut subjects = vec![(inference(&plan, args.split)?, Baseline::Xdp)];
     if plan.spec.is_some() {
         let ordinary = Triggers::default();
         let judged = Triggers { every: Some(1), ..Triggers::default() };
@@ -139,6 +141,22 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Median nanoseconds of each plan's model, less the empty program, with the programs in turn.
+pub fn inferences(plans: &[Plan]) -> Result<Vec<i64>, Refusal> {
+    pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
+    let empty = Subject::load(&empty_module(Hook::Xdp), ENTRY, frames::tcp(frames::ACK))?;
+    let subjects: Vec<Subject> =
+        plans.iter().map(|plan| inference(plan, Split::Auto)).collect::<Result<_, _>>()?;
+    let mut samples = vec![Vec::new(); subjects.len()];
+    for _ in 0..SAMPLES {
+        let idle = empty.sample(REPEAT / SHORTER)?;
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            samples.push(subject.sample(REPEAT / SHORTER)? - idle);
+        }
+    }
+    Ok(samples.into_iter().map(|samples| Spread::of(samples).median).collect())
+}
+
 fn print_table(report: &Report) {
     let basis = if report.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
     println!("{} of {} {basis} change their label", report.flips, report.rows);
@@ -171,9 +189,9 @@ fn empty_module(hook: Hook) -> Module {
 }
 
 /// The model alone, on the features of the middle calibration row, or zeros.
-fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
+fn inference(plan: &Plan, split: Split) -> Result<Subject, Refusal> {
     let network = plan.network.get();
-    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
+    let options = target(KernelVersion::DEFAULT, split, Clock::Kernel).network;
     let passes_a_limit = |error| Refusal::from(refusal(plan.spec.as_ref(), &error));
     let module = evaluation::module(&plan.network, options, 1).map_err(passes_a_limit)?;
     let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;

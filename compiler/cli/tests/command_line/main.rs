@@ -14,4 +14,5 @@ mod thresholds;
 mod privileges;
 mod tools;
 mod costs;
+mod explore;
 mod uses;

@@ -21,6 +21,7 @@ fn wrong_usage_is_told_apart_from_refused_input() {
         "extract cic6.spec -o out.csv",
         "inspect",
         "bench",
+        "explore",
     ] {
         let before = folder.content();
         let outcome = folder.run(arguments);

@@ -13,6 +13,8 @@ use crate::diag::Outcome;
 use crate::ir::{Dense, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Table};
 use crate::model::{self, Activation, Function, Levels, Model};
 use crate::quant::build::decision;
+use crate::quant::cost::layer_ns;
+use crate::quant::lanes::EVEN;
 use crate::quant::{Contract, LayerPlan, NetworkPlan};
 
 /// Largest multiple that a weight may be.
@@ -352,7 +354,11 @@ impl Author<'_> {
                 let LayerPlan { lanes, .. } = *plan.layers.get(self.layers.len())?;
                 fits(lanes).then_some(lanes)?
             }
-            None => [Lanes::THREE, Lanes::TWO, Lanes::ONE].into_iter().find(|&lanes| fits(lanes))?,
+            None => {
+                let cost = |lanes| layer_ns(dense.rows, dense.columns, lanes, false);
+                let fitting = EVEN.into_iter().filter(|&lanes| fits(lanes));
+                fitting.min_by(|&one, &other| cost(one).total_cmp(&cost(other)))?
+            }
         };
         Some((dense, slopes))
     }

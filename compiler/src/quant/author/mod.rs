@@ -12,7 +12,7 @@ mod tests;
 use super::cost::{dense_ns, network_ns};
 use super::report::{InputReport, LayerReport, Precision, QuantReport};
 use super::sample::{self, Sample};
-use super::search::{SATURATION_ROWS, signed_bits};
+use super::summary::{SATURATION_ROWS, signed_bits};
 use super::{Calibration, Contract, Options, Quantised, error, evaluate, plan_of, threshold};
 use crate::diag::codes::quant::{BUDGET, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
