@@ -150,7 +150,7 @@ fn rescaling_and_tables_agree_in_kernel_vm_and_interpreter() {
         let mut pick = |most: u64| usize::try_from(random.next() % most).unwrap();
         let lanes = testing::patterns();
         let mut shapes: Vec<Shape> = (0..1 + pick(3))
-            .map(|_| Shape { rows: 1 + pick(20), lanes: lanes[pick(lanes.len())], post: Post::Raw })
+            .map(|_| Shape { rows: 1 + pick(20), lanes: lanes[pick(lanes.len() as u64)], post: Post::Raw })
             .collect();
         shapes.push(Shape { rows: 3, lanes: Lanes::ONE, post: Post::Raw });
         let network = checked(rescaled(network(seed, 1 + pick(8), &shapes, Rule::ArgMax), seed));
@@ -196,7 +196,7 @@ fn a_wide_and_deep_network_loads_whole_and_split() {
     if skip("a_wide_and_deep_network_loads_whole_and_split") {
         return;
     }
-    for lanes in LANES {
+    for lanes in testing::patterns().into_iter().take(6) {
         let relu = Post::Relu { shift: 12, bits: 8 };
         let shapes = [
             Shape { rows: 256, lanes, post: relu },

@@ -21,13 +21,16 @@ pub(super) fn combinations(model: &Model, options: &Options) -> Vec<Vec<Lanes>> 
     if let Some(lanes) = &options.lanes {
         return vec![lanes.clone()];
     }
+    let curved = layers.iter().any(|layer| matches!(layer.activation, Activation::Function(_)));
     let useful: Vec<Vec<Lanes>> = layers
         .iter()
         .map(|layer| {
             let cost = |lanes| layer_ns(layer.weights.rows, layer.weights.columns, lanes, false);
             // Narrower lanes must save something.
             let mut kept: Vec<Lanes> = Vec::new();
-            for lanes in EVEN.into_iter().rev() {
+            // Values of tables have one scale for all neurons, and a retrained model needs room in the same tables.
+            let most = if curved { 3 } else { usize::MAX };
+            for lanes in EVEN.into_iter().rev().filter(|lanes| lanes.count() <= most) {
                 if kept.iter().all(|&wider| cost(lanes) < cost(wider)) {
                     kept.push(lanes);
                 }

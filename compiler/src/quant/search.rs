@@ -355,8 +355,9 @@ pub(super) fn best_plan(
 ) -> Option<(u64, Plan, Candidate)> {
     let work = work(setup.model).max(1);
     let rows = ((PILOT_WORK / work).clamp(128, PILOT_ROWS) + sample.promoted).min(sample.count());
-    let hopeless =
-        allowed.saturating_mul(HOPELESS).saturating_add(if curved(setup.model) { 1024 } else { 64 });
+    // Narrow lanes depend on ranges and steps: tuning takes many flips away.
+    let more = if curved(setup.model) || sample.calibrated { 1024 } else { 64 };
+    let hopeless = allowed.saturating_mul(HOPELESS).saturating_add(more);
     let mut best: Option<(u64, Plan, Candidate)> = None;
     for clip in 0..CLIPS.len() {
         consider(setup, sample, rows, hopeless, Plan { clip, ..start.clone() }, &mut best);
