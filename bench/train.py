@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
 """Trains the two 6-32-32-2 networks of the benchmark and writes them with their calibration rows.
 
-usage: train.py SHARED_FLOWS_DIR OUT_DIR [--lanes N]
+usage: train.py SHARED_FLOWS_DIR OUT_DIR
 
 dsn24.onnx: the six features of the DSN 2024 design on its published flows.
 cic6.onnx:  six features of the corrected CIC-IDS2017 training part.
 Both are standardised inside the graph (Sub, Div) and exported as plain Gemm/Relu.
 The calibration rows go to OUT_DIR too; they are other people's data and stay out of the repository.
-With --lanes, hidden layers are trained on for a few epochs with weights and inputs rounded as N lanes of a register
-would round them, so that the labels depend less on the rounding. It is off by default.
 """
-import argparse
 import csv
 import gzip
+import sys
 from pathlib import Path
 
 import numpy
@@ -42,59 +40,7 @@ class Classifier(torch.nn.Module):
         return self.layers((x - self.mean) / self.deviation)
 
 
-def rounded(value, step):
-    """The nearest multiple of the step; the derivative is that of the value."""
-    return value + (torch.round(value / step) * step - value).detach()
-
-
-def rounded_layer(layer, x, low, high, lanes):
-    """The layer as integers of a lane compute it: the scale of each neuron is the one at which its exact bound over
-    the inputs fills the lane, and the inputs' steps balance their noise against that of the weights."""
-    weight = layer.weight.detach()
-    ends = torch.stack([weight * low, weight * high])
-    reach = torch.maximum((ends.amax(0).sum(1) + layer.bias.detach()).abs(), (ends.amin(0).sum(1) + layer.bias.detach()).abs())
-    scale = reach / (2.0 ** (64 // lanes - 1) - 1)
-    spread = x.detach().square().mean(0).clamp_min(1e-12)
-    step = (spread * scale.square().sum() / weight.square().sum(0).clamp_min(1e-12)).pow(0.25)
-    weights = rounded(layer.weight * step, scale[:, None]) / step
-    return torch.nn.functional.linear(rounded(x, step), weights, layer.bias)
-
-
-def rounded_layers(layers, x, ranges, lanes):
-    """Sums of the last layer; all but that one are rounded."""
-    dense = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
-    for layer, (low, high) in zip(dense[:-1], ranges):
-        x = torch.relu(rounded_layer(layer, x, low, high, lanes))
-    return dense[-1](x)
-
-
-def reached(layers, x):
-    """The range of each input of every dense layer."""
-    ranges = []
-    with torch.no_grad():
-        for layer in layers:
-            if isinstance(layer, torch.nn.Linear):
-                ranges.append((x.amin(0).clamp_max(0), x.amax(0).clamp_min(0)))
-            x = layer(x)
-    return ranges
-
-
-def train_rounded(layers, x, y, lanes, epochs=10):
-    optimiser = torch.optim.Adam(layers.parameters(), 3e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
-    for _ in range(epochs):
-        ranges = reached(layers, x)
-        order = torch.randperm(len(x))
-        for start in range(0, len(x), 256):
-            batch = order[start : start + 256]
-            loss = torch.nn.functional.cross_entropy(rounded_layers(layers, x[batch], ranges, lanes), y[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        schedule.step()
-
-
-def train(rows, labels, epochs, lanes):
+def train(rows, labels, epochs):
     torch.manual_seed(1)
     x = torch.tensor(rows, dtype=torch.float64)
     mean, deviation = x.mean(0), x.std(0).clamp_min(1e-9)
@@ -112,8 +58,6 @@ def train(rows, labels, epochs, lanes):
             loss.backward()
             optimiser.step()
         schedule.step()
-    if lanes:
-        train_rounded(model.layers, x, y, lanes)
     with torch.no_grad():
         accuracy = (model.layers(x).argmax(1) == y).double().mean().item()
     print(f"accuracy on its own rows: {accuracy:.4f}")
@@ -135,24 +79,19 @@ def write(path, header, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("flows", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--lanes", type=int, default=0)
-    arguments = parser.parse_args()
-    flows, out, lanes = arguments.flows, arguments.out, arguments.lanes
+    flows, out = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(2)
     with gzip.open(flows / "dsn24_nn_ebpf.csv.gz", "rt") as file:
         table = list(csv.DictReader(file))
     text = [[row[name] for name in DSN24] for row in table]
-    model = train(numpy.array(text, dtype=float), [int(row["label"]) for row in table], 30, lanes)
+    model = train(numpy.array(text, dtype=float), [int(row["label"]) for row in table], 30)
     export(model, out / "dsn24.onnx")
     write(out / "dsn24.csv", DSN24, text)
 
     with gzip.open(flows / "cicids2017_improved_train.csv.gz", "rt") as file:
         table = list(csv.DictReader(file))
     text = [[row[name] for name in CIC6] for row in table]
-    model = train(numpy.array(text, dtype=float), [int(row["Label"] != "BENIGN") for row in table], 40, lanes)
+    model = train(numpy.array(text, dtype=float), [int(row["Label"] != "BENIGN") for row in table], 40)
     export(model, out / "cic6.onnx")
     write(out / "cic6.csv", CIC6.values(), text)
 
