@@ -14,8 +14,7 @@ const MULTIPLY_PACKED_NS: f64 = 0.11;
 const RESULT_SINGLE_NS: f64 = 0.70;
 /// Lane extraction, shift, ReLU and store of a packed result.
 const RESULT_PACKED_NS: f64 = 0.36;
-/// The same where one store serves four lanes, and where lanes differ in width.
-const RESULT_WHOLE_NS: f64 = 0.20;
+/// The same where lanes differ in width.
 const RESULT_UNEVEN_NS: f64 = 0.45;
 /// Upper clamp of all lanes of a packed register.
 const CLAMP_NS: f64 = 0.60;
@@ -72,12 +71,7 @@ pub(super) fn dense_ns(dense: &Dense) -> f64 {
 pub(super) fn layer_ns(rows: usize, columns: usize, lanes: Lanes, clamped: bool) -> f64 {
     let registers = rows.div_ceil(lanes.count());
     let (multiply, result) = if lanes.packed() {
-        let result = match (lanes.common(), lanes) {
-            (None, _) => RESULT_UNEVEN_NS,
-            (Some(_), Lanes::FOUR) => RESULT_WHOLE_NS,
-            (Some(_), _) => RESULT_PACKED_NS,
-        };
-        (MULTIPLY_PACKED_NS, result)
+        (MULTIPLY_PACKED_NS, if lanes.common().is_some() { RESULT_PACKED_NS } else { RESULT_UNEVEN_NS })
     } else {
         (MULTIPLY_SINGLE_NS, RESULT_SINGLE_NS)
     };

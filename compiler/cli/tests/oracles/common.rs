@@ -51,7 +51,7 @@ const SHIPPED: [(&str, &str); 5] = [
 ];
 
 /// Lanes, layer by layer, that a model does not choose itself.
-const GIVEN: [(&str, &[&[u8]]); 1] = [("lanes-5-10-8-2", &[&[20, 15, 15, 14], &[16; 4], &[40, 24]])];
+const GIVEN: [(&str, &[&[u8]]); 1] = [("lanes-5-10-8-2", &[&[24, 20, 20], &[16; 4], &[40, 24]])];
 
 /// All committed models. Planning is done once for all tests.
 pub(crate) fn cases() -> &'static [Case] {
@@ -108,8 +108,8 @@ fn plan(name: &str, model: &Path) -> Plan {
     };
     let lanes = GIVEN.iter().find(|(given, _)| *given == name);
     let lanes = lanes.map(|(_, lanes)| lanes.iter().map(|widths| Lanes::new(widths).unwrap()).collect());
-    // Given lanes need not meet the default budget.
-    let max_flips = if lanes.is_some() { MaxFlips::Share(0.05) } else { MaxFlips::DEFAULT };
+    // Given lanes need not meet the default budget on drawn rows, of which many are far out.
+    let max_flips = if lanes.is_some() { MaxFlips::Share(0.3) } else { MaxFlips::DEFAULT };
     compile::plan(&sources, &Options { max_flips, lanes, like: None })
         .unwrap_or_else(|refused| panic!("{name}: {}", render::all(&refused, &[])))
 }
