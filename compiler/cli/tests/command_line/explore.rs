@@ -20,9 +20,9 @@ fn points(json: &[u8]) -> Vec<Value> {
 
 #[test]
 fn no_point_is_beaten_by_another_one_and_one_meets_the_default_budget() {
-    let folder = folder();
-    let run = folder
-        .succeeds("explore ids.onnx ids.spec --calibrate ids.csv --max-flips 20% --json --plot plot.svg");
+    let folder = Folder::new();
+    folder.copy("bench/models/cic6.onnx", "cic6.onnx");
+    let run = folder.succeeds("explore cic6.onnx --max-flips 5% --json --plot plot.svg");
     let points = points(&run.stdout);
     assert!(points.len() > 1, "{}", String::from_utf8_lossy(&run.stdout));
     for pair in points.windows(2) {
@@ -42,11 +42,8 @@ fn no_point_is_beaten_by_another_one_and_one_meets_the_default_budget() {
     }
     let svg = folder.text("plot.svg");
     assert_eq!(svg.matches("<circle").count(), points.len());
-    // What compiles within the default budget costs no less than the frontier says.
-    folder.succeeds("ids.onnx ids.spec --calibrate ids.csv -o ids.o --report report.json");
-    let report: Value = serde_json::from_str(&folder.text("report.json")).unwrap();
-    let allowed = report["quantisation"]["allowed"].as_u64();
-    assert!(points.iter().any(|point| point["flips"].as_u64() <= allowed));
+    // Of about 4,000 rows.
+    assert!(points.iter().any(|point| point["flips"].as_u64() <= Some(3)));
 }
 
 #[test]
