@@ -30,7 +30,8 @@ pub(super) fn emit_block(
             return 0;
         }
         let step = unroll * bytes_of(inputs.element) as usize;
-        emitter.repeat(trips, weights, step, unroll * width * 8, |emitter| {
+        let pointers = [(emitter.scratch, step)];
+        emitter.repeat(trips, (weights, unroll * width * 8), &pointers, |emitter| {
             for column in 0..unroll {
                 accumulate(emitter, &accumulators, inputs, column, weights + word_bytes(column * width));
             }

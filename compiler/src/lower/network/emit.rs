@@ -74,15 +74,14 @@ impl Emitter {
         }
     }
 
-    /// Runs `body` `trips` times with the pointers moved on after each round by `scratch_step` and
-    /// `parameter_step` bytes, the latter from `parameters` on. Afterwards scratch stands where it stood.
+    /// Runs `body` `trips` times with the pointers moved on after each round by their steps in bytes, and the
+    /// parameters by `parameter_step` from `parameters` on. Afterwards the pointers stand where they stood.
     /// Constants do not move on: they are for straight-line code.
     pub(super) fn repeat(
         &mut self,
         trips: usize,
-        parameters: u32,
-        scratch_step: usize,
-        parameter_step: usize,
+        (parameters, parameter_step): (u32, usize),
+        pointers: &[(VReg, usize)],
         body: impl FnOnce(&mut Self),
     ) {
         let immediate = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
@@ -93,13 +92,17 @@ impl Emitter {
         let top = self.b.here();
         self.trips.insert(top, trips as u64);
         body(self);
-        self.b.add(self.scratch, immediate(scratch_step));
+        for &(pointer, step) in pointers {
+            self.b.add(pointer, immediate(step));
+        }
         if let Parameters::Slot(slot) = self.parameters {
             slot.step(&mut self.b, immediate(parameter_step));
         }
         self.b.add(counter, 1);
         self.b.jump(Cond::Lt, counter, immediate(trips), top);
-        self.b.sub(self.scratch, immediate(trips * scratch_step));
+        for &(pointer, step) in pointers {
+            self.b.sub(pointer, immediate(trips * step));
+        }
         if let Parameters::Slot(slot) = &mut self.parameters {
             slot.moved(trips * parameter_step);
         }
