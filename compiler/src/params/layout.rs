@@ -49,7 +49,7 @@ const STRAIGHT_BLOCK: usize = 6;
 /// A loop needs one register more, for its counter.
 const LOOP_BLOCK: usize = 5;
 /// Multiply-accumulates in the body of a loop, about.
-const LOOP_BODY: usize = 100;
+const LOOP_BODY: usize = 64;
 
 /// The layout of a slot, a function of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

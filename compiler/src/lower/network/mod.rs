@@ -1,7 +1,7 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product` and `post`), `table`, `forest`, `decide` (with `threshold`). The packet
+//! file per operation: `quantise`, `dense` (with `product`, `post` and, for constants, `prune`), `table`, `forest`, `decide` (with `threshold`). The packet
 //! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
@@ -10,6 +10,7 @@ mod quantise;
 mod dense;
 mod product;
 mod post;
+mod prune;
 mod table;
 mod forest;
 mod decide;
@@ -171,6 +172,13 @@ enum Piece {
 }
 
 pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
+    match options.weights {
+        Weights::Map => lower_whole(network, options),
+        Weights::Const => lower_whole(&prune::pruned(network), options),
+    }
+}
+
+fn lower_whole(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
     let layout = Layout::new(network);
     let scratch = Scratch::new(network)?;
     let slot = slot::bytes(network);

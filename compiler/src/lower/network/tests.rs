@@ -112,6 +112,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+
+    /// Neurons that nothing reads, that are always the same number, and that others repeat.
+    #[test]
+    fn constants_without_needless_neurons_agree(seed in any::<u64>(), lanes in lanes(), bits in 4u8..12) {
+        let post = Post::Relu { shift: 3, bits };
+        let hidden = Shape { rows: 16, lanes, post };
+        let last = Shape { rows: 3, lanes, post: Post::Raw };
+        let full = network(seed, 5, &[hidden, hidden, last], Rule::ArgMax);
+        let mut sparse = full.clone();
+        for op in [1, 2] {
+            let Some([Op::Dense(layer), Op::Dense(next)]) = sparse.ops.get_mut(op..op + 2) else {
+                unreachable!("dense layers")
+            };
+            let columns = layer.columns;
+            // Every ReLU of 0 to 2 is closed, 3 has a bias alone, 4 is 5, and nothing reads 6.
+            layer.weights[..4 * columns].fill(0);
+            layer.bias[..3].copy_from_slice(&[-1, -40, 0]);
+            layer.bias[3] = 99;
+            layer.weights.copy_within(4 * columns..5 * columns, 5 * columns);
+            layer.bias[5] = layer.bias[4];
+            next.weights.iter_mut().skip(6).step_by(16).for_each(|weight| *weight = 0);
+            // Half of what reads 4 and 5 each, so that the sum of both is no larger than one was.
+            for column in [4, 5] {
+                next.weights.iter_mut().skip(column).step_by(16).for_each(|weight| *weight /= 2);
+            }
+        }
+        let rows = rows(&sparse, seed ^ 1, 12);
+        let options = Options { weights: Weights::Const, ..Options::default() };
+        agree(&sparse, &rows, options)?;
+        for op in [1, 2] {
+            prop_assert_eq!(full.ops[op].width(), 16);
+            let left = prune::pruned(&sparse).ops[op].width();
+            prop_assert!((1..=10).contains(&left), "{} neurons are left", left);
+        }
+        let weights = |network: &Network| -> usize {
+            network.ops.iter().map(|op| if let Op::Dense(dense) = op { dense.weights.len() } else { 0 }).sum()
+        };
+        prop_assert!(weights(&prune::pruned(&sparse)) < weights(&sparse));
+    }
+}
+
 #[test]
 fn wide_rescaling_is_divided_among_programs() {
     let wide = Shape { rows: 1300, lanes: Lanes::Two, post: Post::Raw };
@@ -317,11 +360,11 @@ fn constants_need_no_parameters_in_maps() {
 
 #[test]
 fn constants_are_not_split_over_programs() {
-    let network = reference([Lanes::One; 3]);
+    let network = reference([Lanes::Two; 3]);
     let options = Options { budget: 1500, ..CONST };
     let error = lower_unchecked(&network, options).unwrap_err();
     assert!(matches!(error, LowerError::TooManyConstants { limit: 1500, .. }), "{error}");
-    assert!(error.to_string().contains("layer 1: Gemm 'fc1', 32 -> 32, lanes 1"), "{error}");
+    assert!(error.to_string().contains("layer 1: Gemm 'fc1', 32 -> 24, lanes 2"), "{error}");
 }
 
 #[test]
