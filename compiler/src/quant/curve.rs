@@ -270,7 +270,7 @@ pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> O
     if step.is_nan() || step <= 0.0 {
         return None;
     }
-    if let Some(jump) = jump {
+    if let Some(jump) = jump.filter(|jump| (start..=end).contains(jump)) {
         // A step begins where the function jumps.
         start = jump - ((jump - start) / step).round() * step;
     }

@@ -109,3 +109,9 @@ fn derivatives_are_bounded() {
         }
     }
 }
+
+#[test]
+fn a_jump_that_no_sum_reaches_does_not_move_the_table() {
+    let curve = curve(Function::ThresholdedRelu { alpha: -1e30 }, 4.0, 8, 16).unwrap();
+    assert!(curve.start <= -4.0 && curve.end() >= 4.0, "from {} to {}", curve.start, curve.end());
+}
