@@ -197,6 +197,12 @@ pub struct BenchArgs {
     /// Split the model at every layer, as compiling would.
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
+    /// Keep weights in a map, as updates need it, or bake them into the code.
+    #[arg(long, value_enum, default_value_t = Weights::Map)]
+    pub weights: Weights,
+    /// Measure nothing: write the objects that would be measured to this folder, for harnesses of their own.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub objects: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

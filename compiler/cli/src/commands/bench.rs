@@ -4,6 +4,10 @@
 //! all. `inference` runs the model on the features of a calibration row; `packet` an ordinary packet of a
 //! known flow through the packet path; `verdict` a packet that is judged. The last two are builds of the same
 //! specification whose triggers are `never` and `every packet`, because a test run repeats one packet.
+//!
+//! With `--objects` they are written to files instead, so that a harness of its own can compare them with others.
+
+use std::path::Path;
 
 use nnbpf_compiler::bpf::module::{Function, Line, Module, Parameter};
 use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
@@ -14,15 +18,14 @@ use nnbpf_compiler::lower::packet::hook::{answers, section};
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::scratch::{MAP, Scratch};
-use nnbpf_compiler::lower::{evaluation, internal, refusal};
+use nnbpf_compiler::lower::{evaluation, internal, network, refusal};
 use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
 
-use crate::Refusal;
-use crate::args::BenchArgs;
-use crate::frames;
-use crate::inputs::{Files, target};
+use crate::args::{BenchArgs, Weights};
+use crate::inputs::{self, Files};
+use crate::{Refusal, files, frames};
 
 /// Runs of one sample: about 10 ms for a program of 100 ns.
 const REPEAT: u32 = 100_000;
@@ -77,9 +80,8 @@ struct Subject {
 }
 
 impl Subject {
-    fn load(module: &Module, program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
-        let object = compile::object(module)?;
-        let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the measured object"))?;
+    fn load(object: &[u8], program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
+        let loaded = Kernel::load(object).map_err(|error| error.diagnostics("the measured object"))?;
         Ok(Self { loaded, program, frame })
     }
 
@@ -94,15 +96,16 @@ impl Subject {
 pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
     let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
+    if let Some(directory) = &args.objects {
+        return write_objects(&plan, args, directory);
+    }
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
     let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);
-    let empty = |hook| Subject::load(&empty_module(hook), ENTRY, frames::tcp(frames::ACK));
+    let empty = |hook| Subject::load(&compile::object(&empty_module(hook))?, ENTRY, frames::tcp(frames::ACK));
     let (xdp, own) = (empty(Hook::Xdp)?, empty(hook)?);
     let mut subjects = vec![(inference(&plan, args)?, Baseline::Xdp)];
     if plan.spec.is_some() {
-        let ordinary = Triggers::default();
-        let judged = Triggers { every: Some(1), ..Triggers::default() };
-        for triggers in [ordinary, judged] {
+        for (_, triggers) in packets() {
             subjects.push((packet(&plan, args, triggers)?, Baseline::Own));
         }
     }
@@ -170,16 +173,54 @@ fn empty_module(hook: Hook) -> Module {
     Module { programs: vec![entry], ..Module::default() }
 }
 
-/// The model alone, on the features of the middle calibration row, or zeros.
-fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
-    let network = plan.network.get();
-    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
-    let passes_a_limit = |error| Refusal::from(refusal(plan.spec.as_ref(), &error));
-    let module = evaluation::module(&plan.network, options, 1).map_err(passes_a_limit)?;
-    let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;
-    let layout = Scratch::new(network).map_err(passes_a_limit)?;
-    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
-    let map = subject.loaded.map(MAP).map_err(refused)?;
+/// The builds of the specification whose packets are measured.
+fn packets() -> [(&'static str, Triggers); 2] {
+    [
+        ("packet.o", Triggers::default()),
+        ("verdict.o", Triggers { every: Some(1), ..Triggers::default() }),
+    ]
+}
+
+/// The objects that are measured, and what `nn_scratch` holds when the model alone is.
+fn write_objects(plan: &Plan, args: &BenchArgs, directory: &Path) -> Result<(), Refusal> {
+    let mut written = vec![
+        ("inference.o", inference_object(plan, args)?),
+        ("scratch.bin", features(plan)?),
+        ("frame.bin", frames::tcp(frames::ACK)),
+    ];
+    if plan.spec.is_some() {
+        for (name, triggers) in packets() {
+            written.push((name, packet_object(plan, args, triggers)?));
+        }
+    }
+    for (name, bytes) in &written {
+        files::write(&directory.join(name), bytes)?;
+    }
+    println!("{} of {} labels differ from the float model's", plan.report.flips, plan.report.rows);
+    Ok(())
+}
+
+/// The target of the arguments.
+fn target(args: &BenchArgs) -> compile::Target {
+    let mut target = inputs::target(KernelVersion::DEFAULT, args.split, Clock::Kernel);
+    target.network.weights = match args.weights {
+        Weights::Map => network::Weights::Map,
+        Weights::Const => network::Weights::Const,
+    };
+    target
+}
+
+/// The model alone.
+fn inference_object(plan: &Plan, args: &BenchArgs) -> Result<Vec<u8>, Refusal> {
+    let module = evaluation::module(&plan.network, target(args).network, 1)
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
+    Ok(compile::object(&module)?)
+}
+
+/// The value of `nn_scratch` with the features of the middle calibration row, or zeros.
+fn features(plan: &Plan) -> Result<Vec<u8>, Refusal> {
+    let layout = Scratch::new(plan.network.get())
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
     let mut value = vec![0; layout.bytes() as usize];
     if let Some(row) = plan.rows.as_ref().and_then(|rows| rows.iter().nth(rows.len() / 2)) {
         for (index, raw) in row.iter().enumerate() {
@@ -189,20 +230,34 @@ fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
             }
         }
     }
+    Ok(value)
+}
+
+/// The model alone, on the features of the middle calibration row, or zeros.
+fn inference(plan: &Plan, args: &BenchArgs) -> Result<Subject, Refusal> {
+    let subject = Subject::load(&inference_object(plan, args)?, evaluation::BENCH, frames::tcp(frames::ACK))?;
+    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+    let map = subject.loaded.map(MAP).map_err(refused)?;
+    let value = features(plan)?;
     let values = vec![value; possible_cpus().map_err(refused)?];
     map.update_per_cpu(&0u32.to_le_bytes(), &values, Update::Any).map_err(refused)?;
     Ok(subject)
 }
 
-/// The packet path with these triggers, a blocked host and an allowed prefix in the lists, and a flow that the
-/// frame belongs to.
-fn packet(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Subject, Refusal> {
+/// The packet path with these triggers.
+fn packet_object(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Vec<u8>, Refusal> {
     let mut plan = plan.clone();
     if let Some(flow) = &mut plan.flow {
         flow.triggers = triggers;
     }
-    let module = compile::module(&plan, &target(KernelVersion::DEFAULT, args.split, Clock::Kernel))?;
-    let subject = Subject::load(&module, ENTRY, frames::tcp(frames::ACK))?;
+    let module = compile::module(&plan, &target(args))?;
+    Ok(compile::object(&module)?)
+}
+
+/// The packet path with these triggers, a blocked host and an allowed prefix in the lists, and a flow that the
+/// frame belongs to.
+fn packet(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Subject, Refusal> {
+    let subject = Subject::load(&packet_object(plan, args, triggers)?, ENTRY, frames::tcp(frames::ACK))?;
     let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
     let loaded = &subject.loaded;
     let blocked = Host::from_ipv4([198, 51, 100, 7]);
