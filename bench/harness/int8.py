@@ -112,6 +112,6 @@ def compile_form(layers: list[Layer], constant: bool, unrolled: bool, out: Path)
     clang(out.with_suffix(".c"), out)
 
 
-def clang(path: Path, out: Path) -> None:
+def clang(path: Path, out: Path, *defines: str) -> None:
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-    run("clang", "-g", "-O3", "-target", "bpf", "-mcpu=v3", include, "-c", path, "-o", out)
+    run("clang", "-g", "-O3", "-target", "bpf", "-mcpu=v3", include, *defines, "-c", path, "-o", out)

@@ -10,6 +10,8 @@ from .common import BENCH, CPU, run
 
 # Time of one sample, so that an interruption weighs little.
 SAMPLE_NS = 10_000_000
+# Frames of one live sample: setting it up takes as long as thousands of frames.
+LIVE_FRAMES = 500_000
 
 
 def build(directory: Path) -> Path:
@@ -75,6 +77,9 @@ class Loaded:
     def map(self, name: str) -> dict[str, Any]:
         return next(entry for entry in self.maps if entry["name"] == name)
 
+    def verifier_us(self) -> int:
+        return sum(program["verifier_us"] for program in self.programs)
+
     def locked(self) -> int:
         """Bytes of all maps and programs."""
         return sum(max(part["memlock"], 0) for part in [*self.programs, *self.maps])
@@ -97,6 +102,9 @@ def interleave(kernel: Kernel, subjects: dict[str, Subject], rounds: int, how: s
     """Nanoseconds of every subject, one sample of each in every round."""
     repeats = {}
     for key, subject in subjects.items():
+        if how == "live":
+            repeats[key] = LIVE_FRAMES
+            continue
         guess = sample(kernel, subject, 200, how)
         repeats[key] = max(100, min(200_000, int(SAMPLE_NS / max(guess, 20))))
     samples: dict[str, list[float]] = {key: [] for key in subjects}

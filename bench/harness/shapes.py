@@ -92,7 +92,7 @@ def write(book: Notebook, cases: list[Case], net: dict[str, list[float]], frames
     for case in cases:
         time = Spread.of(net[case.name])
         against = constant = packet = rate = ""
-        locked = case.inference.loaded.locked()
+        locked = case.inference.locked()
         if case.constant:
             constant = Spread.of(net[f"{case.name} const"]).text()
         if case.handwritten and case.handwritten.subjects:

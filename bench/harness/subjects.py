@@ -59,11 +59,11 @@ def empty(kernel: Kernel, directory: Path) -> Subject:
 
 
 class Published:
-    """Baseline (a)."""
+    """Baseline (a), which passes packets, or drops them for live frames."""
 
-    def __init__(self, kernel: Kernel, directory: Path):
+    def __init__(self, kernel: Kernel, directory: Path, drop: bool = False):
         out = directory / "dsn24-baseline.o"
-        int8.clang(BENCH / "baseline" / "dsn24.c", out)
+        int8.clang(BENCH / "baseline" / "dsn24.c", out, *(["-DANSWER=XDP_DROP"] if drop else []))
         self.loaded = kernel.load("a", out)
         for index, stage in enumerate(STAGES):
             kernel.ask("tail", "a", "stages", index, stage)
@@ -77,7 +77,7 @@ class Published:
         kernel.ask("run", "a", "packet", self.ordinary.frame, 1)
 
     def instructions(self) -> int:
-        return sum(self.loaded.program(name)["instructions"] for name in ["packet", *STAGES])
+        return sum(program["instructions"] for program in self.loaded.programs)
 
     def flow_bytes(self) -> float:
         records = self.loaded.map("records")
@@ -138,6 +138,11 @@ class Inference:
 
     def verifier_us(self) -> int:
         return sum(p["verifier_us"] for p in self.loaded.programs if p["name"] != "nn_entry")
+
+    def locked(self) -> int:
+        """Without the program and the maps that judge rows of a file."""
+        rows = ("nn_entry", "nn_inputs", "nn_outputs", ".data.nn_row")
+        return sum(max(p["memlock"], 0) for p in [*self.loaded.programs, *self.loaded.maps] if p["name"] not in rows)
 
 
 def compile_object(model: Path, spec: Path, out: Path, *options: object) -> None:
