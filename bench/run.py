@@ -10,9 +10,11 @@ import importlib
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from harness import kernel, write
@@ -40,6 +42,8 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="nnbpf-bench-"))
     book = Notebook(directory, QUICK_ROUNDS if options.quick else ROUNDS, options.quick)
     failed = False
+    # Whoever ends this run ends it through the clean-up below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         tool = kernel.build(directory)
         for section in chosen:
@@ -48,8 +52,8 @@ def main() -> None:
                 importlib.import_module(f"harness.{section}").measure(book, tool)
             except Skip as reason:
                 book.skip(section, str(reason))
-            except RuntimeError as error:
-                print(f"FAILED {section}: {error}", file=sys.stderr)
+            except Exception as error:  # One section that fails leaves the results of the others.
+                traceback.print_exc()
                 book.notes.append(f"FAILED {section}: {error}")
                 failed = True
             print(f"{section}: {time.monotonic() - begin:.0f} s", flush=True)

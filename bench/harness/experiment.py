@@ -1,7 +1,9 @@
 """The published experiment: 1, 8, 32, 128 TCP flows at full rate over a veth pair, watched by nobody, by the detector in
 the kernel, by tcpdump, and by a detector on libpcap."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -64,6 +66,15 @@ def process_share(process: subprocess.Popen[str]) -> tuple[int, int]:
     return spent, sum(int(line[1]) for line in lines if line[0].endswith("ctxt_switches:"))
 
 
+def dropped(process: subprocess.Popen[str]) -> int:
+    """Ends a watcher; the packets that it says it has lost."""
+    out, words = net.finish(process)
+    if out.strip():
+        return json.loads(out)["lost"]
+    found = re.search(r"(\d+) packets? dropped by kernel", words)
+    return int(found[1]) if found else 0
+
+
 def point(lab: net.Lab, tool: Path, directory: Path, traffic: Path, library: str, who: str, flows: int) -> dict[str, float]:
     """One second of traffic."""
     lab.start(lab.b, traffic, "serve", PORT)
@@ -82,18 +93,19 @@ def point(lab: net.Lab, tool: Path, directory: Path, traffic: Path, library: str
         elif who == LIBPCAP:
             process = lab.start(lab.b, directory / "userspace-pcap", net.IN, MODEL, library, 6, 2)
 
-        def own() -> tuple[float, float]:
+        def own() -> tuple[float, float, float]:
+            """Nanoseconds, context switches, packets."""
             if kernel:
-                return kernel.ask("spent", "detector", "nn_entry")["ns"], 0
-            return process_share(process) if process else (0, 0)
+                spent = kernel.ask("spent", "detector", "nn_entry")
+                return spent["ns"], 0, spent["runs"]
+            return (*process_share(process), 0) if process else (0, 0, 0)
 
         before, own_before, seen = busy(), own(), lab.received()
         begin = time.monotonic()
         sent = lab.ask(lab.a, traffic, "load", net.RECEIVER, PORT, flows, MILLISECONDS, BYTES)
         seconds = time.monotonic() - begin
         after, own_after, count = busy(), own(), lab.received() - seen
-        if process:
-            net.finish(process)
+        lost = max(count - (own_after[2] - own_before[2]), 0) if kernel else dropped(process) if process else 0
     finally:
         if kernel:
             kernel.close()
@@ -101,14 +113,14 @@ def point(lab: net.Lab, tool: Path, directory: Path, traffic: Path, library: str
         "gbit": sent["bytes"] * 8 / seconds / 1e9, "packets": count / seconds,
         "share": (own_after[0] - own_before[0]) / seconds / 1e7, "own_ns": (own_after[0] - own_before[0]) / max(count, 1),
         "own_switches": (own_after[1] - own_before[1]) / seconds,
-        "switches": (after[1] - before[1]) / seconds, "busy_ns": (after[0] - before[0]) * 1e9 / max(count, 1),
+        "lost": 100 * lost / max(count, 1), "switches": (after[1] - before[1]) / seconds, "busy_ns": (after[0] - before[0]) * 1e9 / max(count, 1),
     }
 
 
 def write(book: Notebook, flows: list[int], watchers: list[str], points: dict[tuple[int, str], list[dict[str, Any]]]) -> None:
     out = Table("The published experiment: TCP flows at full rate over a veth pair",
                 ["flows", "watched by", "thousand packets/s", "of unwatched", "its share of one processor, %", "its ns per packet",
-                 "its context switches/s", "all context switches/s", "all processor time per packet, of unwatched"])
+                 "packets that it lost, %", "its context switches/s", "all context switches/s", "all processor time per packet, of unwatched"])
     for count in flows:
         for who in watchers:
             runs, alone = points[count, who], points[count, NOBODY]
@@ -118,7 +130,7 @@ def write(book: Notebook, flows: list[int], watchers: list[str], points: dict[tu
 
             out.rows.append([
                 str(count), who, Spread.of([value / 1000 for value in of("packets")]).text(), ratios(of("packets"), of("packets", alone)).text(2),
-                Spread.of(of("share")).text(2), Spread.of(of("own_ns")).text(), Spread.of(of("own_switches")).text(),
+                Spread.of(of("share")).text(2), Spread.of(of("own_ns")).text(), Spread.of(of("lost")).text(2), Spread.of(of("own_switches")).text(),
                 Spread.of(of("switches")).text(), ratios(of("busy_ns"), of("busy_ns", alone)).text(2),
             ])
     out.notes = [

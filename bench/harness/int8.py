@@ -23,6 +23,7 @@ typedef unsigned char u8;
 typedef int s32;
 typedef unsigned int u32;
 typedef long long s64;
+typedef unsigned long long u64;
 /* 0 to 255 without a branch. */
 #define CLAMP(v) ({ s64 _v = (v); _v &= ~(_v >> 63); _v -= 255; _v &= _v >> 63; _v + 255; })
 #define ARRAY(name, kind) struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); \\

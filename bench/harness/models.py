@@ -18,6 +18,21 @@ class Layer:
     bias: array
 
 
+@dataclass(frozen=True)
+class Forest:
+    """Complete trees: node `n` has the children `2 n + 1`, where the feature is at most the limit, and `2 n + 2`."""
+
+    inputs: int
+    depth: int
+    features: list[list[int]]
+    limits: list[list[int]]
+    # The share of class 1 in each leaf, in 1/65536.
+    votes: list[list[int]]
+
+    def compares(self) -> int:
+        return len(self.features) * self.depth
+
+
 def macs(shape: list[int]) -> int:
     return sum(left * right for left, right in zip(shape, shape[1:]))
 
@@ -67,31 +82,38 @@ def read_network(path: Path, shape: list[int]) -> list[Layer]:
     return layers
 
 
-def write_trees(path: Path, inputs: int, trees: int, depth: int) -> int:
-    """A forest for two classes of complete trees; gives the number of its comparisons on one row."""
+def forest(inputs: int, trees: int, depth: int) -> Forest:
     draw = random.Random(trees * 100 + depth)
-    columns: dict[str, list] = {key: [] for key in (
+    inner = (1 << depth) - 1
+
+    def each(most: int, count: int) -> list[list[int]]:
+        return [[draw.randrange(most) for _ in range(count)] for _ in range(trees)]
+
+    return Forest(inputs, depth, each(inputs, inner), each(1000, inner), each(1 << 16, inner + 1))
+
+
+def write_forest(path: Path, trees: Forest) -> None:
+    """A classifier of two classes that adds up the leaves' shares."""
+    nodes: dict[str, list] = {key: [] for key in (
         "treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")}
     leaves: dict[str, list] = {key: [] for key in ("treeids", "nodeids", "ids", "weights")}
-    first_leaf = (1 << depth) - 1
-    for tree in range(trees):
-        for place in range(2 * first_leaf + 1):
-            leaf = place >= first_leaf
-            row = [tree, place, 0 if leaf else draw.randrange(inputs), 0.0 if leaf else float(draw.randrange(1000)),
-                   "LEAF" if leaf else "BRANCH_LEQ", 0 if leaf else 2 * place + 1, 0 if leaf else 2 * place + 2]
-            for key, value in zip(columns, row):
-                columns[key].append(value)
-            if leaf:
-                share = draw.random()
-                for label, weight in ((0, share), (1, 1 - share)):
-                    for key, value in zip(leaves, [tree, place, label, weight / trees]):
-                        leaves[key].append(value)
-    attributes = [onnx.ints(f"nodes_{key}", columns[key]) for key in columns if key not in ("values", "modes")]
-    attributes += [onnx.floats("nodes_values", columns["values"]), onnx.strings("nodes_modes", columns["modes"])]
+    for tree, (features, limits, votes) in enumerate(zip(trees.features, trees.limits, trees.votes)):
+        for place, (feature, limit) in enumerate(zip(features, limits)):
+            row = [tree, place, feature, float(limit), "BRANCH_LEQ", 2 * place + 1, 2 * place + 2]
+            for key, value in zip(nodes, row):
+                nodes[key].append(value)
+        for leaf, vote in enumerate(votes):
+            place, share = len(features) + leaf, vote / (1 << 16)
+            for key, value in zip(nodes, [tree, place, 0, 0.0, "LEAF", 0, 0]):
+                nodes[key].append(value)
+            for label, weight in ((0, 1 - share), (1, share)):
+                for key, value in zip(leaves, [tree, place, label, weight / len(trees.votes)]):
+                    leaves[key].append(value)
+    attributes = [onnx.ints(f"nodes_{key}", nodes[key]) for key in nodes if key not in ("values", "modes")]
+    attributes += [onnx.floats("nodes_values", nodes["values"]), onnx.strings("nodes_modes", nodes["modes"])]
     attributes += [onnx.ints(f"class_{key}", leaves[key]) for key in ("treeids", "nodeids", "ids")]
     attributes += [onnx.floats("class_weights", leaves["weights"]), onnx.ints("classlabels_int64s", [0, 1]),
                    onnx.string("post_transform", "NONE")]
-    forest = onnx.node("TreeEnsembleClassifier", ["x"], ["label", "scores"], attributes, "ai.onnx.ml")
+    node = onnx.node("TreeEnsembleClassifier", ["x"], ["label", "scores"], attributes, "ai.onnx.ml")
     outputs = [onnx.value_info("label", onnx.INT64, 0), onnx.value_info("scores", onnx.FLOAT, 2)]
-    path.write_bytes(onnx.model([forest], [], [onnx.value_info("x", onnx.FLOAT, inputs)], outputs, ml=True))
-    return trees * depth
+    path.write_bytes(onnx.model([node], [], [onnx.value_info("x", onnx.FLOAT, trees.inputs)], outputs, ml=True))

@@ -12,6 +12,15 @@ SENDER, RECEIVER = "192.0.2.1", "192.0.2.2"
 OUT, IN = "nnbench0", "nnbench1"
 
 
+def sweep() -> None:
+    """Removes the namespaces of runs that were killed."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        parts = name.split("-")
+        if parts[0] == "nnbench" and len(parts) == 3 and not Path(f"/proc/{parts[1]}").exists():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
 class Lab:
     """`a` sends on one end of the pair, `b` receives on the other; segments go over it one by one, as on a wire."""
 
@@ -21,6 +30,7 @@ class Lab:
 
     def __enter__(self) -> "Lab":
         try:
+            sweep()
             for side in (self.a, self.b):
                 run("ip", "netns", "add", side)
             run("ip", "link", "add", OUT, "netns", self.a, "type", "veth", "peer", "name", IN, "netns", self.b)
@@ -60,13 +70,13 @@ class Lab:
         return int(run("ip", "netns", "exec", self.b, "cat", f"/sys/class/net/{IN}/statistics/rx_packets"))
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    """Ends a process that waits for SIGTERM; what it has printed."""
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Ends a process that waits for SIGTERM; what it has printed as results and as messages."""
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=30)
-    if not out and errors and process.returncode > 0:
+    if process.returncode > 0:
         raise RuntimeError(errors.strip())
-    return out
+    return out, errors
 
 
 def build_traffic(directory: Path) -> Path:

@@ -5,7 +5,7 @@ from html import escape
 from .common import ROOT, Spread
 
 OUT = ROOT / "target" / "bench"
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 420, 80, 40, 20, 60
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 420, 80, 40, 50, 60
 COLOURS = ["#1b6ca8", "#d1711c", "#4f8f3a", "#8a4f9e"]
 
 
@@ -57,6 +57,7 @@ def bars(name: str, title: str, unit: str, groups: list[str], series: dict[str, 
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     highest = max((spread.high for spreads in series.values() for spread in spreads), default=1) or 1
     step = 10 ** math.floor(math.log10(highest))
+    step = step / 4 if highest < 3 * step else step
     parts = []
     mark = 0.0
     while mark <= highest:

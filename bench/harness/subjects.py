@@ -5,10 +5,10 @@ import re
 import struct
 from pathlib import Path
 
-from . import int8
+from . import c_trees, int8
 from .common import BENCH, FLOWS, NNBPFC, ROOT, run
 from .kernel import Kernel, Loaded, Subject
-from .models import Layer
+from .models import Forest, Layer
 
 STAGES = ["scale", "layer_1", "relu_1", "layer_2", "relu_2", "layer_3"]
 ACK, FIN_ACK = 0x10, 0x11
@@ -23,6 +23,13 @@ SETS = {
         "Fwd Packet Length Max": "fwd_len_max",
         "Fwd Packet Length Std": "fwd_len_std",
     }),
+}
+
+# Why a form of (b) does not exist, by the words of clang and libbpf.
+REFUSALS = {
+    "stack limit": "clang: the activations outgrow the stack",
+    "Argument list too long": "the verifier: too many paths or instructions",
+    "Invalid argument": "the verifier or clang's calls: not a program that the kernel takes",
 }
 
 
@@ -87,22 +94,25 @@ class Published:
 class Handwritten:
     """Baseline (b): every form that clang compiles and the verifier takes."""
 
-    def __init__(self, kernel: Kernel, directory: Path, name: str, layers: list[Layer]):
+    def __init__(self, kernel: Kernel, directory: Path, name: str, model: list[Layer] | Forest):
         self.subjects: dict[str, Subject] = {}
         self.loaded: dict[str, Loaded] = {}
         self.refused: dict[str, str] = {}
         for form, constant, unrolled in int8.forms():
             key = f"b-{name}-{form}".replace(" ", "-")
             try:
-                int8.compile_form(layers, constant, unrolled, directory / f"{key}.o")
+                if isinstance(model, Forest):
+                    c_trees.compile_form(model, constant, unrolled, directory / f"{key}.o")
+                else:
+                    int8.compile_form(model, constant, unrolled, directory / f"{key}.o")
                 self.loaded[form] = kernel.load(key, directory / f"{key}.o")
             except RuntimeError as error:
-                stack = "stack limit" in str(error)
-                self.refused[form] = "stack limit of clang" if stack else str(error).removeprefix("load ")[-60:]
+                known = (why for sign, why in REFUSALS.items() if sign in str(error))
+                self.refused[form] = next(known, str(error))
                 continue
             if not constant:
                 values = directory / f"{key}.bin"
-                values.write_bytes(int8.parameters(layers))
+                values.write_bytes(c_trees.parameters(model) if isinstance(model, Forest) else int8.parameters(model))
                 kernel.ask("file", key, "nets", "00000000", values)
             self.subjects[form] = Subject(key, "infer", frame(directory, ACK))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from . import net, onnxruntime
-from .common import BENCH, Notebook, Spread, Table
-from .kernel import Kernel, Subject, interleave
-from .subjects import ACK, compile_object, empty, frame, packets, spec
+from .common import BENCH, Notebook, Spread, Table, ratios
+from .kernel import Kernel
+from .subjects import compile_object, packets, spec
 
 # Flows of ten packets: sent as fast as possible, and one packet every so many microseconds.
 FLOOD, PACED, GAP_US = 10_000, 200, 200
@@ -35,12 +35,7 @@ def measure(book: Notebook, tool: Path) -> None:
             flood[way].append(userspace(program, library, traffic, FLOOD, 0))
             paced[way].append(userspace(program, library, traffic, PACED, GAP_US))
         kernel.append(in_kernel(tool, directory / "watch.o", traffic))
-    with Kernel(tool) as quiet:
-        subjects = {"empty": empty(quiet, directory)}
-        packets(quiet, "watch", directory / "watch.o")
-        subjects["ordinary"] = Subject("watch", "nn_entry", frame(directory, ACK))
-        samples = interleave(quiet, subjects, rounds)
-    book.raw["user"] = {"flood": flood, "paced": paced, "kernel": kernel, "quiet": samples}
+    book.raw["user"] = {"flood": flood, "paced": paced, "kernel": kernel}
     write(book, flood, paced, kernel)
 
 
@@ -51,7 +46,7 @@ def userspace(program: Path, library: Path, traffic: Path, flows: int, gap: int)
         watcher = lab.start(lab.b, program, net.IN, MODEL, library, *SIZES)
         lab.ask(lab.a, traffic, "frames", net.OUT, flows, gap)
         time.sleep(0.1)
-        return json.loads(net.finish(watcher))
+        return json.loads(net.finish(watcher)[0])
 
 
 def in_kernel(tool: Path, path: Path, traffic: Path) -> dict[str, float]:

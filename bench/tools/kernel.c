@@ -40,6 +40,8 @@ static struct loaded {
 } loaded[OBJECTS];
 
 static int stats = -1;
+/* The first thing that libbpf has complained of since the last command. */
+static char complaint[256];
 
 static void answer(const char *format, ...)
 {
@@ -54,7 +56,10 @@ static void answer(const char *format, ...)
 
 static void fail(const char *what, int error)
 {
-	answer("{\"error\": \"%s: %s\"}", what, strerror(error < 0 ? -error : error));
+	for (char *at = complaint; *at; at++)
+		if (*at == '"' || *at == '\\' || *at < ' ')
+			*at = ' ';
+	answer("{\"error\": \"%s: %s %s\"}", what, strerror(error < 0 ? -error : error), complaint);
 }
 
 static long long clock_ns(clockid_t clock)
@@ -324,19 +329,22 @@ static void events(const char *name, const char *map_name, int milliseconds)
 	ring_buffer__free(ring);
 }
 
-static int quiet(enum libbpf_print_level level, const char *format, va_list arguments)
+static int remember(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	return level == LIBBPF_WARN ? vfprintf(stderr, format, arguments) : 0;
+	if (level == LIBBPF_WARN && !*complaint)
+		vsnprintf(complaint, sizeof(complaint), format, arguments);
+	return 0;
 }
 
 int main(void)
 {
 	static char line[1 << 20];
 
-	libbpf_set_print(quiet);
+	libbpf_set_print(remember);
 	while (fgets(line, sizeof(line), stdin)) {
 		char *word[6] = {"", "", "", "", "", ""}, *rest = line;
 
+		*complaint = '\0';
 		for (int index = 0; index < 6 && (rest = strtok(index ? NULL : line, " \n")); index++)
 			word[index] = rest;
 		if (!strcmp(word[0], "load")) {

@@ -175,10 +175,7 @@ fn empty_module(hook: Hook) -> Module {
 
 /// The builds of the specification whose packets are measured.
 fn packets() -> [(&'static str, Triggers); 2] {
-    [
-        ("packet.o", Triggers::default()),
-        ("verdict.o", Triggers { every: Some(1), ..Triggers::default() }),
-    ]
+    [("packet.o", Triggers::default()), ("verdict.o", Triggers { every: Some(1), ..Triggers::default() })]
 }
 
 /// The objects that are measured, and what `nn_scratch` holds when the model alone is.

@@ -4,6 +4,7 @@
 
 #![cfg(test)]
 
+mod bench;
 mod common;
 mod refusals;
 mod usage;
