@@ -32,6 +32,7 @@ pub mod ir;
 pub mod quant;
 pub mod check;
 pub mod bpf;
+pub mod cost;
 pub mod params;
 pub mod lower;
 pub mod elf;

@@ -187,7 +187,8 @@ pub struct ExtractArgs {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// The ONNX model.
-    pub model: PathBuf,
+    #[arg(required_unless_present = "calibrate_cost")]
+    pub model: Option<PathBuf>,
     /// The feature specification; with one, packets are measured too.
     pub spec: Option<PathBuf>,
     #[command(flatten)]
@@ -197,6 +198,12 @@ pub struct BenchArgs {
     /// Split the model at every layer, as compiling would.
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
+    /// Measure networks of many shapes and fit the constants of the cost model to them.
+    #[arg(long, conflicts_with_all = ["model", "spec", "calibrate", "json"])]
+    pub calibrate_cost: bool,
+    /// Where the constants go, with the measurements that they were fitted to.
+    #[arg(short, long, value_name = "FILE", requires = "calibrate_cost")]
+    pub output: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

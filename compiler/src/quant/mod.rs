@@ -37,6 +37,7 @@ use crate::diag::Outcome;
 use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
 use crate::model::{self, Activation, Body, Matrix, Model};
 
+pub(crate) use cost::{clamped, value_bits};
 pub use contract::Contract;
 pub use report::QuantReport;
 

@@ -19,6 +19,7 @@ use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
 
+use super::calibrate;
 use crate::Refusal;
 use crate::args::BenchArgs;
 use crate::frames;
@@ -29,7 +30,7 @@ const REPEAT: u32 = 100_000;
 /// Samples of each program.
 const SAMPLES: usize = 15;
 /// The processor that measurements stay on.
-const CPU: usize = 0;
+pub(super) const CPU: usize = 0;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -70,21 +71,21 @@ enum Baseline {
 }
 
 /// A program and the packet that it is run on.
-struct Subject {
+pub(super) struct Subject {
     loaded: Loaded,
     program: &'static str,
     frame: Vec<u8>,
 }
 
 impl Subject {
-    fn load(module: &Module, program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
+    pub(super) fn load(module: &Module, program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
         let object = compile::object(module)?;
         let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the measured object"))?;
         Ok(Self { loaded, program, frame })
     }
 
     /// Mean nanoseconds of one run.
-    fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
+    pub(super) fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
         let input = RunInput { data: &self.frame, repeat, output: false };
         let run = self.loaded.run(self.program, input).map_err(|error| Refusal::from(error.diagnostic()))?;
         Ok(i64::try_from(run.duration_ns).unwrap_or(i64::MAX))
@@ -92,7 +93,9 @@ impl Subject {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
+    // The parser demands a model of whoever does not calibrate.
+    let Some(model) = &args.model else { return calibrate::run(args.output.as_deref()) };
+    let inputs = Files::read(model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
     let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);
@@ -156,7 +159,7 @@ fn print_table(report: &Report) {
 }
 
 /// A program that passes every packet.
-fn empty_module(hook: Hook) -> Module {
+pub(super) fn empty_module(hook: Hook) -> Module {
     let pass = Operand::Imm(answers(hook).pass);
     let code = vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: pass }, Insn::Exit];
     let entry = Function {

@@ -31,6 +31,7 @@ use super::scratch::{self, Buffer, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
+use crate::cost::blocking::Style;
 use crate::ir::{Network, Op, OpOrigin};
 use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data, thresholds};
 use crate::params::slot;
@@ -72,6 +73,8 @@ pub struct Options {
     pub weights: Weights,
     /// Instructions that the verifier may process in one program.
     pub budget: u64,
+    /// Who decides how layers are written.
+    pub style: Style,
 }
 
 impl Options {
@@ -81,7 +84,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET }
+        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET, style: Style::Planned }
     }
 }
 
@@ -171,9 +174,9 @@ enum Piece {
 }
 
 pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
-    let layout = Layout::new(network);
+    let layout = Layout::styled(network, options.style);
     let scratch = Scratch::new(network)?;
-    let slot = slot::bytes(network);
+    let slot = slot::bytes_in(network, &layout);
     let constants = match options.weights {
         Weights::Map => None,
         Weights::Const => Some(slot::words(&slot).collect()),
