@@ -40,6 +40,8 @@ pub mod vm;
 pub mod metadata;
 pub mod kernel;
 pub mod compile;
+pub mod planned;
+pub mod budget;
 pub mod explain;
 #[doc(hidden)]
 pub mod withstand;

@@ -12,7 +12,7 @@ const STRAIGHT_BLOCK: usize = 6;
 /// A loop needs one register more, for its counter.
 const LOOP_BLOCK: usize = 5;
 /// Products in the body of a loop, about.
-const BODIES: [usize; 4] = [32, 64, 128, 256];
+const BODIES: [usize; 4] = [16, 32, 64, 128];
 /// Straight-line products from which a layer is always a loop: a program and the verifier have limits.
 const MOST_STRAIGHT: usize = 20_000;
 
@@ -106,9 +106,8 @@ fn choose_by(constants: &Constants, fixed: &Work, shapes: &[LayerShape], style: 
             let work = work(shape, &way);
             (way, work)
         });
-        let best = ways.reduce(|best, next| {
-            if next.1.ns(constants) < best.1.ns(constants) { next } else { best }
-        });
+        let best =
+            ways.reduce(|best, next| if next.1.ns(constants) < best.1.ns(constants) { next } else { best });
         // There is at least one way.
         let best = best.unwrap_or_else(|| (Blocking::straight(shape), Work::default()));
         total = total.plus(&best.1);

@@ -41,9 +41,10 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Constants {
-    /// Instructions of straight-line code, and bytes of parameters, that stay in the nearest caches, and bytes that
-    /// stay in the second data cache.
+    /// Instructions up to which all code stays in the nearest cache, and the share of that beyond which none does.
     pub code_instructions: f64,
+    pub code_ramp: f64,
+    /// Bytes of parameters that stay in the first data cache, and in the second.
     pub data_bytes: f64,
     pub second_data_bytes: f64,
     prices: [f64; Kind::ALL.len()],
@@ -53,6 +54,7 @@ pub struct Constants {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     code_instructions: f64,
+    code_ramp: f64,
     data_bytes: f64,
     second_data_bytes: f64,
     ns: BTreeMap<String, f64>,
@@ -62,6 +64,7 @@ impl From<Stored> for Constants {
     fn from(stored: Stored) -> Self {
         Self {
             code_instructions: stored.code_instructions,
+            code_ramp: stored.code_ramp,
             data_bytes: stored.data_bytes,
             second_data_bytes: stored.second_data_bytes,
             prices: Kind::ALL.map(|kind| stored.ns.get(kind.name()).copied().unwrap_or(0.0)),
@@ -74,6 +77,7 @@ impl From<Constants> for Stored {
         let named = |(kind, price): (&Kind, f64)| (kind.name().to_owned(), price);
         Self {
             code_instructions: constants.code_instructions,
+            code_ramp: constants.code_ramp,
             data_bytes: constants.data_bytes,
             second_data_bytes: constants.second_data_bytes,
             ns: Kind::ALL.iter().zip(constants.prices).map(named).collect(),
@@ -84,8 +88,9 @@ impl From<Constants> for Stored {
 impl Constants {
     /// Caches of this room, and no prices.
     #[must_use]
-    pub const fn of_room(code_instructions: f64, data_bytes: f64, second_data_bytes: f64) -> Self {
-        Self { code_instructions, data_bytes, second_data_bytes, prices: [0.0; Kind::ALL.len()] }
+    pub const fn of_room(code: (f64, f64), data_bytes: f64, second_data_bytes: f64) -> Self {
+        let (code_instructions, code_ramp) = code;
+        Self { code_instructions, code_ramp, data_bytes, second_data_bytes, prices: [0.0; Kind::ALL.len()] }
     }
 
     /// Constants with these prices, in the order of [`Kind::ALL`].
@@ -93,6 +98,7 @@ impl Constants {
     pub const fn with_prices(&self, prices: [f64; Kind::ALL.len()]) -> Self {
         Self {
             code_instructions: self.code_instructions,
+            code_ramp: self.code_ramp,
             data_bytes: self.data_bytes,
             second_data_bytes: self.second_data_bytes,
             prices,

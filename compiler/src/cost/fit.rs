@@ -4,13 +4,15 @@ use super::constants::Constants;
 use super::work::{Kind, Work};
 
 /// Sweeps over all prices; far more than it takes until none changes.
-const SWEEPS: usize = 20_000;
+const SWEEPS: usize = 5_000;
 /// A change by less than this share ends the sweeps.
-const SETTLED: f64 = 1e-10;
-/// Room of the caches that is tried: instructions, and bytes of the first data cache.
-const CODE: [f64; 6] = [1_500.0, 2_000.0, 3_000.0, 4_000.0, 6_000.0, 8_000.0];
-const DATA: [f64; 3] = [32_768.0, 49_152.0, 65_536.0];
-const SECOND_DATA: [f64; 3] = [524_288.0, 1_048_576.0, 2_097_152.0];
+const SETTLED: f64 = 1e-7;
+/// Room of the caches that is tried: instructions, the share of them beyond which none stays, and bytes of parameters.
+const CODE: [f64; 7] = [2_000.0, 2_500.0, 3_000.0, 3_500.0, 4_000.0, 5_000.0, 6_000.0];
+const RAMPS: [f64; 4] = [0.5, 1.0, 1.5, 2.0];
+const DATA: [f64; 2] = [32_768.0, 49_152.0];
+/// Bytes of the second data cache.
+const SECOND_DATA: f64 = 1_048_576.0;
 
 /// A measured piece of work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,15 +25,12 @@ pub struct Sample {
 #[must_use]
 pub fn fit(samples: &[Sample]) -> Constants {
     let mut best: Option<(f64, Constants)> = None;
-    for code_instructions in CODE {
+    for code in CODE.iter().flat_map(|&code| RAMPS.map(|ramp| (code, ramp))) {
         for data_bytes in DATA {
-            for second_data_bytes in SECOND_DATA {
-                let room = Constants::of_room(code_instructions, data_bytes, second_data_bytes);
-                let constants = fit_prices(samples, &room);
-                let error = squares(samples, &constants);
-                if best.as_ref().is_none_or(|(least, _)| error < *least) {
-                    best = Some((error, constants));
-                }
+            let constants = fit_prices(samples, &Constants::of_room(code, data_bytes, SECOND_DATA));
+            let error = squares(samples, &constants);
+            if best.as_ref().is_none_or(|(least, _)| error < *least) {
+                best = Some((error, constants));
             }
         }
     }
@@ -73,9 +72,7 @@ pub fn median_error(samples: &[Sample], constants: &Constants) -> f64 {
 /// The median error of every second sample, predicted by constants that were fitted to the others.
 #[must_use]
 pub fn held_out_error(samples: &[Sample]) -> f64 {
-    let half = |parity: usize| -> Vec<Sample> {
-        samples.iter().skip(parity).step_by(2).copied().collect()
-    };
+    let half = |parity: usize| -> Vec<Sample> { samples.iter().skip(parity).step_by(2).copied().collect() };
     median_error(&half(1), &fit(&half(0)))
 }
 

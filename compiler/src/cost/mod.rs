@@ -67,14 +67,42 @@ pub fn base_ns() -> f64 {
 
 /// Nanoseconds of the part of an inference that an operation is, by itself.
 #[must_use]
-pub fn op_ns(op: &Op) -> f64 {
+pub fn op_ns(op: &Op, weights: Weights) -> f64 {
     let constants = constants::committed();
     match op {
         Op::Quantise(quantise) => inputs_ns(quantise.features.len()),
-        Op::Dense(dense) => dense_ns(dense),
+        Op::Dense(dense) => {
+            let shape = LayerShape::of(dense);
+            Work::layer(&shape, &alone(&shape), weights).ns(constants)
+        }
         Op::Table(table) => Work::table(table).ns(constants),
         Op::Forest(forest) => forest_ns(forest),
     }
+}
+
+/// Nanoseconds of a network some of whose hidden layers have at most so many neurons.
+pub(crate) fn shrunk_ns(
+    network: &Network,
+    shapes: &[LayerShape],
+    weights: Weights,
+    layers: &[usize],
+    rows: usize,
+) -> f64 {
+    let mut shapes = shapes.to_vec();
+    for &layer in layers {
+        let mut kept = None;
+        if let Some(shape) = shapes.get_mut(layer) {
+            shape.rows = shape.rows.min(rows);
+            kept = Some(shape.rows);
+        }
+        if let (Some(kept), Some(next)) = (kept, shapes.get_mut(layer + 1)) {
+            next.columns = next.columns.min(kept);
+        }
+    }
+    let fixed = Work::fixed(network);
+    let ways = blocking::choose(&fixed, &shapes, Style::Planned);
+    let layers = shapes.iter().zip(&ways).map(|(shape, way)| Work::layer(shape, way, weights));
+    layers.fold(fixed, |sum, layer| sum.plus(&layer)).ns(constants::committed())
 }
 
 fn shape_ns(shape: &LayerShape) -> f64 {

@@ -33,7 +33,9 @@ pub(super) struct Layers<'a> {
 pub(super) enum Curve {
     Relu,
     Signed,
-    Table { fraction: u8 },
+    Table {
+        fraction: u8,
+    },
     /// ReLU, and a rule with a probability for each class.
     Probabilities,
 }
@@ -102,7 +104,8 @@ pub(super) fn network(seed: u64, layers: &Layers<'_>) -> Network {
         }
     }
     let outputs = layers.widths.last().copied().unwrap_or(0);
-    let mut tests = vec![RuleTest::Label { output: 0, class: 1 }];
+    // As many rules as the seed says, so that a rule has a price of its own.
+    let mut tests = vec![RuleTest::Label { output: 0, class: 1 }; random.below(4)];
     if layers.curve == Curve::Probabilities {
         let lead = Lead { low: -RAW, high: 0, drop: 0, multiplier: 1 << 10, offset: (TOP << SHIFT) - 1 };
         tests = (0u32..).take(outputs).map(|class| RuleTest::Softmax { output: 0, class, lead }).collect();
@@ -149,7 +152,7 @@ pub(super) fn forest(seed: u64, shape: &Trees) -> Network {
         leaves: (0..rows * stride).map(|_| random.around_zero(RAW)).collect(),
         base: (0..outputs).map(|_| random.around_zero(RAW)).collect(),
     });
-    let tests = vec![RuleTest::Label { output: 0, class: 1 }];
+    let tests = vec![RuleTest::Label { output: 0, class: 1 }; random.below(4)];
     Network {
         inputs: features(inputs),
         ops: vec![op],

@@ -63,7 +63,7 @@ pub enum Kind {
     Rule,
     /// A power that a rule with a probability sums up.
     Power,
-    /// An instruction of straight-line code beyond what the nearest instruction cache holds.
+    /// An instruction that the nearest instruction cache no longer holds when its turn comes again.
     FarCode,
     /// A line of parameters beyond the first data cache.
     FarLine,
@@ -279,8 +279,7 @@ impl Work {
         let written = match (weights, blocking.rounds(columns)) {
             (Weights::Const, _) => {
                 work.add(Kind::ConstantProduct, words);
-                // A wide immediate is as long as two instructions.
-                words as f64 / 3.0 + columns as f64
+                columns as f64
             }
             (Weights::Map, None) => {
                 work.add(Kind::Product, words);
@@ -344,10 +343,13 @@ impl Work {
     pub fn counts(&self, constants: &Constants) -> [f64; Kind::ALL.len()] {
         let beyond = |have: f64, room: f64| (have - room).max(0.0);
         let mut work = *self;
+        // A sweep through more code than a cache holds finds ever less of it there, in the end nothing.
+        let ramp = constants.code_instructions * constants.code_ramp;
+        let missed = (beyond(self.code, constants.code_instructions) / ramp.max(1.0)).min(1.0);
         let far = beyond(self.data, constants.data_bytes);
         let farthest = beyond(self.data, constants.second_data_bytes);
         for (kind, count) in [
-            (Kind::FarCode, beyond(self.code, constants.code_instructions)),
+            (Kind::FarCode, self.code * missed),
             (Kind::FarLine, far / LINE),
             (Kind::FarthestLine, farthest / LINE),
         ] {

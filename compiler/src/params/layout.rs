@@ -117,15 +117,11 @@ impl Layout {
     /// The layout for code that is written in this style; only [`Style::Planned`] is ever shipped.
     #[must_use]
     pub fn styled(network: &Network, style: Style) -> Self {
-        let mut ways = blockings(network, style).into_iter();
-        let mut layout = Self {
-            parts: Vec::new(),
-            margins: 0,
-            thresholds: 0,
-            members: Vec::new(),
-            bytes: 0,
-            hash: plan_hash(network),
-        };
+        let ways = blockings(network, style);
+        let hash = plan_hash(network, &ways);
+        let mut ways = ways.into_iter();
+        let mut layout =
+            Self { parts: Vec::new(), margins: 0, thresholds: 0, members: Vec::new(), bytes: 0, hash };
         let (mut layer, mut quantisers, mut tables) = (0, 0, 0);
         for op in &network.ops {
             match op {
@@ -331,10 +327,10 @@ fn words_type(name: &str, words: [(&str, Type); 5]) -> Type {
 }
 
 /// Hashes everything that decides how code reads a slot and what its numbers mean, and no parameter.
-fn plan_hash(network: &Network) -> [u8; 32] {
+fn plan_hash(network: &Network, ways: &[Blocking]) -> [u8; 32] {
     let mut plan = Sha256::new();
     let mut put = |bytes: &[u8]| plan.update(bytes);
-    put(b"nnbpf plan 1");
+    put(b"nnbpf plan 2");
     put(&count(network.inputs.len()).to_le_bytes());
     for input in &network.inputs {
         let FractionBits(bits) = input.fraction_bits;
@@ -381,6 +377,12 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 forest.targets.iter().for_each(|target| put(&target.to_le_bytes()));
             }
         }
+    }
+    // Where weights stand follows from how layers are written, which another release may choose otherwise.
+    for way in ways {
+        put(&count(way.blocks.len()).to_le_bytes());
+        way.blocks.iter().for_each(|registers| put(&count(*registers).to_le_bytes()));
+        put(&count(way.unroll.unwrap_or(0)).to_le_bytes());
     }
     let rule = |rule: Rule| match rule {
         Rule::None => 0,

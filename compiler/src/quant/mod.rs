@@ -37,8 +37,8 @@ use crate::diag::Outcome;
 use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
 use crate::model::{self, Activation, Body, Matrix, Model};
 
-pub(crate) use cost::{clamped, value_bits};
 pub use contract::Contract;
+pub(crate) use cost::{clamped, value_bits};
 pub use report::QuantReport;
 
 /// Rows to calibrate on, as raw values.

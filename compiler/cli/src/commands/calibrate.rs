@@ -13,7 +13,7 @@ use nnbpf_compiler::lower::{evaluation, internal, refusal};
 use nnbpf_compiler::spec::typed::Hook;
 use nnbpf_runtime_loader::pin_to_cpu;
 
-use super::bench::{CPU, Subject, empty_module};
+use super::bench::{CPU, Subject, empty_module, repeats};
 use crate::{Refusal, files, frames};
 
 /// Nanoseconds that one sample takes, about.
@@ -43,7 +43,7 @@ pub fn run(output: Option<&Path>) -> Result<(), Refusal> {
         let mut least = vec![i64::MAX; shapes.len()];
         let mut nothing = i64::MAX;
         for _ in 0..ROUNDS {
-            nothing = nothing.min(empty.sample(repeats(1))?);
+            nothing = nothing.min(empty.sample(repeats(1, SAMPLE_NS, REPEATS))?);
             for (shape, least) in shapes.iter().zip(&mut least) {
                 *least = (*least).min(shape.subject.sample(shape.repeat)?);
             }
@@ -91,13 +91,7 @@ fn load(case: Case) -> Result<Shape, Refusal> {
         .map_err(|error| Refusal::from(refusal(None, &error)))?;
     let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;
     let one = subject.sample(TRIAL)?;
-    Ok(Shape { case, subject, repeat: repeats(one) })
-}
-
-/// Runs of a sample of a program that takes so long.
-fn repeats(ns: i64) -> u32 {
-    let (least, most) = REPEATS;
-    u32::try_from((SAMPLE_NS / ns.max(1)).clamp(least, most)).unwrap_or(1)
+    Ok(Shape { case, subject, repeat: repeats(one, SAMPLE_NS, REPEATS) })
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {

@@ -15,3 +15,4 @@ mod privileges;
 mod tools;
 mod costs;
 mod uses;
+mod planned;
