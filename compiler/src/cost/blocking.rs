@@ -16,6 +16,9 @@ const BODIES: [usize; 4] = [16, 32, 64, 128];
 /// Straight-line products from which a layer is always a loop: a program and the verifier have limits.
 const MOST_STRAIGHT: usize = 20_000;
 
+/// Times that all layers are looked at again; two or three settle it.
+const MOST_ROUNDS: usize = 16;
+
 /// How a layer is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocking {
@@ -98,49 +101,62 @@ pub(crate) fn choose(fixed: &Work, shapes: &[LayerShape], style: Style) -> Vec<B
 }
 
 fn choose_by(constants: &Constants, fixed: &Work, shapes: &[LayerShape], style: Style) -> Vec<Blocking> {
-    let work = |shape: &LayerShape, way: &Blocking| Work::layer(shape, way, Weights::Map);
-    let mut chosen: Vec<(Blocking, Work)> = Vec::with_capacity(shapes.len());
-    let mut total = *fixed;
-    for shape in shapes {
-        let ways = ways(shape, style).into_iter().map(|way| {
-            let work = work(shape, &way);
-            (way, work)
-        });
-        let best =
-            ways.reduce(|best, next| if next.1.ns(constants) < best.1.ns(constants) { next } else { best });
-        // There is at least one way.
-        let best = best.unwrap_or_else(|| (Blocking::straight(shape), Work::default()));
-        total = total.plus(&best.1);
-        chosen.push(best);
-    }
+    let mut layers: Vec<Choice> = shapes.iter().map(|shape| Choice::new(constants, shape, style)).collect();
+    let mut total = layers.iter().fold(*fixed, |sum, layer| sum.plus(&layer.work()));
     let mut least = total.ns(constants);
-    // Every round makes the whole cheaper, and there are few ways; the bound is for rounding.
-    for _ in 0..shapes.len() * BODIES.len() {
-        let mut changed = false;
-        for (place, shape) in shapes.iter().enumerate() {
-            for way in ways(shape, style) {
-                let work = work(shape, &way);
-                let others = chosen.iter().enumerate().filter(|(other, _)| *other != place);
-                let sum = others.fold(*fixed, |sum, (_, (_, other))| sum.plus(other)).plus(&work);
+    for _ in 0..MOST_ROUNDS {
+        let before = least;
+        for layer in &mut layers {
+            // Counts are whole numbers, so that nothing is lost by taking one away and adding another.
+            let others = total.less(&layer.work());
+            for (number, work) in layer.works.iter().enumerate() {
+                let sum = others.plus(work);
                 let ns = sum.ns(constants);
                 if ns < least {
-                    least = ns;
-                    changed = true;
-                    if let Some(place) = chosen.get_mut(place) {
-                        *place = (way, work);
-                    }
+                    (least, total, layer.chosen) = (ns, sum, number);
                 }
             }
         }
-        if !changed {
+        if least >= before {
             break;
         }
     }
-    chosen.into_iter().map(|(way, _)| way).collect()
+    let way = |(shape, choice): (&LayerShape, Choice)| {
+        let way = ways(shape, style).into_iter().nth(choice.chosen);
+        way.unwrap_or_else(|| Blocking::straight(shape))
+    };
+    shapes.iter().zip(layers).map(way).collect()
+}
+
+/// The work of each way to write a layer, and the way that is taken.
+struct Choice {
+    works: Vec<Work>,
+    chosen: usize,
+}
+
+impl Choice {
+    /// The first of the ways that are cheapest for the layer alone; there is at least one way.
+    fn new(constants: &Constants, shape: &LayerShape, style: Style) -> Self {
+        let ways = ways(shape, style);
+        let works: Vec<Work> = ways.iter().map(|way| Work::layer(shape, way, Weights::Map)).collect();
+        let priced = works.iter().map(|work| work.ns(constants)).enumerate();
+        let best = priced.reduce(|best, next| if next.1 < best.1 { next } else { best });
+        Self { works, chosen: best.map_or(0, |(number, _)| number) }
+    }
+
+    fn work(&self) -> Work {
+        self.works.get(self.chosen).copied().unwrap_or_default()
+    }
 }
 
 /// The way that a layer is written when there is nothing else.
 pub(crate) fn alone(shape: &LayerShape) -> Blocking {
-    let chosen = choose(&Work::default(), std::slice::from_ref(shape), Style::Planned);
-    chosen.into_iter().next().unwrap_or_else(|| Blocking::straight(shape))
+    let choice = Choice::new(constants::committed(), shape, Style::Planned);
+    ways(shape, Style::Planned).into_iter().nth(choice.chosen).unwrap_or_else(|| Blocking::straight(shape))
+}
+
+/// Nanoseconds of a layer that is written so.
+pub(crate) fn alone_ns(shape: &LayerShape) -> f64 {
+    let constants = constants::committed();
+    Choice::new(constants, shape, Style::Planned).work().ns(constants)
 }

@@ -106,5 +106,5 @@ pub(crate) fn shrunk_ns(
 }
 
 fn shape_ns(shape: &LayerShape) -> f64 {
-    Work::layer(shape, &alone(shape), Weights::Map).ns(constants::committed())
+    blocking::alone_ns(shape)
 }

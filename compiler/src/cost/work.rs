@@ -338,6 +338,16 @@ impl Work {
         sum
     }
 
+    /// This without a part of it.
+    #[must_use]
+    pub(crate) fn less(&self, part: &Self) -> Self {
+        let mut rest = *self;
+        rest.counts.iter_mut().zip(&part.counts).for_each(|(rest, count)| *rest -= count);
+        rest.code -= part.code;
+        rest.data -= part.data;
+        rest
+    }
+
     /// The counts in the order of [`Kind::ALL`], with what lies beyond the caches.
     #[must_use]
     pub fn counts(&self, constants: &Constants) -> [f64; Kind::ALL.len()] {
