@@ -78,7 +78,9 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
 pub fn module(plan: &Plan, target: &Target) -> Outcome<Module> {
     let mut module = lower::shipped(plan, target)?;
     let verifier = lower::walk::processed(&module).into_iter().collect();
-    module.metadata = metadata::encode(&Metadata { verifier, ..Metadata::of(plan, target) });
+    let functions = module.programs.iter().chain(&module.functions);
+    let stack = functions.map(|function| (function.name.clone(), lower::cost::stack(function))).collect();
+    module.metadata = metadata::encode(&Metadata { verifier, stack, ..Metadata::of(plan, target) });
     Ok(module)
 }
 

@@ -6,6 +6,17 @@ use crate::diag::codes::check::KERNEL_TOO_OLD;
 use crate::diag::codes::files::FLAG;
 use crate::diag::{Diagnostic, Origin};
 
+/// What every object needs, by the version that brought it.
+const NEEDS: [(KernelVersion, &str); 4] = [
+    (
+        KernelVersion { major: 5, minor: 2 },
+        "programs of more than 4096 instructions, and variables in data sections",
+    ),
+    (KernelVersion { major: 5, minor: 3 }, "loops"),
+    (KernelVersion { major: 5, minor: 8 }, "ring buffers, for events"),
+    (KernelVersion { major: 5, minor: 12 }, "atomic operations that fetch, for flow records"),
+];
+
 /// A kernel's version, without its patch level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelVersion {
@@ -38,12 +49,16 @@ impl KernelVersion {
         };
         let version = Self { major, minor };
         if version < Self::OLDEST {
-            return Err(Box::new(Diagnostic::new(
+            let refusal = Diagnostic::new(
                 &KERNEL_TOO_OLD,
                 origin(),
                 format!("Linux {version} has no atomic operations that fetch, which flow records need"),
                 format!("target Linux {} or later", Self::OLDEST),
-            )));
+            );
+            let missing = NEEDS.iter().filter(|(since, _)| version < *since);
+            return Err(Box::new(missing.fold(refusal, |refusal, (since, what)| {
+                refusal.with_note(format!("since Linux {since}: {what}"))
+            })));
         }
         Ok(version)
     }

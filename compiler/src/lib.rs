@@ -32,6 +32,7 @@ pub mod ir;
 pub mod quant;
 pub mod check;
 pub mod bpf;
+pub mod cost;
 pub mod params;
 pub mod lower;
 pub mod elf;
@@ -39,6 +40,8 @@ pub mod vm;
 pub mod metadata;
 pub mod kernel;
 pub mod compile;
+pub mod planned;
+pub mod budget;
 pub mod explain;
 #[doc(hidden)]
 pub mod withstand;

@@ -38,6 +38,7 @@ use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
 use crate::model::{self, Activation, Body, Matrix, Model};
 
 pub use contract::Contract;
+pub(crate) use cost::{clamped, value_bits};
 pub use report::QuantReport;
 
 /// Rows to calibrate on, as raw values.

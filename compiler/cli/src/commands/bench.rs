@@ -12,6 +12,7 @@ use std::path::Path;
 use nnbpf_compiler::bpf::module::{Function, Line, Module, Parameter};
 use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
 use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::cost;
 use nnbpf_compiler::ir::packet::Host;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::hook::{answers, section};
@@ -19,32 +20,49 @@ use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::scratch::{MAP, Scratch};
 use nnbpf_compiler::lower::{evaluation, internal, network, refusal};
+use nnbpf_compiler::planned;
 use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
 
+use super::calibrate;
 use crate::args::{BenchArgs, Weights};
 use crate::inputs::{self, Files};
 use crate::{Refusal, files, frames};
 
-/// Runs of one sample: about 10 ms for a program of 100 ns.
-const REPEAT: u32 = 100_000;
+/// Nanoseconds that one sample takes, about.
+const SAMPLE_NS: i64 = 10_000_000;
+/// Runs that say how many a sample needs, and runs of a sample, at least and at most.
+const TRIAL: u32 = 32;
+const REPEATS: (i64, i64) = (16, 100_000);
 /// Samples of each program.
 const SAMPLES: usize = 15;
 /// The processor that measurements stay on.
-const CPU: usize = 0;
+pub(super) const CPU: usize = 0;
 
 #[derive(Debug, Serialize)]
 struct Report {
     calibrated: bool,
     flips: u64,
     rows: usize,
+    /// What the cost model says of the inference, and of its layers one by one.
+    predicted_ns: f64,
+    layers: Vec<Layer>,
     empty_ns: Spread,
     inference_ns: Spread,
     #[serde(skip_serializing_if = "Option::is_none")]
     packet_ns: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict_ns: Option<Spread>,
+}
+
+/// A dense layer and how it is computed.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    predicted_ns: f64,
+    #[serde(flatten)]
+    layer: planned::Layer,
 }
 
 /// Nanoseconds over several samples.
@@ -73,20 +91,25 @@ enum Baseline {
 }
 
 /// A program and the packet that it is run on.
-struct Subject {
+pub(super) struct Subject {
     loaded: Loaded,
     program: &'static str,
     frame: Vec<u8>,
 }
 
 impl Subject {
-    fn load(object: &[u8], program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
+    pub(super) fn load(object: &[u8], program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
         let loaded = Kernel::load(object).map_err(|error| error.diagnostics("the measured object"))?;
         Ok(Self { loaded, program, frame })
     }
 
+    /// Runs that one sample needs.
+    fn repeats(&self) -> Result<u32, Refusal> {
+        Ok(repeats(self.sample(TRIAL)?, SAMPLE_NS, REPEATS))
+    }
+
     /// Mean nanoseconds of one run.
-    fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
+    pub(super) fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
         let input = RunInput { data: &self.frame, repeat, output: false };
         let run = self.loaded.run(self.program, input).map_err(|error| Refusal::from(error.diagnostic()))?;
         Ok(i64::try_from(run.duration_ns).unwrap_or(i64::MAX))
@@ -94,7 +117,9 @@ impl Subject {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
+    // The parser demands a model of whoever does not calibrate.
+    let Some(model) = &args.model else { return calibrate::run(args.output.as_deref()) };
+    let inputs = Files::read(model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
     if let Some(directory) = &args.objects {
         return write_objects(&plan, args, directory);
@@ -109,18 +134,23 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
             subjects.push((packet(&plan, args, triggers)?, Baseline::Own));
         }
     }
+    let mut repeats = Vec::new();
+    for (subject, _) in &subjects {
+        repeats.push(subject.repeats()?);
+    }
+    let empty = own.repeats()?;
     let mut empties = Vec::new();
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..SAMPLES {
-        let own = own.sample(REPEAT)?;
-        let xdp = if hook == Hook::Xdp { own } else { xdp.sample(REPEAT)? };
+        let own = own.sample(empty)?;
+        let xdp = if hook == Hook::Xdp { own } else { xdp.sample(empty)? };
         empties.push(own);
-        for ((subject, baseline), samples) in subjects.iter().zip(&mut samples) {
+        for (((subject, baseline), samples), &repeat) in subjects.iter().zip(&mut samples).zip(&repeats) {
             let empty = match baseline {
                 Baseline::Xdp => xdp,
                 Baseline::Own => own,
             };
-            samples.push(subject.sample(REPEAT)? - empty);
+            samples.push(subject.sample(repeat)? - empty);
         }
     }
     let mut spreads = samples.into_iter().map(Spread::of);
@@ -128,6 +158,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
         calibrated: plan.report.calibrated,
         flips: plan.report.flips,
         rows: plan.report.rows,
+        predicted_ns: predicted(&plan, args)?,
+        layers: layers(&plan, args),
         empty_ns: Spread::of(empties),
         inference_ns: spreads.next().unwrap_or(Spread { median: 0, min: 0, max: 0 }),
         packet_ns: spreads.next(),
@@ -151,15 +183,42 @@ fn print_table(report: &Report) {
     };
     line("empty", &report.empty_ns);
     line("inference", &report.inference_ns);
+    println!("{:12} {:>8.0}", "predicted", report.predicted_ns);
     for (name, spread) in [("packet", &report.packet_ns), ("verdict", &report.verdict_ns)] {
         if let Some(spread) = spread {
             line(name, spread);
         }
     }
+    for Layer { name, predicted_ns, layer } in &report.layers {
+        println!("{name}: {}, predicted {predicted_ns:.1} ns", layer.words());
+    }
+}
+
+/// Runs of a sample of so many nanoseconds, of a program that takes `ns`, within limits.
+pub(super) fn repeats(ns: i64, sample_ns: i64, (least, most): (i64, i64)) -> u32 {
+    u32::try_from((sample_ns / ns.max(1)).clamp(least, most)).unwrap_or(1)
+}
+
+/// What the cost model says of the inference that is measured.
+fn predicted(plan: &Plan, args: &BenchArgs) -> Result<f64, Refusal> {
+    let options = target(args).network;
+    let code = network::lower(&plan.network, options)
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
+    Ok(cost::network_ns_with(plan.network.get(), options.weights, code.stages.len() + 1))
+}
+
+/// The dense layers of a plan.
+fn layers(plan: &Plan, args: &BenchArgs) -> Vec<Layer> {
+    let parts = planned::parts(plan.network.get(), target(args).network.weights);
+    let dense = parts.into_iter().filter_map(|part| {
+        let planned::PlannedPart { name, predicted_ns, layer } = part;
+        layer.map(|layer| Layer { name, predicted_ns, layer })
+    });
+    dense.collect()
 }
 
 /// A program that passes every packet.
-fn empty_module(hook: Hook) -> Module {
+pub(super) fn empty_module(hook: Hook) -> Module {
     let pass = Operand::Imm(answers(hook).pass);
     let code = vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: pass }, Insn::Exit];
     let entry = Function {

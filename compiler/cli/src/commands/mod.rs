@@ -6,6 +6,7 @@ pub mod eval;
 pub mod replay;
 pub mod extract;
 pub mod bench;
+mod calibrate;
 pub mod inspect;
 pub mod explain;
 pub mod rank;

@@ -16,3 +16,4 @@ mod privileges;
 mod tools;
 mod costs;
 mod uses;
+mod planned;

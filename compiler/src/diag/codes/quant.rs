@@ -20,6 +20,7 @@ pub static TABLE: &[&Code] = &[
     &ONE_VERSUS_REST,
     &RECONSTRUCTION,
     &NO_SCALER,
+    &SLOW,
 ];
 
 pub static COUNT: Code = Code {
@@ -145,4 +146,13 @@ pub static NO_SCALER: Code = Code {
                   standardised features when their scaler was not exported with them: every verdict is then wrong \
                   without notice. Put the scaler into the graph. The object is written in any case, as a network may \
                   have been trained on raw values with such a result.",
+};
+
+pub static SLOW: Code = Code {
+    id: "E0340",
+    title: "the model is predicted to be slower than `--max-ns` allows",
+    explanation: "The search takes the cheapest fixed-point network that keeps enough labels, and the cost model predicts \
+                  that it takes longer. The notes say what would have to give, one thing at a time: flips, an object \
+                  whose parameters can be updated, or neurons. Predictions are for the machine that the constants were \
+                  measured on; `nnbpfc bench --calibrate-cost` measures another.",
 };

@@ -24,11 +24,8 @@ pub(super) fn emit_block(
         (0..width).map(|register| emitter.parameter(start + word_bytes(register))).collect();
     let weights = start + word_bytes(width);
     let straight = emitter.constant(start).is_some();
-    let looped = part.unroll.filter(|_| !straight).map_or(0, |unroll| {
-        let trips = part.columns / unroll;
-        if trips < 2 {
-            return 0;
-        }
+    let looped = part.blocking().rounds(part.columns).filter(|_| !straight).map_or(0, |rounds| {
+        let (trips, unroll) = (rounds.count, rounds.inputs);
         let step = unroll * bytes_of(inputs.element) as usize;
         let pointers = [(emitter.scratch, step)];
         emitter.repeat(trips, (weights, unroll * width * 8), &pointers, |emitter| {

@@ -32,6 +32,7 @@ use super::scratch::{self, Buffer, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
+use crate::cost::blocking::Style;
 use crate::ir::{Network, Op, OpOrigin};
 use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data, thresholds};
 use crate::params::slot;
@@ -73,6 +74,8 @@ pub struct Options {
     pub weights: Weights,
     /// Instructions that the verifier may process in one program.
     pub budget: u64,
+    /// Who decides how layers are written.
+    pub style: Style,
 }
 
 impl Options {
@@ -82,7 +85,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET }
+        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET, style: Style::Planned }
     }
 }
 
@@ -179,9 +182,9 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
 }
 
 fn lower_whole(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
-    let layout = Layout::new(network);
+    let layout = Layout::styled(network, options.style);
     let scratch = Scratch::new(network)?;
-    let slot = slot::bytes(network);
+    let slot = slot::bytes_in(network, &layout);
     let constants = match options.weights {
         Weights::Map => None,
         Weights::Const => Some(slot::words(&slot).collect()),

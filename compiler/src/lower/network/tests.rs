@@ -230,7 +230,8 @@ fn many_labels_of_one_value_agree() {
     agree(&network, &rows, CONST).unwrap();
 }
 
-const CONST: Options = Options { split: Split::Auto, weights: Weights::Const, budget: Options::BUDGET };
+const CONST: Options =
+    Options { split: Split::Auto, weights: Weights::Const, budget: Options::BUDGET, style: Style::Planned };
 
 const RELU8: Post = Post::Relu { shift: 12, bits: 8 };
 
