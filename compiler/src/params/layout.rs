@@ -24,6 +24,8 @@ use crate::ir::{Dense, Forest, FractionBits, Interval, Lanes, Network, Op, Post,
 
 /// Section of the two slots.
 pub const SECTION: &str = ".data.nn_params";
+/// Section of the numbers where they never change: one slot, which nobody can write.
+pub const CONSTANTS_SECTION: &str = ".rodata.nn_weights";
 /// Section that says which slot is active.
 pub const ACTIVE_SECTION: &str = ".data.nn_active";
 /// Set in the index of [`ACTIVE_SECTION`] while the other slot holds a shadow.
@@ -200,6 +202,18 @@ impl Layout {
             ty: Type::Array(Box::new(self.slot_type()), SLOTS),
             bytes: slot.repeat(SLOTS as usize),
             writable: true,
+        }
+    }
+
+    /// `.rodata.nn_weights` with these parameters.
+    #[must_use]
+    pub(crate) fn constants_data(&self, slot: Vec<u8>) -> Data {
+        Data {
+            section: CONSTANTS_SECTION.to_owned(),
+            variable: "nn_weights".to_owned(),
+            ty: self.slot_type(),
+            bytes: slot,
+            writable: false,
         }
     }
 

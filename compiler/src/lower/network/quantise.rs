@@ -42,7 +42,7 @@ pub(super) fn emit(
     let at = |index: usize| place.offset + word_bytes(index * QUANTISER_WORDS);
     let mut rest = values.clone();
     let alike = values.clone().all(|index| narrow(index) == narrow(values.start));
-    if values.len() >= LOOP_FROM && alike && emitter.constant(at(values.start)).is_none() {
+    if values.len() >= LOOP_FROM && alike {
         let trips = values.len() / LOOP_BODY;
         let results = emitter.b.copy(emitter.scratch);
         let step = |buffer: Buffer| LOOP_BODY * bytes_of(buffer.element) as usize;
