@@ -106,7 +106,7 @@ pub(super) fn run(
         levels: None,
         forest: Some(forest_report(trees, &table, &sums)),
         thresholds: threshold::report(model, contract, &network, &sample),
-        errors: Some(error::errors(model, contract, network.get(), &sample)),
+        errors: options.measure.then(|| error::errors(model, contract, network.get(), &sample)),
         precision: None,
         search: Vec::new(),
     };

@@ -78,6 +78,8 @@ pub struct Options {
     pub lanes: Option<Vec<Lanes>>,
     /// Fits the model into the plan of an existing object; takes precedence over `lanes`.
     pub like: Option<NetworkPlan>,
+    /// Measures what the integers cost in outputs and scores, as a whole and part by part, for the report.
+    pub measure: bool,
 }
 
 /// What code holds about one layer, as opposed to parameters.
@@ -159,7 +161,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_flips: MaxFlips::DEFAULT, lanes: None, like: None }
+        Self { max_flips: MaxFlips::DEFAULT, lanes: None, like: None, measure: true }
     }
 }
 

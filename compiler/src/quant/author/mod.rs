@@ -26,6 +26,8 @@ use build::{Authored, Left, Why};
 const NOTHING_ROUNDED: &str =
     "the model was quantised by its author: its levels are kept, and nothing else is rounded";
 
+const OTHER_LAYERS: &str = "the model's layers and quantisations are not those of the object";
+
 /// What becomes of a model here.
 pub(super) enum Route {
     /// It has no quantisation of its own.
@@ -64,7 +66,15 @@ pub(super) fn run(
                 Route::Kept(Err(vec![shape(origin(model, contract, own.layer), reason)]))
             }
             (_, Err(free)) => left(model, contract, free),
-            (_, Ok(_)) => left(model, contract, own),
+            // An object whose code has every layer of the model, the author's roundings too, searched for its integers.
+            (_, Ok(_)) if like.is_some_and(|plan| plan.layers.len() >= layers.len()) => {
+                let why = Why::Refused("the object's code does not keep levels of the model's own");
+                left(model, contract, Left { why, ..own })
+            }
+            (_, Ok(_)) => {
+                let file = Origin::File { file: contract.model.clone() };
+                Route::Kept(Err(vec![shape(file, OTHER_LAYERS)]))
+            }
         },
     }
 }
@@ -118,7 +128,7 @@ fn judged(
 ) -> Outcome<Quantised> {
     let whole = || Origin::File { file: contract.model.clone() };
     if options.like.as_ref().is_some_and(|like| *like != plan_of(authored.network.get())) {
-        return Err(vec![shape(whole(), "the model's layers and quantisations are not those of the object")]);
+        return Err(vec![shape(whole(), OTHER_LAYERS)]);
     }
     let sample = sample::prepare(model, contract, calibration)?;
     let allowed = options.max_flips.allowed(sample.count());
@@ -134,7 +144,12 @@ fn judged(
             "raise `--max-flips`, or calibrate with rows like those that the model was trained on",
         )]);
     }
-    let report = report(model, contract, &sample, &authored, flips, allowed);
+    let mut report = report(model, contract, &sample, &authored, flips, allowed);
+    if options.measure {
+        report.errors = Some(error::errors(model, contract, authored.network.get(), &sample));
+        report.precision =
+            Some(Precision { skipped: Some(NOTHING_ROUNDED.to_owned()), ..Precision::default() });
+    }
     Ok(Quantised { network: authored.network.into_inner(), report, warnings: Vec::new() })
 }
 
@@ -225,8 +240,8 @@ fn report(
         forest: None,
         levels: Some(LevelsReport { kept: true, nearly: authored.nearly, node: None, reason: None }),
         thresholds: threshold::report(model, contract, &authored.network, sample),
-        errors: Some(error::errors(model, contract, network, sample)),
-        precision: Some(Precision { skipped: Some(NOTHING_ROUNDED.to_owned()), ..Precision::default() }),
+        errors: None,
+        precision: None,
         search: Vec::new(),
     }
 }
