@@ -6,7 +6,7 @@ use crate::diag::NodeRef;
 use crate::ir::{FractionBits, Interval, Lanes, Op, QuantiseOne, interpret};
 use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
 use crate::quant::sample::SplitMix;
-use crate::quant::{Contract, MaxFlips, Options, contract, plan_of, quantise};
+use crate::quant::{Contract, MaxFlips, NetworkPlan, Options, contract, plan_of, quantise};
 
 const INT8: (i64, i64) = (-128, 127);
 const UINT8: (i64, i64) = (0, 255);
@@ -284,6 +284,75 @@ fn features_that_step_over_levels_are_clamped_behind() {
     }
     assert!(found > 2, "features of {found} models only step over levels");
     assert!(!clamped(&agrees(PLAIN)));
+}
+
+/// Whether a quantiser of the plan rounds halves to even levels.
+fn even(plan: &NetworkPlan) -> bool {
+    plan.evens.contains(&true)
+}
+
+#[test]
+fn a_plan_with_another_rounding_is_refused() {
+    let (mut refused, mut exact) = (0, 0);
+    let fresh = |form: Form, seed: u64| {
+        let model = model(form, seed);
+        let contract = contract_of(&model, form);
+        let result = quantise(&model, &contract, None, &Options::default()).unwrap();
+        (model, contract, plan_of(&result.network))
+    };
+    let plans = [PLAIN, Form { powers: true, ..PLAIN }].map(|form| fresh(form, 1).2);
+    assert_eq!(plans.each_ref().map(even), [false, true]);
+    for seed in 2..=5 {
+        for form in [PLAIN, Form { powers: true, ..PLAIN }] {
+            let (model, contract, own) = fresh(form, seed);
+            for plan in &plans {
+                let options = Options { like: Some(plan.clone()), ..Options::default() };
+                match quantise(&model, &contract, None, &options) {
+                    // What is taken is as exact as it would be in code of its own.
+                    Ok(result) => {
+                        assert_eq!(plan_of(&result.network), *plan);
+                        assert_eq!(result.report.levels.unwrap().nearly, 0, "seed {seed}");
+                        exact += 1;
+                    }
+                    Err(errors) => {
+                        assert_ne!(own, *plan);
+                        let text = crate::diag::render::plain(&errors[0], &[]);
+                        let said = text.contains("halfway between levels");
+                        assert!(
+                            text.contains("error[E0312]") && text.contains("help: compile") && said,
+                            "{text}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused >= 4 && exact >= 4, "{refused} refused, {exact} exact");
+}
+
+#[test]
+fn a_plan_with_or_without_a_clamp_behind_features_is_refused_or_exact() {
+    let form = Form { coarse: true, ..PLAIN };
+    let coarse = model(form, 1);
+    let mut fine = coarse.clone();
+    fine.normalise.iter_mut().for_each(|by| by.scale /= 32.0);
+    let contract = contract_of(&coarse, form);
+    let with = |model: &Model, like: Option<&NetworkPlan>| {
+        let options = Options { like: like.cloned(), ..Options::default() };
+        quantise(model, &contract, None, &options)
+    };
+    let [clamping, plain] = [&coarse, &fine].map(|model| plan_of(&with(model, None).unwrap().network));
+    assert_eq!(clamping.evens.len(), plain.evens.len() + 1);
+    let errors = with(&coarse, Some(&plain)).unwrap_err();
+    assert_eq!(errors[0].code.id, "E0312");
+    assert!(errors[0].message.contains("step over several levels"), "{}", errors[0].message);
+    let taken = with(&fine, Some(&clamping)).unwrap().network;
+    let own = with(&fine, None).unwrap().network;
+    assert_eq!(plan_of(&taken), clamping);
+    for row in rows(&contract, &fine, 400).chunks(5) {
+        assert_eq!(interpret::outputs(&taken, row), interpret::outputs(&own, row));
+    }
 }
 
 #[test]
