@@ -121,3 +121,66 @@ pub(super) fn elementwise(layer: &model::Dense) -> Option<Vec<(usize, f64)>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::sample::SplitMix;
+    use std::cmp::Ordering;
+
+    /// A hard swish between two quantisations.
+    fn hard_swish(levels: Levels) -> Chain {
+        let step = |activation| Step { factors: vec![(1.0, 0.0)], activation };
+        let steps = vec![
+            step(Activation::Function(Function::HardSwish)),
+            step(Activation::Function(Function::Levels(levels))),
+        ];
+        Chain { count: 2, steps, levels, rectified: false }
+    }
+
+    /// How six times the hard swish of `x` compares with six times `twice / 2` scales, exactly.
+    fn compare(x: Dyadic, twice: i64, scale: Dyadic) -> Option<Ordering> {
+        let three = Dyadic::integer(3);
+        let [above, below] = [x.plus(three.negated())?, x.plus(three)?].map(Dyadic::sign);
+        let six_times = match (below, above) {
+            (Ordering::Less, _) => Dyadic::integer(0),
+            (_, Ordering::Greater) => x.times(Dyadic::integer(6))?,
+            _ => x.times(x.plus(three)?)?,
+        };
+        Some(six_times.plus(Dyadic::integer(3 * twice).times(scale)?.negated())?.sign())
+    }
+
+    #[test]
+    fn a_hard_swish_between_levels_is_the_nearest_level_of_the_exact_value() {
+        let mut random = SplitMix(21);
+        let (mut inside, mut ties) = (0, 0);
+        for round in 0..400 {
+            let mut scale = |least: i32| {
+                let share = random.next() as f64 / u64::MAX as f64;
+                let power = f64::from(least + (random.next() % 5) as i32).exp2();
+                if round % 4 == 0 { power } else { f64::from((power * (1.0 + share)) as f32) }
+            };
+            // A few of the tables have an entry for each of 16 bits.
+            let wide = round % 50 == 1 || round % 50 == 4;
+            let (scale, behind) = (scale(if wide { -13 } else { -7 }), scale(if wide { -14 } else { -8 }));
+            let most = if wide { i64::from(i16::MAX) } else { 127 };
+            let levels = Levels { scale: behind, zero: 5, low: -most - 1, high: most };
+            let chain = hard_swish(levels);
+            let (low, high) = (levels.low - levels.zero, levels.high - levels.zero);
+            for n in -most - 1..=most {
+                let level = chain.level(scale * n as f64).unwrap();
+                let x = Dyadic::of(scale).times(Dyadic::integer(n)).unwrap();
+                let beside = |twice: i64| compare(x, twice, Dyadic::of(behind)).unwrap();
+                let (down, up) = (beside(2 * level - 1), beside(2 * level + 1));
+                let even = level & 1 == 0;
+                let at_least = down == Ordering::Greater || (down == Ordering::Equal && even);
+                let at_most = up == Ordering::Less || (up == Ordering::Equal && even);
+                assert!(at_least || level == low, "{n} * {scale} in {behind}: {level} is too high");
+                assert!(at_most || level == high, "{n} * {scale} in {behind}: {level} is too low");
+                ties += usize::from(down == Ordering::Equal || up == Ordering::Equal);
+                inside += usize::from(level > low && level < high && level != 0);
+            }
+        }
+        assert!(inside > 100_000 && ties > 100, "{inside} levels inside, {ties} ties");
+    }
+}
