@@ -191,9 +191,9 @@ pub fn quantise(
     match &model.body {
         Body::Mlp(_) => {
             let left = match author::run(model, contract, calibration, options) {
-                author::Route::Kept(result) => return result,
+                author::Route::Kept(result) => return *result,
                 author::Route::Float => None,
-                author::Route::Left(report, warning) => Some((report, warning)),
+                author::Route::Left(report, warning) => Some((report, *warning)),
             };
             let ended = linear_end(model);
             let result = search::run(ended.as_ref().unwrap_or(model), contract, calibration, options);

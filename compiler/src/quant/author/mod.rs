@@ -33,9 +33,9 @@ pub(super) enum Route {
     /// It has no quantisation of its own.
     Float,
     /// It has one that is kept.
-    Kept(Outcome<Quantised>),
+    Kept(Box<Outcome<Quantised>>),
     /// It has one, but takes the way of a float model.
-    Left(LevelsReport, Diagnostic),
+    Left(LevelsReport, Box<Diagnostic>),
 }
 
 /// The network of a model that was quantised by its author.
@@ -58,12 +58,12 @@ pub(super) fn run(
     }
     let like = options.like.as_ref();
     match build::build(model, contract, like) {
-        Ok(Ok(authored)) => Route::Kept(judged(model, contract, calibration, options, authored)),
-        Ok(Err(errors)) => Route::Kept(Err(errors)),
+        Ok(Ok(authored)) => Route::Kept(Box::new(judged(model, contract, calibration, options, authored))),
+        Ok(Err(errors)) => Route::Kept(Box::new(Err(errors))),
         Err(own) => match (own.why, build::build(model, contract, None)) {
             // Code of another form would give the levels.
             (Why::Refused(reason), Ok(_)) => {
-                Route::Kept(Err(vec![shape(origin(model, contract, own.layer), reason)]))
+                Route::Kept(Box::new(Err(vec![shape(origin(model, contract, own.layer), reason)])))
             }
             (_, Err(free)) => left(model, contract, free),
             // An object whose code has every layer of the model, the author's roundings too, searched for its integers.
@@ -73,7 +73,7 @@ pub(super) fn run(
             }
             (_, Ok(_)) => {
                 let file = Origin::File { file: contract.model.clone() };
-                Route::Kept(Err(vec![shape(file, OTHER_LAYERS)]))
+                Route::Kept(Box::new(Err(vec![shape(file, OTHER_LAYERS)])))
             }
         },
     }
@@ -115,7 +115,7 @@ fn left(model: &Model, contract: &Contract, Left { layer, why }: Left) -> Route 
     .with_note("the model is compiled like a float model, and a level may come out as its neighbour");
     Route::Left(
         LevelsReport { kept: false, nearly: 0, node: Some(node), reason: Some(reason.to_owned()) },
-        warning,
+        Box::new(warning),
     )
 }
 
