@@ -68,8 +68,9 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
-    let warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
+    let mut warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
     let quantised = quant::quantise(&model, &contract, calibrate, options)?;
+    warnings.extend(quantised.warnings);
     let network = check::check(quantised.network)?;
     Ok(Plan { model, spec, flow, network, report: quantised.report, rows, warnings })
 }

@@ -65,8 +65,13 @@ pub(super) fn run(
     }
     let Search { sample, best, closest, log, .. } = search;
     if let Some(Found { flips, candidate, .. }) = best {
-        let report = report(setup, &sample, &candidate, flips, allowed, log);
-        return Ok(Quantised { network: candidate.network.into_inner(), report });
+        let mut report = report(setup, &sample, &candidate, flips, allowed, log);
+        if options.measure {
+            report.errors = Some(error::errors(model, contract, candidate.network.get(), &sample));
+            report.precision = Some(error::precision(setup, &sample, &candidate));
+        }
+        let network = candidate.network.into_inner();
+        return Ok(Quantised { network, report, warnings: Vec::new() });
     }
     Err(vec![match closest {
         Some((_, candidate)) => over_budget(setup, &sample, &candidate, allowed),
@@ -458,9 +463,10 @@ fn report(
         inputs,
         layers,
         forest: None,
+        levels: None,
         thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
-        errors: Some(error::errors(setup.model, setup.contract, network, sample)),
-        precision: Some(error::precision(setup, sample, candidate)),
+        errors: None,
+        precision: None,
         search,
     }
 }

@@ -37,7 +37,8 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         like.write(&inputs, &args.accuracy, output)?;
         return depfile(args, &inputs, output, &[model, spec, object]);
     }
-    let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
+    let mut inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
+    inputs.measure = args.report.is_some();
     let plan = inputs.plan(&args.accuracy)?;
     let clock = match args.clock {
         ClockArg::Kernel => Clock::Kernel,

@@ -9,6 +9,7 @@ mod common;
 mod refusals;
 mod usage;
 mod outputs;
+mod retrained;
 mod engines;
 mod single;
 mod thresholds;

@@ -224,3 +224,16 @@ fn rows_agree_with_constant_weights() {
         }
     }
 }
+
+#[test]
+fn cases_begin_with_a_clamp_of_levels_and_end_in_a_table() {
+    let ops = |name: &str| &super::common::case(name).plan.network.get().ops;
+    assert!(matches!(ops("qscore-5-6-1").last(), Some(Op::Table(_))));
+    let clamp = |one: &QuantiseOne| (one.multiplier, one.offset, one.shift) == (1, 0, 0);
+    match &ops("qcoarse-5-6-2")[..] {
+        [Op::Quantise(_), Op::Quantise(second), Op::Dense(_), ..] => {
+            assert!(second.features.iter().all(clamp));
+        }
+        other => panic!("{other:?}"),
+    }
+}
