@@ -9,7 +9,7 @@ use crate::ir::flow::key::KeyPart;
 use crate::ir::flow::record::{KEY_SIZE, Layout};
 use crate::ir::flow::side::{Place, SideTable, TableId, Window, WindowId};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
-use crate::spec::typed::Scope;
+use crate::spec::typed::{Clock as Precision, Scope};
 
 /// Flow table: key to record. Not there where packets are judged one by one.
 pub const FLOWS: &str = "nn_flows";
@@ -27,6 +27,8 @@ pub const EVENTS: &str = "nn_events";
 pub const CONFIG: &str = ".data.nn_config";
 /// How often the rules that report samples have acted; only where there are such rules.
 pub const SAMPLES: &str = ".data.nn_samples";
+/// The kernel's tick that a packet last read the clock in, and what it read; only with `clock coarse`.
+pub const TICK: &str = ".data.nn_tick";
 /// The time of the packet at hand, in replay builds only.
 pub const CLOCK: &str = ".data.nn_clock";
 
@@ -34,6 +36,8 @@ pub const CLOCK: &str = ".data.nn_clock";
 pub const CONFIG_MODE: u32 = 0;
 /// Offset of the epoch in the configuration.
 pub const CONFIG_EPOCH: u32 = 8;
+/// Offset of the times in `.data.nn_tick`: of even and of odd ticks.
+pub const TICK_TIMES: u32 = 8;
 /// Value of `mode` in which verdicts and lists act.
 pub const MODE_ENFORCE: i32 = 1;
 
@@ -284,7 +288,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
 }
 
 /// The data sections of the packet path.
-pub(super) fn data(program: &FlowProgram, clock: Clock) -> Vec<Data> {
+pub(super) fn data(program: &FlowProgram, precision: Precision, clock: Clock) -> Vec<Data> {
     let config = structure(
         "nn_config",
         16,
@@ -311,6 +315,14 @@ pub(super) fn data(program: &FlowProgram, clock: Clock) -> Vec<Data> {
         let counts = Type::Array(Box::new(Type::Unsigned(8)), samples);
         let ty = structure("nn_samples", samples * 8, vec![member("acted", 0, counts)]);
         data.push(section(SAMPLES, "nn_samples", ty));
+    }
+    match precision {
+        Precision::Exact => {}
+        Precision::Coarse => {
+            let times = Type::Array(Box::new(Type::Unsigned(8)), 2);
+            let members = vec![member("tick", 0, Type::Unsigned(8)), member("ns", TICK_TIMES, times)];
+            data.push(section(TICK, "nn_tick", structure("nn_tick", 24, members)));
+        }
     }
     match clock {
         Clock::Kernel => {}

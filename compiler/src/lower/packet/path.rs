@@ -17,7 +17,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, Scratch, bytes_of};
-use crate::spec::typed::{FeatureSpec, Field, Filter, Hook, Scope};
+use crate::spec::typed::{Clock, FeatureSpec, Field, Filter, Hook, Scope};
 
 /// A program of the packet path under construction.
 pub(super) struct Path<'a> {
@@ -277,9 +277,12 @@ impl<'a> Path<'a> {
         backward
     }
 
-    /// The time of the packet; [`super::clock`] puts a load in its place for replay.
+    /// The time of the packet.
     pub(super) fn clock(&mut self) -> VReg {
-        self.b.call(Helper::KtimeGetNs, &[])
+        match self.spec.clock {
+            Clock::Exact => self.exact_time(),
+            Clock::Coarse => self.coarse_time(),
+        }
     }
 
     /// The mode, as [`guard::mode`] gives it.
