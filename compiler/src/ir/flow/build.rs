@@ -15,16 +15,14 @@ use crate::spec::typed::{
 };
 
 /// Names of the record's header, which slots must not take.
-const HEADER_NAMES: [&str; 9] = [
+const HEADER_NAMES: [&str; 7] = [
     "packets",
     "last_ns",
     "first_ns",
     "flags",
     "reserved",
     "forward_answer",
-    "forward_blocked_until",
     "backward_answer",
-    "backward_blocked_until",
 ];
 
 /// Longest slot name; the kernel takes BTF names up to 127 bytes.

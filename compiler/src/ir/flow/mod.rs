@@ -69,7 +69,7 @@
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
 //! | `flags` | fetch-and-or; the bit that was clear before decides who judges, so exactly one does |
 //! | time of the last verdict at intervals | load; when it is due, one compare-and-exchange; who succeeds judges |
-//! | answer of the lists | plain stores, `blocked_until` before the word with the epoch |
+//! | answer of the lists | a plain store |
 //! | creation | insert if absent, then look up again |
 //! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
 

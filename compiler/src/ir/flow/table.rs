@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::eval::Content;
-use super::record::{Key, Layout, answer, flag};
+use super::record::{Key, answer, flag};
 use super::side::{SideTable, TableId};
 use super::{FlowProgram, Slot, SlotId, SlotKind};
 use crate::spec::typed::Direction;
@@ -126,7 +126,6 @@ impl Record {
         for (offset, lists) in lists {
             let Some(offset) = offset else { continue };
             put(offset, &answer::word(lists.epoch, lists.blocked_until).to_le_bytes());
-            put(offset + Layout::LISTS_BLOCKED_UNTIL, &lists.blocked_until.to_le_bytes());
         }
         self.put_slots(program, None, &mut put);
         bytes

@@ -5,7 +5,7 @@ use super::fuse;
 use super::maps::{ALLOWED, BLOCKED, MODE_ENFORCE};
 use super::path::{Exit, Path, address, copy_words, single_value};
 use super::shared::Shared;
-use super::table::{BLOCKED_UNTIL, Flow, LISTED, LISTS};
+use super::table::{Flow, LISTED, LISTS};
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::ir::flow::Counter;
@@ -87,7 +87,8 @@ impl Path<'_> {
         self.b.or(answer, listed);
     }
 
-    /// The lists' answer where the record has none, or one that the sender is blocked; drops or counts what is.
+    /// The lists' answer where the record has none, or one that the sender is blocked: then the block list says until
+    /// when, and nobody has become allowed since. Drops or counts what is blocked.
     pub(super) fn ask_again(&mut self, flow: &Flow, lists: Lists, entry: Label, asked: Label) {
         let (known, test) = (self.b.label(), self.b.label());
         let Lists { cache, word } = lists;
@@ -95,13 +96,14 @@ impl Path<'_> {
         self.b.xor(word, flow.answer);
         self.b.jump(Cond::Eq, word, LISTED, known);
         let until = self.ask_lists();
-        self.b.store(Size::DW, cache, BLOCKED_UNTIL, until);
         self.b.mov(flow.until, until);
         self.listed(flow.answer, flow.until);
         self.b.store(Size::DW, cache, LISTS, flow.answer);
         self.b.goto(test);
         self.b.bind(known);
-        self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
+        let expiry = self.look_for_source();
+        self.b.jump(Cond::Eq, expiry, 0, asked);
+        self.b.load_to(flow.until, Size::DW, expiry, 0);
         self.b.bind(test);
         self.blocked(flow, asked);
         self.b.goto(asked);
@@ -111,14 +113,19 @@ impl Path<'_> {
     /// settled by one look at the block list. Drops or counts what is blocked.
     pub(super) fn ask_always(&mut self, flow: &Flow) {
         let on = self.b.label();
-        let blocked = self.b.map(BLOCKED);
-        let source = self.b.stack_address(self.frame.src);
-        let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
+        let listed = self.look_for_source();
         self.b.jump(Cond::Eq, listed, 0, on);
         let until = self.ask_lists();
         self.b.mov(flow.until, until);
         self.blocked(flow, on);
         self.b.bind(on);
+    }
+
+    /// Pointer to the source's entry of the block list, or 0.
+    fn look_for_source(&mut self) -> VReg {
+        let blocked = self.b.map(BLOCKED);
+        let source = self.b.stack_address(self.frame.src);
+        self.b.call(Helper::MapLookup, &[blocked, source])
     }
 
     /// Drops or counts a packet whose sender is on the block list; goes to `on` for others.

@@ -86,9 +86,7 @@ fn record(program: &FlowProgram) -> Type {
     ];
     for (direction, lists) in [("forward", layout.forward_lists), ("backward", layout.backward_lists)] {
         let Some(lists) = lists else { continue };
-        let until = lists + Layout::LISTS_BLOCKED_UNTIL;
         members.push(member(&format!("{direction}_answer"), lists, Type::Unsigned(8)));
-        members.push(member(&format!("{direction}_blocked_until"), until, Type::Unsigned(8)));
     }
     let times = [("last_ns", layout.last), ("first_ns", layout.first)];
     members.extend(times.iter().filter_map(|(name, at)| Some(member(name, (*at)?, Type::Unsigned(8)))));

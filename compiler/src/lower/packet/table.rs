@@ -25,7 +25,6 @@ const NO_EXIST: i32 = 1;
 /// Byte offsets in the record's header, as instructions take them.
 pub(super) const PACKETS: i16 = Layout::PACKETS as i16;
 pub(super) const LISTS: i16 = Layout::FORWARD_LISTS as i16;
-pub(super) const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
 pub(super) const LISTED: i32 = answer::LISTED as i32;
 
 pub(super) const CLOSED: i32 = flag::CLOSED as i32;
@@ -231,7 +230,6 @@ impl Path<'_> {
         if self.program.record.forward_lists.is_some() {
             let cache = self.lists_of(flow);
             self.b.load_to(flow.answer, Size::DW, cache, LISTS);
-            self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
         }
         self.b.mov(flow.update_mode, ANY);
         self.b.goto(flow.create);
@@ -315,7 +313,6 @@ impl Path<'_> {
     fn write_image(&mut self, flow: &Flow, image: VReg) {
         let layout = self.program.record;
         let lists = [layout.forward_lists, layout.backward_lists].into_iter().flatten();
-        let lists = lists.flat_map(|lists| [lists, lists + Layout::LISTS_BLOCKED_UNTIL]);
         let judged = self.program.judged().map(|slot| self.program.slot(slot).offset);
         let written: Vec<u32> = lists.chain(layout.first).chain(judged).collect();
         for offset in (0..layout.size).step_by(8).filter(|offset| !written.contains(offset)) {
@@ -323,7 +320,6 @@ impl Path<'_> {
         }
         if layout.forward_lists.is_some() {
             self.b.store(Size::DW, image, LISTS, flow.answer);
-            self.b.store(Size::DW, image, BLOCKED_UNTIL, flow.until);
         }
         if let Some(backward) = layout.backward_lists {
             // The lists were asked before they last changed, and said that nobody is on them.
@@ -331,7 +327,6 @@ impl Path<'_> {
             self.b.and(before, !LISTED);
             let at = i16::try_from(backward).unwrap_or(i16::MAX);
             self.b.store(Size::DW, image, at, before);
-            self.b.store(Size::DW, image, at + Layout::LISTS_BLOCKED_UNTIL as i16, 0);
         }
         let flags =
             self.b.compute(AluOp::Lsh, flow.sender_is_b, flag::FORWARD_IS_B.trailing_zeros().cast_signed());
