@@ -15,15 +15,8 @@ use crate::spec::typed::{
 };
 
 /// Names of the record's header, which slots must not take.
-const HEADER_NAMES: [&str; 7] = [
-    "packets",
-    "last_ns",
-    "first_ns",
-    "flags",
-    "reserved",
-    "forward_answer",
-    "backward_answer",
-];
+const HEADER_NAMES: [&str; 7] =
+    ["packets", "last_ns", "first_ns", "flags", "reserved", "forward_answer", "backward_answer"];
 
 /// Longest slot name; the kernel takes BTF names up to 127 bytes.
 const NAME_LIMIT: usize = 96;

@@ -410,6 +410,12 @@ impl FlowProgram {
         self.slots.get(id.0 as usize).expect("identifiers of a flow program name its slots")
     }
 
+    /// What the flow table keeps of a key.
+    #[must_use]
+    pub fn key_form(&self) -> key::KeyForm {
+        key::KeyForm::of(self.key, self.transports)
+    }
+
     /// Whether something depends on the time of every packet. Otherwise the clock is read only for packets that
     /// are judged, that open a record which keeps its first time, or whose sender is on the block list.
     #[must_use]

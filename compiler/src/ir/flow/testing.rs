@@ -10,8 +10,8 @@ use crate::capture;
 use crate::ir::Interval;
 use crate::ir::packet::TCP;
 use crate::spec::typed::{
-    Aggregate, Clock, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output, Scope,
-    Transports, Triggers, Unit,
+    Aggregate, Clock, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output,
+    Scope, Transports, Triggers, Unit,
 };
 
 use super::key::KeyParts;

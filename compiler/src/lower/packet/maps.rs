@@ -6,7 +6,7 @@ use super::Clock;
 use super::guard::{FILTER, FUSE, FUSE_SEEN, filter_type, fuse_type, seen_type};
 use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
 use crate::ir::flow::key::KeyPart;
-use crate::ir::flow::record::{KEY_SIZE, Layout};
+use crate::ir::flow::record::Layout;
 use crate::ir::flow::side::{Place, SideTable, TableId, Window, WindowId};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
 use crate::spec::typed::{Clock as Precision, Scope};
@@ -63,19 +63,18 @@ fn structure(name: &str, size: u32, members: Vec<Member>) -> Type {
     Type::Struct(Struct { name: name.to_owned(), size, members })
 }
 
-fn key() -> Type {
-    structure(
-        "nn_flow_key",
-        KEY_SIZE,
-        vec![
-            member("a", 0, host()),
-            member("b", 16, host()),
-            member("a_port", 32, Type::Unsigned(2)),
-            member("b_port", 34, Type::Unsigned(2)),
-            member("proto", 36, Type::Unsigned(1)),
-            member("reserved", 37, Type::Array(Box::new(Type::Unsigned(1)), 3)),
-        ],
-    )
+fn key(program: &FlowProgram) -> Type {
+    let bytes = program.key_form().bytes;
+    let mut members = vec![
+        member("a", 0, host()),
+        member("b", 16, host()),
+        member("a_port", 32, Type::Unsigned(2)),
+        member("b_port", 34, Type::Unsigned(2)),
+        member("proto", 36, Type::Unsigned(1)),
+        member("reserved", 37, Type::Array(Box::new(Type::Unsigned(1)), 3)),
+    ];
+    members.retain(|member| member.offset < bytes);
+    structure("nn_flow_key", bytes, members)
 }
 
 fn record(program: &FlowProgram) -> Type {
@@ -267,7 +266,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
     match program.scope {
         Scope::Flow => {
             let record = record(program);
-            maps.push(map(FLOWS, MapKind::LruHash, Some(key()), Some(record), program.capacity, 0));
+            maps.push(map(FLOWS, MapKind::LruHash, Some(key(program)), Some(record), program.capacity, 0));
         }
         Scope::Packet => {}
     }

@@ -7,7 +7,9 @@ use super::basic::{
 };
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Attach, Clock, File, Header, Item, Labels, Let, Model, Output, Param, Reconstruction, Use};
+use crate::spec::ast::{
+    Attach, Clock, File, Header, Item, Labels, Let, Model, Output, Param, Reconstruction, Use,
+};
 
 pub(super) fn file<'p>() -> Parsed<'p, File> {
     let skipped = skipped_statement().or(sign(Token::RightBrace)).to(Item::Broken);
