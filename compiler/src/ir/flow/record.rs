@@ -163,17 +163,21 @@ impl Key {
     }
 }
 
-/// What a record remembers of the lists' answer for one direction: the epoch at which they were asked, above a bit
-/// that says whether the sender is on the block list. Until when it is blocked the list itself says: it has not
+/// What a record remembers of the lists' answer for one direction: the epoch at which they were asked, above two bits
+/// that say whether the sender is blocked and whether an end is allowed; never both. Until when it is blocked the list itself says: it has not
 /// changed while the epoch is the same.
 pub mod answer {
     /// The block list has the sender.
     pub const LISTED: u64 = 1;
+    /// One of the ends is allowed, so that nothing acts on the packet.
+    pub const EXEMPT: u64 = 2;
+    /// Bits below the epoch.
+    pub const BITS: u32 = 2;
 
     /// The word of an answer.
     #[must_use]
-    pub const fn word(epoch: u64, blocked_until: u64) -> u64 {
-        epoch << 1 | if blocked_until == 0 { 0 } else { LISTED }
+    pub const fn word(epoch: u64, blocked_until: u64, exempt: bool) -> u64 {
+        epoch << BITS | if blocked_until == 0 { 0 } else { LISTED } | if exempt { EXEMPT } else { 0 }
     }
 }
 

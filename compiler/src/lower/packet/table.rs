@@ -26,6 +26,8 @@ const NO_EXIST: i32 = 1;
 pub(super) const PACKETS: i16 = Layout::PACKETS as i16;
 pub(super) const LISTS: i16 = Layout::FORWARD_LISTS as i16;
 pub(super) const LISTED: i32 = answer::LISTED as i32;
+pub(super) const EXEMPT: i32 = answer::EXEMPT as i32;
+pub(super) const ANSWER_BITS: i32 = answer::BITS as i32;
 
 pub(super) const CLOSED: i32 = flag::CLOSED as i32;
 pub(super) const RETIRED: i32 = flag::RETIRED as i32;
@@ -46,6 +48,7 @@ pub(super) struct Flow {
     pub(super) backward: VReg,
     /// What the lists said, and the word that a record keeps of it.
     pub(super) until: VReg,
+    pub(super) exempt: VReg,
     pub(super) answer: VReg,
     /// The packet's number in its flow, from 1.
     pub(super) ordinal: VReg,
@@ -76,6 +79,7 @@ impl Flow {
             flags: b.fresh(),
             backward: b.fresh(),
             until: b.fresh(),
+            exempt: b.fresh(),
             answer: b.fresh(),
             ordinal: b.fresh(),
             trigger: b.fresh(),
@@ -280,10 +284,9 @@ impl Path<'_> {
         if kept {
             self.clear_answer(flow.answer);
         }
-        let until = self.ask_lists();
-        self.b.mov(flow.until, until);
+        self.ask_for(flow);
         if kept {
-            self.listed(flow.answer, flow.until);
+            self.answer(flow);
         }
         let on = self.b.label();
         self.blocked(flow, on);
@@ -323,8 +326,8 @@ impl Path<'_> {
         }
         if let Some(backward) = layout.backward_lists {
             // The lists were asked before they last changed, and said that nobody is on them.
-            let before = self.b.compute(AluOp::Sub, flow.answer, 2);
-            self.b.and(before, !LISTED);
+            let before = self.b.compute(AluOp::Sub, flow.answer, 1 << ANSWER_BITS);
+            self.b.and(before, !(LISTED | EXEMPT));
             let at = i16::try_from(backward).unwrap_or(i16::MAX);
             self.b.store(Size::DW, image, at, before);
         }
