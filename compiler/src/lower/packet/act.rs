@@ -255,13 +255,14 @@ impl Act<'_> {
             self.b.lsh(epoch, ANSWER_BITS);
             let answer = self.b.load(Size::DW, self.scratch, self.shared.answer);
             self.b.xor(answer, epoch);
-            self.b.mov(may, answer);
-            self.b.rsh(may, EXEMPT.trailing_zeros().cast_signed());
+            // By way of memory, so that what follows is walked once.
+            let exempt = self.b.compute(AluOp::Rsh, answer, EXEMPT.trailing_zeros().cast_signed());
+            self.b.store(Size::DW, self.scratch, self.shared.exempt, exempt);
             self.b.jump(Cond::Le, answer, LISTED | EXEMPT, known);
         }
         self.b.call_function(lists::FUNCTION, &[self.context]);
-        self.b.load_to(may, Size::DW, self.scratch, self.shared.exempt);
         self.b.bind(known);
+        self.b.load_to(may, Size::DW, self.scratch, self.shared.exempt);
         self.b.sub(may, 1);
         self.b.bind(asked);
         self.b.or(may, acts::REPORT);

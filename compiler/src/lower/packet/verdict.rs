@@ -180,7 +180,10 @@ impl Path<'_> {
     fn share_flow(&mut self, flow: &Flow, scratch: VReg) {
         self.share_packet(flow, scratch);
         if self.program.record.forward_lists.is_some() {
-            let cache = self.lists_of(flow);
+            // The direction by way of memory: as an offset the verifier would follow its values apart to here.
+            let backward = self.b.load(Size::DW, scratch, self.shared.backward);
+            self.b.and(backward, 1);
+            let cache = self.lists_of(&Flow { backward, ..*flow });
             let answer = self.b.load(Size::DW, cache, LISTS);
             self.b.store(Size::DW, scratch, self.shared.answer, answer);
         }
