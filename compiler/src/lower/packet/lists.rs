@@ -59,7 +59,7 @@ impl Path<'_> {
 
     /// Leaves for `differs` unless the record knows that the packet's sender is not blocked, and neither end allowed.
     pub(super) fn answered(&mut self, flow: &Flow, differs: Label) -> Lists {
-        let cache = self.lists_of(flow);
+        let cache = self.lists_of(flow, flow.backward);
         self.clear_answer(flow.answer);
         let word = self.b.load(Size::DW, cache, LISTS);
         self.b.jump(Cond::Ne, word, flow.answer, differs);
@@ -67,13 +67,13 @@ impl Path<'_> {
     }
 
     /// The record, moved to the place of the packet's direction.
-    pub(super) fn lists_of(&mut self, flow: &Flow) -> VReg {
+    pub(super) fn lists_of(&mut self, flow: &Flow, backward: VReg) -> VReg {
         let cache = self.b.copy(flow.record);
         match self.program.directions {
             Directions::One => {}
             Directions::Both => {
                 let shift = Layout::LISTS_SIZE.trailing_zeros().cast_signed();
-                let offset = self.b.compute(AluOp::Lsh, flow.backward, shift);
+                let offset = self.b.compute(AluOp::Lsh, backward, shift);
                 self.b.add(cache, offset);
             }
         }

@@ -232,7 +232,7 @@ impl Path<'_> {
     fn replace(&mut self, flow: &Flow) {
         self.b.bind(flow.replace);
         if self.program.record.forward_lists.is_some() {
-            let cache = self.lists_of(flow);
+            let cache = self.lists_of(flow, flow.backward);
             self.b.load_to(flow.answer, Size::DW, cache, LISTS);
         }
         self.b.mov(flow.update_mode, ANY);

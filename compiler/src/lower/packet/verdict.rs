@@ -183,7 +183,7 @@ impl Path<'_> {
             // The direction by way of memory: as an offset the verifier would follow its values apart to here.
             let backward = self.b.load(Size::DW, scratch, self.shared.backward);
             self.b.and(backward, 1);
-            let cache = self.lists_of(&Flow { backward, ..*flow });
+            let cache = self.lists_of(flow, backward);
             let answer = self.b.load(Size::DW, cache, LISTS);
             self.b.store(Size::DW, scratch, self.shared.answer, answer);
         }
