@@ -8,6 +8,7 @@ use crate::cost::work::{LayerShape, Work};
 use crate::diag::codes::quant::SLOW;
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Network, Op};
+use crate::kernel::{KernelVersion, LARGE_PROGRAMS, LOOPS};
 use crate::lower::network::Weights;
 use crate::planned;
 use crate::quant::report::Attempt;
@@ -163,9 +164,9 @@ fn ns(value: f64) -> String {
     format!("{value:.0} ns")
 }
 
-/// What of a plan stands in the way of a kernel whose programs have few instructions and no loops.
+/// What of a plan stands in the way of a kernel whose programs have few instructions or no loops.
 #[must_use]
-pub fn on_an_older_kernel(plan: &Plan, weights: Weights) -> Vec<String> {
+pub fn on_an_older_kernel(plan: &Plan, weights: Weights, kernel: KernelVersion) -> Vec<String> {
     let network = plan.network.get();
     let products: usize = network
         .ops
@@ -181,12 +182,14 @@ pub fn on_an_older_kernel(plan: &Plan, weights: Weights) -> Vec<String> {
         .filter(|part| part.layer.as_ref().is_some_and(|layer| layer.unroll.is_some()))
         .count();
     let straight = products.saturating_mul(3);
-    let mut notes = vec![format!(
-        "this model takes about {straight} instructions for its {products} products or steps alone; programs of Linux \
-         before 5.2 hold 4096"
-    )];
-    if looped > 0 {
-        notes.push(format!("{looped} of its layers are loops, which Linux has since 5.3"));
+    let mut notes = Vec::new();
+    if kernel < LARGE_PROGRAMS {
+        notes.push(format!(
+            "this model takes about {straight} instructions for its {products} products or steps alone"
+        ));
+    }
+    if kernel < LOOPS && looped > 0 {
+        notes.push(format!("{looped} of its layers are loops"));
     }
     notes
 }

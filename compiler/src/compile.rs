@@ -78,9 +78,7 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
 /// Back half: a plan to the module that is shipped, or replayed.
 pub fn module(plan: &Plan, target: &Target) -> Outcome<Module> {
     let mut module = lower::shipped(plan, target)?;
-    let verifier = lower::walk::processed(&module).into_iter().collect();
-    let functions = module.programs.iter().chain(&module.functions);
-    let stack = functions.map(|function| (function.name.clone(), lower::cost::stack(function))).collect();
+    let (verifier, stack) = lower::cost::needs(&module);
     module.metadata = metadata::encode(&Metadata { verifier, stack, ..Metadata::of(plan, target) });
     Ok(module)
 }

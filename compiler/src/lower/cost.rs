@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::bpf::module::Function;
+use super::walk;
+use crate::bpf::module::{Function, Module};
 use crate::bpf::{AluOp, Insn, Label, Operand, Reg};
 
 /// How often each loop runs, by the label at its top.
@@ -40,6 +41,15 @@ pub fn processed(function: &Function, trips: &Trips) -> u64 {
         }
     }
     total
+}
+
+/// Instructions that the verifier processes for each program of a module, and bytes of the stack frame of each
+/// program and function.
+#[must_use]
+pub fn needs(module: &Module) -> (BTreeMap<String, u64>, BTreeMap<String, u32>) {
+    let functions = module.programs.iter().chain(&module.functions);
+    let stack = functions.map(|function| (function.name.clone(), stack(function)));
+    (walk::processed(module).into_iter().collect(), stack.collect())
 }
 
 /// Bytes of a function's own stack frame: the lowest place below the frame pointer that it names.

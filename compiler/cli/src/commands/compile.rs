@@ -8,7 +8,7 @@ use nnbpf_compiler::diag::codes::check::KERNEL_TOO_OLD;
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::elf::read;
-use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::kernel::{KernelVersion, LOOPS};
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
@@ -68,10 +68,13 @@ const fn weights(args: &CompileArgs) -> network::Weights {
 /// The refusal of a kernel with what of this very model stands in its way, where the model can be read.
 fn too_old(args: &CompileArgs, refused: Diagnostic) -> Diagnostic {
     let (Some(model), Some(spec), None) = (&args.model, &args.spec, &args.like) else { return refused };
+    let Some(kernel) = KernelVersion::named(&args.kernel).filter(|kernel| *kernel < LOOPS) else {
+        return refused;
+    };
     let plan = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)
         .and_then(|inputs| inputs.plan(&args.accuracy));
     let Ok(plan) = plan else { return refused };
-    budget::on_an_older_kernel(&plan, weights(args)).into_iter().fold(refused, Diagnostic::with_note)
+    budget::on_an_older_kernel(&plan, weights(args), kernel).into_iter().fold(refused, Diagnostic::with_note)
 }
 
 /// The report: what was decided and measured.
