@@ -23,14 +23,6 @@ pub(crate) struct Case {
     pub(crate) plan: Plan,
 }
 
-/// Whether code reads tables of its model, decision trees or curved activations: they are never constants.
-pub(crate) fn has_tables(case: &Case) -> bool {
-    case.plan.network.get().ops.iter().any(|op| match op {
-        Op::Table(_) | Op::Forest(_) => true,
-        Op::Quantise(_) | Op::Dense(_) => false,
-    })
-}
-
 /// Whether its model is one of decision trees.
 pub(crate) fn has_trees(case: &Case) -> bool {
     case.plan.network.get().ops.iter().any(|op| matches!(op, Op::Forest(_)))

@@ -3,18 +3,8 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[
-    &SHAPE,
-    &WIDTH,
-    &QUANTISER,
-    &LANE,
-    &DECISION,
-    &MARGIN,
-    &TREES,
-    &KERNEL_TOO_OLD,
-    &TOO_LARGE,
-    &INTERNAL,
-];
+pub static TABLE: &[&Code] =
+    &[&SHAPE, &WIDTH, &QUANTISER, &LANE, &DECISION, &MARGIN, &TREES, &KERNEL_TOO_OLD, &TOO_LARGE, &INTERNAL];
 
 pub static SHAPE: Code = Code {
     id: "E0401",
