@@ -387,7 +387,8 @@ fn wide_layers_of_constants_loop_unless_most_are_zero() {
     let [map, looped, straight] =
         [(&dense, Weights::Map), (&dense, Weights::Const), (&sparse, Weights::Const)].map(
             |(network, weights)| {
-                let options = Options { weights, ..Options::default() };
+                let style = Style::Looped { body: 40 };
+                let options = Options { weights, style, ..Options::default() };
                 agree(network, &rows(network, 5, 4), options).unwrap();
                 let code = lower_unchecked(network, options).unwrap();
                 (code.infer.code.len() as u64, code.predicted[0])
