@@ -22,11 +22,11 @@ test:
 	@xtask/scripts/install.sh test
 	@xtask/scripts/test.sh
 
-# Measures speed as ratios in one run; see bench/README.md.
+# Measures speed beside four baselines and writes target/bench/results.md; QUICK=1 takes fewer rounds and shapes.
 bench:
 	@xtask/scripts/install.sh bench
 	@$(CARGO) build --quiet --release --workspace --bins
-	@bench/run.sh
+	@bench/run.sh $(if $(QUICK),--quick)
 
 # Builds the traffic lab in network namespaces and writes labelled captures to lab-out/.
 lab:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the benchmark and prints its table; see bench/README.md.
+# Runs the benchmark, prints its tables and writes them to target/bench; see bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "$(id -u)" -ne 0 ]; then
 	echo "SKIP bench: needs root for BPF; run: sudo -E env PATH=\"\$PATH\" make bench"
 	exit 0
 fi
-mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 bench/run.py "$@"

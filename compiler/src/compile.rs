@@ -68,8 +68,9 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
-    let warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
+    let mut warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
     let quantised = quant::quantise(&model, &contract, calibrate, options)?;
+    warnings.extend(quantised.warnings);
     let network = check::check(quantised.network)?;
     Ok(Plan { model, spec, flow, network, report: quantised.report, rows, warnings })
 }
@@ -77,8 +78,8 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
 /// Back half: a plan to the module that is shipped, or replayed.
 pub fn module(plan: &Plan, target: &Target) -> Outcome<Module> {
     let mut module = lower::shipped(plan, target)?;
-    let verifier = lower::walk::processed(&module).into_iter().collect();
-    module.metadata = metadata::encode(&Metadata { verifier, ..Metadata::of(plan, target) });
+    let (verifier, stack) = lower::cost::needs(&module);
+    module.metadata = metadata::encode(&Metadata { verifier, stack, ..Metadata::of(plan, target) });
     Ok(module)
 }
 

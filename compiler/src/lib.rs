@@ -32,6 +32,7 @@ pub mod ir;
 pub mod quant;
 pub mod check;
 pub mod bpf;
+pub mod cost;
 pub mod params;
 pub mod lower;
 pub mod elf;
@@ -40,6 +41,8 @@ pub mod metadata;
 pub mod kernel;
 pub mod compile;
 pub mod explore;
+pub mod planned;
+pub mod budget;
 pub mod explain;
 #[doc(hidden)]
 pub mod withstand;

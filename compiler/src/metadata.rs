@@ -62,6 +62,9 @@ pub struct Metadata {
     /// Instructions that the verifier is predicted to process for each program.
     #[serde(default)]
     pub verifier: BTreeMap<String, u64>,
+    /// Bytes of the stack frame of each program and function.
+    #[serde(default)]
+    pub stack: BTreeMap<String, u32>,
 }
 
 /// The specification that the packet path was compiled from.
@@ -200,6 +203,7 @@ impl Metadata {
             // Measurements for `--report`, which say nothing about the object itself.
             quantisation: QuantReport { errors: None, precision: None, ..plan.report.clone() },
             verifier: BTreeMap::new(),
+            stack: BTreeMap::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ use nnbpf_compiler::metadata;
 use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant;
-use nnbpf_compiler::spec::Surroundings;
+use nnbpf_compiler::spec::{self, Surroundings};
 use nnbpf_compiler::withstand;
 
 fn read(path: &str) -> Vec<u8> {
@@ -76,7 +76,7 @@ fn without_clock(function: &Function, clock: Clock) -> Vec<Insn<Reg>> {
     while let Some(insn) = code.next() {
         let text = format!("{insn:?}");
         match clock {
-            Clock::Kernel if text.contains("KtimeGetNs") => {}
+            Clock::Kernel if text.contains("KtimeGetNs") || text.contains("Jiffies64") => {}
             // The address of the section, then the load of its only value into `r0`.
             Clock::Replay if text.contains(".data.nn_clock") => {
                 let load = format!("{:?}", code.next().unwrap());
@@ -90,9 +90,16 @@ fn without_clock(function: &Function, clock: Clock) -> Vec<Insn<Reg>> {
 
 #[test]
 fn replay_differs_by_the_clock_alone() {
-    let plan = plan("here");
-    let kernel = compile::module(&plan, &target(Clock::Kernel)).unwrap();
-    let replay = compile::module(&plan, &target(Clock::Replay)).unwrap();
+    for clock in [spec::typed::Clock::Exact, spec::typed::Clock::Coarse] {
+        let mut plan = plan("here");
+        plan.spec.as_mut().unwrap().clock = clock;
+        differ_by_the_clock_alone(&plan);
+    }
+}
+
+fn differ_by_the_clock_alone(plan: &Plan) {
+    let kernel = compile::module(plan, &target(Clock::Kernel)).unwrap();
+    let replay = compile::module(plan, &target(Clock::Replay)).unwrap();
     let functions = |module: &Module| -> Vec<Function> {
         module.programs.iter().chain(&module.functions).cloned().collect()
     };

@@ -501,6 +501,9 @@ write_forms("tanh-5-8-6-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8,
 write_forms("beside-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, beside, softmax], 12)
 # autoencoder.spec: the inputs again, judged by the error.
 write_forms("autoencoder-5-3-5", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [3, 5], [tanh, identity], 13)
+# A retrained one, and one with another hidden layer.
+write_forms("autoencoder-5-3-5/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [3, 5], [tanh, identity], 23)
+write_forms("autoencoder-5-3-5/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [4, 5], [tanh, identity], 23)
 # autorelu.spec: the same with ReLU, by the square of the error.
 write_forms("autorelu-5-3-5", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [3, 5], [relu, identity], 14)
 # qdq.spec: integers of the model's author, up to the scores.
@@ -511,6 +514,32 @@ write_quantised(
     [8, 6, 2],
     [["Relu", (-4, -128)], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
     11,
+)
+# A retrained one, and one that rounds what its first layer gives a second time.
+write_quantised(
+    "qdq-5-8-6-2/retrained",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [8, 6, 2],
+    [["Relu", (-4, -128)], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
+    21,
+)
+write_quantised(
+    "qdq-5-8-6-2/other",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [8, 6, 2],
+    [["Relu", (-4, -128), (-3, -128)], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
+    21,
+)
+# One that leaves the values behind its first layer unrounded.
+write_quantised(
+    "qdq-5-8-6-2/partly",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [8, 6, 2],
+    [["Relu"], ["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
+    21,
 )
 # qtanh.spec: a function between two quantisations is a table over levels; the last one changes no decision.
 write_quantised(
@@ -537,4 +566,22 @@ write_quantised(
     [6, 1],
     [[(-1, -3), "Tanh", (-7, 0)], [(-4, 0), "Sigmoid", (-8, -128)]],
     12,
+)
+# qscore.spec: the last operation is a table, whose levels are the score; negative ones are cut off.
+write_quantised(
+    "qscore-5-6-1",
+    [8, 400, 60, 1, 20],
+    [16, 1024, 32, 2, 32],
+    [6, 1],
+    [["Relu", (-4, -128)], [(-4, 3), "Tanh", (-7, -128)]],
+    12,
+)
+# qcoarse.spec: features that step over levels of the author's, so that a clamp stands behind the first quantiser.
+write_quantised(
+    "qcoarse-5-6-2",
+    [8, 400, 60, 1, 20],
+    [2.3, 300, 8.2, 1.3, 7.1],
+    [6, 2],
+    [["Relu", (-4, -128)], [(-4, 0), "Softmax"]],
+    15,
 )

@@ -24,6 +24,10 @@ bench)
 	need python3 python3
 	need clang clang # for the baseline, which is written in C
 	[ -e /usr/include/bpf/bpf_helpers.h ] || packages+=(libbpf-dev)
+	need tcpdump tcpdump # baselines in user space, of which the last is onnxruntime, fetched by pip
+	[ -e /usr/include/pcap/pcap.h ] || packages+=(libpcap-dev)
+	python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+	need ethtool ethtool # segments go over the veth pair one by one
 	;;
 *)
 	echo "usage: install.sh build|test|bench" >&2

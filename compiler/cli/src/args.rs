@@ -68,6 +68,9 @@ pub struct CompileArgs {
     /// The oldest kernel that the object must load on.
     #[arg(long, value_name = "VERSION", default_value = "6.1")]
     pub kernel: String,
+    /// Refuse a model that is predicted to take longer than so many nanoseconds, and say what would have to give.
+    #[arg(long, value_name = "N", conflicts_with = "like", value_parser = nanoseconds)]
+    pub max_ns: Option<f64>,
     /// Split the model into a chain of tail calls: only when a budget demands it, or at every layer.
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
@@ -83,6 +86,11 @@ pub struct CompileArgs {
     /// Explain a diagnostic's code, such as E0201; alone on the line.
     #[arg(long, value_name = "CODE", exclusive = true)]
     pub explain: Option<String>,
+}
+
+fn nanoseconds(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "write a number of nanoseconds above zero, for example `--max-ns 200`".to_owned())
 }
 
 /// What a specification is compiled with.
@@ -189,7 +197,8 @@ pub struct ExtractArgs {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// The ONNX model.
-    pub model: PathBuf,
+    #[arg(required_unless_present = "calibrate_cost")]
+    pub model: Option<PathBuf>,
     /// The feature specification; with one, packets are measured too.
     pub spec: Option<PathBuf>,
     #[command(flatten)]
@@ -199,6 +208,18 @@ pub struct BenchArgs {
     /// Split the model at every layer, as compiling would.
     #[arg(long, value_enum, default_value_t = Split::Auto)]
     pub split: Split,
+    /// Keep weights in a map, as updates need it, or bake them into the code.
+    #[arg(long, value_enum, default_value_t = Weights::Map)]
+    pub weights: Weights,
+    /// Measure nothing: write the objects that would be measured to this folder, for harnesses of their own.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub objects: Option<PathBuf>,
+    /// Measure networks of many shapes and fit the constants of the cost model to them.
+    #[arg(long, conflicts_with_all = ["model", "spec", "calibrate", "json", "objects"])]
+    pub calibrate_cost: bool,
+    /// Where the constants go, with the measurements that they were fitted to.
+    #[arg(short, long, value_name = "FILE", requires = "calibrate_cost")]
+    pub output: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

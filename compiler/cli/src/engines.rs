@@ -7,7 +7,6 @@ use nnbpf_compiler::bpf::module::{Module, Type};
 use nnbpf_compiler::compile;
 use nnbpf_compiler::ir::flow::interpret::{self as flow, FlowInterpreter, Judgement, Mode, Swept, Verdict};
 use nnbpf_compiler::ir::flow::lists::HostLists;
-use nnbpf_compiler::ir::flow::record::Key;
 use nnbpf_compiler::ir::flow::{FlowProgram, Trigger};
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::lower::packet::ENTRY;
@@ -115,11 +114,12 @@ impl Engine for Interpreted<'_> {
 
     fn records(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Refusal> {
         let records = self.flow.table().by_creation().into_iter();
-        Ok(records.map(|(key, record)| (key.to_bytes().to_vec(), record.to_bytes(self.program))).collect())
+        let form = self.program.key_form();
+        Ok(records.map(|(key, record)| (form.cut(&key), record.to_bytes(self.program))).collect())
     }
 
     fn sweep(&mut self, key: &[u8], now_ns: u64) -> Result<Option<Judged>, Refusal> {
-        let key = Key::from_bytes(key).ok_or_else(|| broken("a key of another size"))?;
+        let key = self.program.key_form().read(key).ok_or_else(|| broken("a key of another size"))?;
         match self.flow.sweep(key, now_ns, &mut judge(self.network)) {
             Swept::Judged(verdict) => Ok(Some(verdict.into())),
             Swept::Removed | Swept::Kept => Ok(None),

@@ -72,6 +72,8 @@ pub struct Files<'a> {
     pub model: Loaded,
     pub spec: Option<Loaded>,
     pub calibration: Option<Loaded>,
+    /// Whether the report says what the integers cost in outputs and scores.
+    pub measure: bool,
     resolver: Beside,
     uses: Uses<'a>,
 }
@@ -100,6 +102,7 @@ impl<'a> Files<'a> {
                 model: loaded,
                 spec: spec.flatten(),
                 calibration: calibration.flatten(),
+                measure: false,
                 resolver: Beside::of(model),
                 uses: Uses::of(surroundings, main.unwrap_or(model)),
             }),
@@ -138,7 +141,8 @@ impl<'a> Files<'a> {
     }
 
     fn plan_with(&self, accuracy: &AccuracyArgs, like: Option<NetworkPlan>) -> Result<Plan, Refusal> {
-        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like };
+        let measure = self.measure;
+        let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like, measure };
         let plan =
             compile::plan(&self.sources(), &options).map_err(|diagnostics| self.refusal(diagnostics))?;
         for warning in &plan.warnings {

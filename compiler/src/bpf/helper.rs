@@ -20,6 +20,7 @@ static HELPERS: &[Entry] = &[
     entry(Helper::TailCall, 12, "bpf_tail_call"),
     entry(Helper::SkbLoadBytes, 26, "bpf_skb_load_bytes"),
     entry(Helper::SkbPullData, 39, "bpf_skb_pull_data"),
+    entry(Helper::Jiffies64, 118, "bpf_jiffies64"),
     entry(Helper::RingbufOutput, 130, "bpf_ringbuf_output"),
     entry(Helper::XdpGetBuffLen, 188, "bpf_xdp_get_buff_len"),
     entry(Helper::XdpLoadBytes, 189, "bpf_xdp_load_bytes"),

@@ -226,4 +226,5 @@ pub enum Helper {
     SkbPullData,
     SkbLoadBytes,
     XdpLoadBytes,
+    Jiffies64,
 }

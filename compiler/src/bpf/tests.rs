@@ -71,6 +71,7 @@ fn helpers_have_numbers_and_names() {
         Helper::TailCall,
         Helper::SkbLoadBytes,
         Helper::SkbPullData,
+        Helper::Jiffies64,
         Helper::RingbufOutput,
         Helper::XdpGetBuffLen,
         Helper::XdpLoadBytes,

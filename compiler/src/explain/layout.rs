@@ -198,9 +198,7 @@ fn header(name: &str) -> &'static str {
         "first_ns" => "stored when the record is created",
         "flags" => "fetch-and-or when a flow ends or expires",
         "reserved" => "nothing",
-        _ if name.ends_with("answer") || name.ends_with("blocked_until") => {
-            "store when a list of hosts changed"
-        }
+        _ if name.ends_with("answer") => "store when a list of hosts changed",
         _ => "",
     }
 }

@@ -230,11 +230,11 @@ fn what_needs_no_time_reads_no_clock_and_keeps_no_times() {
         (kinds, times, record.record_bytes, clock_reads(&module(spec, &target(), false).unwrap()))
     };
     // With an idle time every packet needs its time: one call. The record keeps two times, as a rule acts.
-    assert_eq!(of(&timed), ([1.0; 4], 2, 72, 1));
+    assert_eq!(of(&timed), ([1.0; 4], 2, 56, 1));
     // The calls that are left: for senders on the block list, before and behind the lookup of the flow; for a fuse;
     // and for what a rule is told.
     let (kinds, times, bytes, calls) = of(&timeless);
-    assert_eq!((kinds, times, bytes), ([0.0, 0.0, 0.0, 1.0], 0, 56));
+    assert_eq!((kinds, times, bytes), ([0.0, 0.0, 0.0, 1.0], 0, 40));
     assert_eq!(calls, 4);
 }
 

@@ -168,6 +168,8 @@ fn helper_class(call: &HelperCall, sizes: &Sizes) -> Class {
         Helper::MapUpdate => Class::Update { map: kind, key, value },
         Helper::MapDelete => Class::Delete { map: kind },
         Helper::KtimeGetNs => Class::Clock,
+        // The kernel puts a load in its place.
+        Helper::Jiffies64 => Class::Load,
         Helper::RingbufOutput => Class::Event,
         Helper::TailCall => Class::TailCall,
         Helper::GetSmpProcessorId

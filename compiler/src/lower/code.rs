@@ -251,7 +251,7 @@ impl Step {
 /// Number of arguments of a helper, from its declaration in `include/uapi/linux/bpf.h`.
 pub(crate) const fn helper_arguments(helper: Helper) -> usize {
     match helper {
-        Helper::KtimeGetNs | Helper::GetSmpProcessorId => 0,
+        Helper::KtimeGetNs | Helper::GetSmpProcessorId | Helper::Jiffies64 => 0,
         Helper::XdpGetBuffLen => 1,
         Helper::MapLookup | Helper::MapDelete | Helper::SkbPullData => 2,
         Helper::TailCall => 3,

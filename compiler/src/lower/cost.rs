@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::bpf::module::Function;
-use crate::bpf::{Insn, Label, Reg};
+use super::walk;
+use crate::bpf::module::{Function, Module};
+use crate::bpf::{AluOp, Insn, Label, Operand, Reg};
 
 /// How often each loop runs, by the label at its top.
 pub type Trips = BTreeMap<Label, u64>;
@@ -40,6 +41,36 @@ pub fn processed(function: &Function, trips: &Trips) -> u64 {
         }
     }
     total
+}
+
+/// Instructions that the verifier processes for each program of a module, and bytes of the stack frame of each
+/// program and function.
+#[must_use]
+pub fn needs(module: &Module) -> (BTreeMap<String, u64>, BTreeMap<String, u32>) {
+    let functions = module.programs.iter().chain(&module.functions);
+    let stack = functions.map(|function| (function.name.clone(), stack(function)));
+    (walk::processed(module).into_iter().collect(), stack.collect())
+}
+
+/// Bytes of a function's own stack frame: the lowest place below the frame pointer that it names.
+#[must_use]
+pub fn stack(function: &Function) -> u32 {
+    let before = std::iter::once(None).chain(function.code.iter().map(Some));
+    let lowest = function.code.iter().zip(before).filter_map(|(insn, before)| match (insn, before) {
+        (
+            Insn::Load { base: Reg::FP, offset, .. }
+            | Insn::Store { base: Reg::FP, offset, .. }
+            | Insn::Atomic { base: Reg::FP, offset, .. },
+            _,
+        ) => Some(i32::from(*offset)),
+        // An address on the stack is the frame pointer, copied and moved.
+        (
+            Insn::Alu { op: AluOp::Add, dst, src: Operand::Imm(offset), .. },
+            Some(Insn::Alu { op: AluOp::Mov, dst: copied, src: Operand::Reg(Reg::FP), .. }),
+        ) if dst == copied => Some(*offset),
+        _ => None,
+    });
+    lowest.min().map_or(0, |lowest| lowest.min(0).unsigned_abs())
 }
 
 /// Places that a function takes in a program: a 64-bit immediate takes two.

@@ -39,10 +39,6 @@ pub enum LowerError {
     WrongAllocation { function: String, reason: String },
     /// A part of the plan exceeds a fixed limit of the kernel or of the instruction set.
     TooLarge { what: String, value: u64, limit: u64 },
-    /// Straight-line code with constant weights exceeds the budget of a program.
-    TooManyConstants { upto: String, value: u64, limit: u64 },
-    /// Trees and curved activations are tables that code reads, so they cannot be constants.
-    ConstantTrees,
 }
 
 impl fmt::Display for LowerError {
@@ -61,14 +57,6 @@ impl fmt::Display for LowerError {
             }
             Self::TooLarge { what, value, limit } => {
                 write!(f, "{what} is {value}, over the limit of {limit}")
-            }
-            Self::TooManyConstants { upto, value, limit } => write!(
-                f,
-                "with constant weights a program takes {value} instructions up to {upto}, over the limit of \
-                 {limit}"
-            ),
-            Self::ConstantTrees => {
-                write!(f, "decision trees and curved activations are tables that the code reads")
             }
         }
     }

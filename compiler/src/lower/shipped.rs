@@ -7,7 +7,7 @@ use super::{LowerError, internal};
 use crate::bpf::module::Module;
 use crate::check::Checked;
 use crate::compile::{Plan, Target};
-use crate::diag::codes::check::{CONSTANT_TREES, TOO_LARGE};
+use crate::diag::codes::check::TOO_LARGE;
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::Network;
 use crate::ir::flow::FlowProgram;
@@ -161,16 +161,6 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
         LowerError::TooLarge { .. } | LowerError::FrameTooLarge { .. } => too_large(
             Origin::File { file: file.to_owned() },
             "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
-        ),
-        LowerError::TooManyConstants { .. } => too_large(
-            Origin::Flag { flag: "--weights const".to_owned() },
-            "write `--weights map`: large layers are loops then; or use a model with narrower layers",
-        ),
-        LowerError::ConstantTrees => Diagnostic::new(
-            &CONSTANT_TREES,
-            Origin::Flag { flag: "--weights const".to_owned() },
-            "decision trees and curved activations are tables in a map",
-            "leave `--weights const` out: reading a table costs the same wherever it is",
         ),
         LowerError::OutOfRegisters { .. }
         | LowerError::UseBeforeDefinition { .. }

@@ -59,6 +59,12 @@ impl Affine {
         self.dense.as_ref().map_or(self.taps.len(), |dense| dense.bias.len())
     }
 
+    /// Numbers that it holds, in memory: a tap has a source and three of its own.
+    pub(crate) fn numbers_held(&self) -> usize {
+        let dense = self.dense.as_ref().map_or(0, |dense| dense.weights.values.len() + dense.bias.len());
+        4 * self.taps.len() + dense
+    }
+
     /// Applies one step per value; there are as many as values.
     pub(crate) fn elementwise(&self, steps: &[Step]) -> Self {
         let mut result = self.clone();

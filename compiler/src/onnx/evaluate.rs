@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::external::ExternalFiles;
-use super::limits::MAX_NODES;
+use super::limits::{MAX_NODES, MAX_NUMBERS};
 use super::node::{Node, Operator, tensor_attribute};
 use super::ops::{self, canonical_domain, quantised};
 use super::report::{Refusal, Report};
@@ -57,12 +57,22 @@ pub(crate) fn model(
         weights: graph.initializer.iter().map(|tensor| (tensor.name(), tensor)).collect(),
         values: inputs.values.into_iter().map(|(name, value)| (name, Rc::new(value))).collect(),
         hidden: BTreeMap::new(),
+        held: 0,
         fixed_rows: inputs.fixed_rows,
         stand_ins: BTreeSet::new(),
     };
     let needed = needed(graph);
     for (index, node) in graph.node.iter().enumerate().filter(|(index, _)| needed.contains(index)) {
         walk.visit(index, node);
+        if walk.held.saturating_add(walk.stages.held()) > MAX_NUMBERS {
+            walk.report.at_node(
+                &codes::TOO_LARGE,
+                &structure::reference(index, node),
+                format!("up to here the values of the graph hold more than {MAX_NUMBERS} numbers"),
+                "use a smaller network",
+            );
+            return None;
+        }
     }
     let mut outputs = Vec::new();
     for output in graph.output.iter().map(|output| output.name()) {
@@ -159,6 +169,8 @@ struct Walk<'a> {
     values: BTreeMap<String, Rc<Value>>,
     /// Probabilities and labels that layers read.
     hidden: BTreeMap<String, Rc<Value>>,
+    /// Numbers that all values hold.
+    held: usize,
     fixed_rows: Option<usize>,
     /// Values behind refused nodes: they have the shape of what would stand there, and nothing else of it.
     stand_ins: BTreeSet<String>,
@@ -181,6 +193,7 @@ impl<'a> Walk<'a> {
             if (behind || !known) && value != Value::Refused {
                 self.stand_ins.insert(output.clone());
             }
+            self.held = self.held.saturating_add(value.numbers_held());
             self.values.insert(output.clone(), Rc::new(value));
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::affine::{Affine, Tap};
 use super::forests;
-use super::limits::{MAX_MAGNITUDE, MAX_TENSOR_ELEMENTS};
+use super::limits::{MAX_MAGNITUDE, MAX_OUTPUTS, MAX_TENSOR_ELEMENTS};
 use super::report::Report;
 use super::value::{Form, Open, Row, Scores, Stage, Stages, Tail, Value};
 use crate::diag::NodeRef;
@@ -24,6 +24,14 @@ pub(crate) fn model(
 ) -> Option<Model> {
     let heads = without_decisions(stages, heads(report, outputs));
     let last = last_layer(report, &heads)?;
+    if last.width() > MAX_OUTPUTS {
+        report.at_file(
+            &codes::TOO_LARGE,
+            format!("the model has {} outputs, at most {MAX_OUTPUTS} are read", last.width()),
+            "export a model of fewer classes or targets",
+        );
+        return None;
+    }
     let mut outputs = named(report, &heads);
     let (body, normalise) = match stages.get(last.stage) {
         Stage::Trees { forest, scores } => {

@@ -24,6 +24,15 @@ pub(crate) const MAX_TREE_NODES: usize = 1 << 20;
 /// Most numbers that joined trees and constants of leaves hold, over all nodes of the graph.
 pub(crate) const MAX_TREE_NUMBERS: usize = 1 << 24;
 
+/// Most numbers that the values of a graph, and the stages that they read, hold together.
+pub(crate) const MAX_NUMBERS: usize = 1 << 25;
+
+/// Most values side by side that joins of values make.
+pub(crate) const MAX_WIDTH: usize = 1 << 16;
+
+/// Most numbers that the outputs of a model have together.
+pub(crate) const MAX_OUTPUTS: usize = 1 << 12;
+
 /// Most multiplications that folding one pair of dense layers may take.
 pub(crate) const MAX_FOLD_PRODUCTS: usize = 1 << 28;
 

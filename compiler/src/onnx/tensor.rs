@@ -54,6 +54,16 @@ pub(crate) enum Data {
     Text(Vec<String>),
 }
 
+impl Data {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Float(values) => values.len(),
+            Self::Int(values) => values.len(),
+            Self::Text(values) => values.len(),
+        }
+    }
+}
+
 /// Why a tensor does not decode: code, message, help.
 pub(crate) struct Defect {
     pub(crate) code: &'static Code,
@@ -85,11 +95,7 @@ impl Tensor {
     }
 
     pub(crate) fn len(&self) -> usize {
-        match &self.data {
-            Data::Float(values) => values.len(),
-            Data::Int(values) => values.len(),
-            Data::Text(values) => values.len(),
-        }
+        self.data.len()
     }
 
     /// The values as numbers; `None` for texts.

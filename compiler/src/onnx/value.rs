@@ -288,10 +288,16 @@ pub(crate) struct Stages {
     pub(crate) pieces: Vec<Pieces>,
     /// Numbers that joined trees and constants of leaves hold.
     numbers: usize,
+    /// Numbers that the maps between stages hold.
+    held: usize,
 }
 
 impl Stages {
     pub(crate) fn push(&mut self, stage: Stage) -> StageId {
+        self.held = self.held.saturating_add(match &stage {
+            Stage::Inputs | Stage::Trees { .. } => 0,
+            Stage::Activated { before, .. } | Stage::Open { before, .. } => before.numbers_held(),
+        });
         self.list.push(stage);
         StageId(self.list.len() - 1)
     }
@@ -318,6 +324,11 @@ impl Stages {
             Stage::Activated { before, activation: Activation::Function(Function::Levels(_)), plain: 0, .. }
                 if *numbers == Affine::of_stage(numbers.stage, before.width())
         )
+    }
+
+    /// Numbers that the maps between all stages hold. Those of trees are counted by [`Stages::room`].
+    pub(crate) const fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether there is room for so many more numbers of leaves; they are counted.
@@ -351,6 +362,17 @@ impl Stages {
 }
 
 impl Value {
+    /// Numbers that it holds. Tables of leaves are counted by [`Stages::room`].
+    pub(crate) fn numbers_held(&self) -> usize {
+        match self {
+            Self::Constant(tensor) => tensor.len(),
+            Self::Row(row) | Self::Quantised(Quantised { row, .. }) | Self::Tail(Tail { row, .. }) => {
+                row.affine.numbers_held()
+            }
+            Self::Extent { .. } | Self::Cases(_) | Self::Refused => 0,
+        }
+    }
+
     /// For messages: what it is, with its shape.
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -17,11 +17,15 @@
 use sha2::{Digest, Sha256};
 
 use crate::bpf::module::{Data, Member, Struct, Type};
+use crate::cost::blocking::{self, Blocking, Style};
+use crate::cost::work::{LayerShape, Work};
 use crate::ir::softmax::Lead;
 use crate::ir::{Dense, Forest, FractionBits, Interval, Lanes, Network, Op, Post, Rule, RuleTest};
 
 /// Section of the two slots.
 pub const SECTION: &str = ".data.nn_params";
+/// Section of the numbers where they never change: one slot, which nobody can write.
+pub const CONSTANTS_SECTION: &str = ".rodata.nn_weights";
 /// Section that says which slot is active.
 pub const ACTIVE_SECTION: &str = ".data.nn_active";
 /// Set in the index of [`ACTIVE_SECTION`] while the other slot holds a shadow.
@@ -42,15 +46,6 @@ pub(crate) const NODE_BYTES: u32 = 16;
 pub(crate) const NODE_PAIR: u32 = 8;
 pub(crate) const NODE_FEATURE: u32 = 12;
 pub(crate) const NODE_ROW: u32 = 14;
-/// Multiply-accumulates from which a layer is a loop: straight-line code outgrows the instruction cache.
-const LOOP_FROM: usize = 900;
-/// Registers that accumulate at once: all ten, less two pointers, an input and a weight.
-const STRAIGHT_BLOCK: usize = 6;
-/// A loop needs one register more, for its counter.
-const LOOP_BLOCK: usize = 5;
-/// Multiply-accumulates in the body of a loop, about.
-const LOOP_BODY: usize = 64;
-
 /// The layout of a slot, a function of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -103,16 +98,13 @@ impl DensePart {
         self.blocks.iter().take(block).sum()
     }
 
-    fn new(dense: &Dense, offset: u32) -> Self {
-        let registers = dense.rows.div_ceil(dense.lanes.count()).max(1);
-        let looped = registers * dense.columns > LOOP_FROM;
-        let most = if looped { LOOP_BLOCK } else { STRAIGHT_BLOCK };
-        let count = registers.div_ceil(most);
-        // Blocks of nearly equal size: a small last block would load every input again for little work.
-        let blocks: Vec<usize> =
-            (0..count).map(|b| registers * (b + 1) / count - registers * b / count).collect();
-        let widest = blocks.iter().copied().max().unwrap_or(1);
-        let unroll = looped.then(|| (LOOP_BODY / widest).min(dense.columns).max(1));
+    /// How its code is written.
+    pub(crate) fn blocking(&self) -> Blocking {
+        Blocking { blocks: self.blocks.clone(), unroll: self.unroll }
+    }
+
+    fn new(dense: &Dense, offset: u32, way: Blocking) -> Self {
+        let Blocking { blocks, unroll } = way;
         Self { offset, columns: dense.columns, lanes: dense.lanes, blocks, unroll }
     }
 }
@@ -121,14 +113,17 @@ impl Layout {
     /// The layout for every network of this one's plan.
     #[must_use]
     pub fn new(network: &Network) -> Self {
-        let mut layout = Self {
-            parts: Vec::new(),
-            margins: 0,
-            thresholds: 0,
-            members: Vec::new(),
-            bytes: 0,
-            hash: plan_hash(network),
-        };
+        Self::styled(network, Style::Planned)
+    }
+
+    /// The layout for code that is written in this style; only [`Style::Planned`] is ever shipped.
+    #[must_use]
+    pub fn styled(network: &Network, style: Style) -> Self {
+        let ways = blockings(network, style);
+        let hash = plan_hash(network, &ways);
+        let mut ways = ways.into_iter();
+        let mut layout =
+            Self { parts: Vec::new(), margins: 0, thresholds: 0, members: Vec::new(), bytes: 0, hash };
         let (mut layer, mut quantisers, mut tables) = (0, 0, 0);
         for op in &network.ops {
             match op {
@@ -141,7 +136,9 @@ impl Layout {
                     quantisers += 1;
                 }
                 Op::Dense(dense) => {
-                    let part = DensePart::new(dense, layout.bytes);
+                    // There is one for each layer.
+                    let Some(way) = ways.next() else { continue };
+                    let part = DensePart::new(dense, layout.bytes, way);
                     let words: usize = part.blocks.iter().sum::<usize>() * (dense.columns + 1);
                     layout.push(
                         format!("layer{layer}"),
@@ -208,6 +205,18 @@ impl Layout {
         }
     }
 
+    /// `.rodata.nn_weights` with these parameters.
+    #[must_use]
+    pub(crate) fn constants_data(&self, slot: Vec<u8>) -> Data {
+        Data {
+            section: CONSTANTS_SECTION.to_owned(),
+            variable: "nn_weights".to_owned(),
+            ty: self.slot_type(),
+            bytes: slot,
+            writable: false,
+        }
+    }
+
     fn push_forest(&mut self, forest: &Forest) -> ForestPart {
         let words = |number| Type::Array(Box::new(Type::Signed(8)), count(number));
         let nodes = Type::Array(Box::new(node_type()), count(forest.pairs.saturating_mul(2)));
@@ -224,6 +233,16 @@ impl Layout {
         self.members.push(Member { name, offset, ty });
         offset
     }
+}
+
+/// How each dense layer is written.
+fn blockings(network: &Network, style: Style) -> Vec<Blocking> {
+    let shape = |op: &Op| match op {
+        Op::Dense(dense) => Some(LayerShape::of(dense)),
+        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+    };
+    let shapes: Vec<LayerShape> = network.ops.iter().filter_map(shape).collect();
+    blocking::choose(&Work::fixed(network), &shapes, style)
 }
 
 /// `.data.nn_active`: slot 0, generation [`COMPILED_IN`].
@@ -322,10 +341,10 @@ fn words_type(name: &str, words: [(&str, Type); 5]) -> Type {
 }
 
 /// Hashes everything that decides how code reads a slot and what its numbers mean, and no parameter.
-fn plan_hash(network: &Network) -> [u8; 32] {
+fn plan_hash(network: &Network, ways: &[Blocking]) -> [u8; 32] {
     let mut plan = Sha256::new();
     let mut put = |bytes: &[u8]| plan.update(bytes);
-    put(b"nnbpf plan 1");
+    put(b"nnbpf plan 2");
     put(&count(network.inputs.len()).to_le_bytes());
     for input in &network.inputs {
         let FractionBits(bits) = input.fraction_bits;
@@ -372,6 +391,12 @@ fn plan_hash(network: &Network) -> [u8; 32] {
                 forest.targets.iter().for_each(|target| put(&target.to_le_bytes()));
             }
         }
+    }
+    // Where weights stand follows from how layers are written, which another release may choose otherwise.
+    for way in ways {
+        put(&count(way.blocks.len()).to_le_bytes());
+        way.blocks.iter().for_each(|registers| put(&count(*registers).to_le_bytes()));
+        put(&count(way.unroll.unwrap_or(0)).to_le_bytes());
     }
     let rule = |rule: Rule| match rule {
         Rule::None => 0,

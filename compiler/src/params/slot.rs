@@ -23,7 +23,11 @@ use crate::ir::{
 /// The bytes of a slot, `Layout::bytes()` of them.
 #[must_use]
 pub fn bytes(network: &Network) -> Vec<u8> {
-    let layout = Layout::new(network);
+    bytes_in(network, &Layout::new(network))
+}
+
+/// The same for a layout of this network.
+pub(crate) fn bytes_in(network: &Network, layout: &Layout) -> Vec<u8> {
     let mut out = Vec::with_capacity(layout.bytes() as usize);
     for (op, part) in network.ops.iter().zip(&layout.parts) {
         match (op, part) {

@@ -4,6 +4,7 @@ use super::file::{ParamsFile, read, write};
 use super::layout::Layout;
 use super::slot;
 use crate::check::check;
+use crate::cost::blocking::Style;
 use crate::ir::{
     Decision, FractionBits, Input, Interval, Lanes, Network, Op, OpOrigin, Output, Post, Quantise,
     QuantiseOne, Rule, RuleTest,
@@ -79,6 +80,20 @@ fn a_slot_of_another_length_is_refused() {
     let bytes = slot::bytes(&network);
     assert_eq!(slot::read(&network, &bytes[8..]), None);
     assert_eq!(slot::read(&network, &[bytes.as_slice(), &[0]].concat()), None);
+}
+
+#[test]
+fn the_hash_covers_how_layers_are_written() {
+    let shapes = [
+        Shape { rows: 8, lanes: Lanes::ONE, post: Post::Relu { shift: 12, bits: 8 } },
+        Shape { rows: 2, lanes: Lanes::ONE, post: Post::Raw },
+    ];
+    let network = network(5, 40, &shapes, Rule::ArgMax);
+    let hash = |style| Layout::styled(&network, style).hash();
+    assert_eq!(Layout::new(&network).hash(), hash(Style::Planned));
+    let ways = [Style::Straight, Style::Looped { body: 16 }, Style::Looped { body: 32 }].map(hash);
+    assert_ne!(ways[0], ways[1]);
+    assert_ne!(ways[1], ways[2]);
 }
 
 #[test]

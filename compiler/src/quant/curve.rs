@@ -16,6 +16,8 @@ const FRACTION: u8 = 10;
 pub(super) const PARTS: f64 = (1 << 18) as f64;
 /// A table goes so many times as far as any row to cover all that is not flat.
 const FLAT_REACH: f64 = 8.0;
+/// Where the parabola of a hard swish ends, on either side.
+const HARD_SWISH_KINK: f64 = 3.0;
 /// Bisections that find where a function is flat.
 const BISECTIONS: usize = 60;
 /// Entries have so many bits.
@@ -261,16 +263,28 @@ pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> O
         }
     };
     let ((mut start, below_flat), (end, above_flat)) = (side(below, -1.0), side(above, 1.0));
-    let (zero, greatest) = span(function, start, end);
-    let unit = unit_of(greatest - zero);
     let fraction = if jump.is_some() { 0 } else { FRACTION };
     // With lines between them the last entry is the end of a step.
     let steps = if fraction == 0 { count } else { count - 1 };
+    let (mut end, mut kink) = (end, kink);
+    if function == Function::HardSwish && below_flat {
+        // Both of its kinks are where a step begins, if there is a step between them.
+        start = -HARD_SWISH_KINK;
+        let between = (2.0 * HARD_SWISH_KINK * steps as f64 / (end - start)).floor();
+        if end <= HARD_SWISH_KINK || between >= 1.0 {
+            kink = 0.0;
+        }
+        if end > HARD_SWISH_KINK && between >= 1.0 {
+            end = start + 2.0 * HARD_SWISH_KINK / between * steps as f64;
+        }
+    }
+    let (zero, greatest) = span(function, start, end);
+    let unit = unit_of(greatest - zero);
     let step = (end - start) / steps as f64;
     if step.is_nan() || step <= 0.0 {
         return None;
     }
-    if let Some(jump) = jump {
+    if let Some(jump) = jump.filter(|jump| (start..=end).contains(jump)) {
         // A step begins where the function jumps.
         start = jump - ((jump - start) / step).round() * step;
     }

@@ -53,6 +53,16 @@ struct Kind {
     far: bool,
 }
 
+/// Kinds that there are.
+const KINDS: usize = (HALVINGS as usize + 1) * SCALES.len() * 2;
+
+impl Kind {
+    /// The number of the kind.
+    const fn place(self) -> usize {
+        (self.halvings as usize * SCALES.len() + self.scale) * 2 + self.far as usize
+    }
+}
+
 pub(super) fn draw(model: &Model, contract: &Contract) -> Drawn {
     let mut random = SplitMix(0x6e6e_6270_6663);
     let scalers = scalers(model);
@@ -69,7 +79,11 @@ pub(super) fn draw(model: &Model, contract: &Contract) -> Drawn {
     // Rows that are near to another label on one scale say nothing about those on another.
     let most = if shared || limited { KEPT_ROWS } else { DRAWN * KEPT_ROWS };
     let count = (DRAWN_WORK / work(model).max(1)).clamp(LEAST_DRAWN, most);
-    let mut drawn = Drawn { on_many_scales: shared, ..Drawn::default() };
+    let mut drawn = Drawn {
+        rows: Vec::with_capacity(count * unknown.len()),
+        kinds: Vec::with_capacity(count),
+        on_many_scales: shared,
+    };
     for (row, (scale, near)) in (0..count).zip(near.iter().enumerate().cycle()) {
         // Features of unknown scale share one in half of the rows, and have one each in the others.
         let common = if shared { random.next() % (HALVINGS + 1) } else { STANDARDISED };
@@ -110,19 +124,20 @@ impl Drawn {
         if order.len() <= KEPT_ROWS || self.kinds.is_empty() {
             return order;
         }
-        let mut sizes: BTreeMap<Kind, usize> = BTreeMap::new();
+        // Rows of each kind, and how many of them have been seen.
+        let mut counts = [(0usize, 0usize); KINDS];
         for &(_, row) in &order {
-            *sizes.entry(self.kind(row)).or_default() += 1;
+            if let Some((size, _)) = counts.get_mut(self.kind(row).place()) {
+                *size += 1;
+            }
         }
         let drawn = order.len();
-        let mut seen: BTreeMap<Kind, usize> = BTreeMap::new();
         let kept = order.into_iter().filter(|&(_, row)| {
-            let kind = self.kind(row);
-            let size = sizes.get(&kind).copied().unwrap_or_default();
-            let seen = seen.entry(kind).or_default();
-            *seen += 1;
-            let near = (KEPT_ROWS - KEPT_ROWS / ANYWHERE) * size / drawn;
-            *seen <= near || (*seen - near).is_multiple_of(DRAWN * ANYWHERE)
+            counts.get_mut(self.kind(row).place()).is_some_and(|(size, seen)| {
+                *seen += 1;
+                let near = (KEPT_ROWS - KEPT_ROWS / ANYWHERE) * *size / drawn;
+                *seen <= near || (*seen - near).is_multiple_of(DRAWN * ANYWHERE)
+            })
         });
         kept.collect()
     }

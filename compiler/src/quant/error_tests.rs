@@ -12,7 +12,12 @@ fn the_report_tells_what_outputs_scores_and_parts_cost() {
     let rows = rows(&model, &contract, 3000);
     let calibration = Some(Calibration { rows: &rows });
     let report = |lanes: Lanes| {
-        let options = Options { lanes: Some(vec![lanes; 3]), max_flips: MaxFlips::Rows(3000), like: None };
+        let options = Options {
+            lanes: Some(vec![lanes; 3]),
+            max_flips: MaxFlips::Rows(3000),
+            like: None,
+            ..Options::default()
+        };
         quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report
     };
     let (fine, coarse) = (report(Lanes::ONE), report(Lanes::THREE));
@@ -35,7 +40,12 @@ fn a_large_model_is_not_taken_apart_and_the_report_says_so() {
     let model = random_model(&[64, 600, 2], Head::Logits, 1);
     let contract = contract::without_spec(&model);
     let rows = rows(&model, &contract, 100);
-    let options = Options { lanes: Some(vec![Lanes::ONE; 2]), max_flips: MaxFlips::Rows(100), like: None };
+    let options = Options {
+        lanes: Some(vec![Lanes::ONE; 2]),
+        max_flips: MaxFlips::Rows(100),
+        like: None,
+        ..Options::default()
+    };
     let calibration = Some(Calibration { rows: &rows });
     let report = quantise(&model, &contract, calibration, &options).expect("any flips are allowed").report;
     let precision = report.precision.unwrap();

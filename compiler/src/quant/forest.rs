@@ -103,13 +103,14 @@ pub(super) fn run(
         predicted_ns: network_ns(network.get()),
         inputs: contract.inputs.iter().map(input_report).collect(),
         layers: Vec::new(),
+        levels: None,
         forest: Some(forest_report(trees, &table, &sums)),
         thresholds: threshold::report(model, contract, &network, &sample),
-        errors: Some(error::errors(model, contract, network.get(), &sample)),
+        errors: options.measure.then(|| error::errors(model, contract, network.get(), &sample)),
         precision: None,
         search: Vec::new(),
     };
-    Ok(Quantised { network: network.into_inner(), report })
+    Ok(Quantised { network: network.into_inner(), report, warnings: Vec::new() })
 }
 
 /// Values beyond 62 bits, which no difference of two could hold, are clamped where some can arrive.

@@ -184,6 +184,7 @@ fn retrained_trees_fit_the_plan_or_are_refused_e0312() {
         }),
         max_flips: MaxFlips::DEFAULT,
         lanes: None,
+        ..Options::default()
     };
     let errors = quantise(&some(2, 9, 3), &contract, None, &layers).unwrap_err();
     assert_eq!(errors[0].code.id, "E0312");

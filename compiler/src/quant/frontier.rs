@@ -7,7 +7,7 @@ use super::lanes::{clampable, combinations};
 use super::search::{best_plan, start};
 use super::summary::{attempt_of, report};
 use super::{Calibration, Contract, MaxFlips, Options, Quantised, author, evaluate, linear_end, quantise};
-use super::{sample, stats};
+use super::{error, sample, stats};
 use crate::diag::Outcome;
 use crate::model::{Body, Model};
 
@@ -40,9 +40,11 @@ pub fn frontier(
         Body::Forest(_) => return only(),
         Body::Mlp(_) => {}
     }
-    if let Some(one) = author::run(model, contract, calibration, &options) {
-        return one.map(|one| vec![one]);
-    }
+    let left = match author::run(model, contract, calibration, &options) {
+        author::Route::Kept(one) => return one.map(|one| vec![one]),
+        author::Route::Float => None,
+        author::Route::Left(levels, warning) => Some((levels, *warning)),
+    };
     let ended = linear_end(model);
     let model = ended.as_ref().unwrap_or(model);
     let mut sample = sample::prepare(model, contract, calibration)?;
@@ -87,8 +89,12 @@ pub fn frontier(
     });
     let quantised = points.into_iter().map(|Point { flips, plan, pilot, candidate, .. }| {
         let attempt = attempt_of(&plan, &candidate, pilot, Some(flips));
-        let report = report(setup, &sample, &candidate, flips, allowed, vec![attempt]);
-        Quantised { network: candidate.network.into_inner(), report }
+        let mut report = report(setup, &sample, &candidate, flips, allowed, vec![attempt]);
+        report.errors = Some(error::errors(model, contract, candidate.network.get(), &sample));
+        report.precision = Some(error::precision(setup, &sample, &candidate));
+        report.levels = left.as_ref().map(|(levels, _)| levels.clone());
+        let warnings = left.as_ref().map(|(_, warning)| warning.clone()).into_iter().collect();
+        Quantised { network: candidate.network.into_inner(), report, warnings }
     });
     Ok(quantised.collect())
 }

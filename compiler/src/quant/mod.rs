@@ -36,11 +36,12 @@ mod table;
 mod forest;
 mod author;
 
-use crate::diag::Outcome;
+use crate::diag::{Diagnostic, Outcome};
 use crate::ir::{Dense, Forest, Lanes, Network, Op, Post};
 use crate::model::{self, Activation, Body, Matrix, Model};
 
 pub use contract::Contract;
+pub(crate) use cost::{clamped, value_bits};
 pub use frontier::frontier;
 pub use report::QuantReport;
 
@@ -82,6 +83,8 @@ pub struct Options {
     pub lanes: Option<Vec<Lanes>>,
     /// Fits the model into the plan of an existing object; takes precedence over `lanes`.
     pub like: Option<NetworkPlan>,
+    /// Measures what the integers cost in outputs and scores, as a whole and part by part, for the report.
+    pub measure: bool,
 }
 
 /// What code holds about one layer, as opposed to parameters.
@@ -163,7 +166,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_flips: MaxFlips::DEFAULT, lanes: None, like: None }
+        Self { max_flips: MaxFlips::DEFAULT, lanes: None, like: None, measure: true }
     }
 }
 
@@ -172,6 +175,8 @@ impl Default for Options {
 pub struct Quantised {
     pub network: Network,
     pub report: QuantReport,
+    /// What its user should know about it.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Finds the cheapest fixed-point network whose labels agree with the float model's within the budget.
@@ -189,13 +194,24 @@ pub fn quantise(
     options: &Options,
 ) -> Outcome<Quantised> {
     match &model.body {
-        Body::Mlp(_) => match author::run(model, contract, calibration, options) {
-            Some(result) => result,
-            None => {
-                let ended = linear_end(model);
-                search::run(ended.as_ref().unwrap_or(model), contract, calibration, options)
+        Body::Mlp(_) => {
+            let left = match author::run(model, contract, calibration, options) {
+                author::Route::Kept(result) => return *result,
+                author::Route::Float => None,
+                author::Route::Left(report, warning) => Some((report, *warning)),
+            };
+            let ended = linear_end(model);
+            let result = search::run(ended.as_ref().unwrap_or(model), contract, calibration, options);
+            match (result, left) {
+                (Ok(mut result), Some((report, warning))) => {
+                    result.report.levels = Some(report);
+                    result.warnings.push(warning);
+                    Ok(result)
+                }
+                (Err(errors), Some((_, warning))) => Err(errors.into_iter().chain([warning]).collect()),
+                (result, None) => result,
             }
-        },
+        }
         Body::Forest(trees) => forest::run(model, trees, contract, calibration, options),
     }
 }

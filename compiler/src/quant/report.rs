@@ -23,6 +23,9 @@ pub struct QuantReport {
     /// Decision trees, in the place of layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forest: Option<ForestReport>,
+    /// What became of the quantisation that the model has by its author, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<LevelsReport>,
     /// Rules with a probability, in the order of the specification.
     #[serde(default)]
     pub thresholds: Vec<ThresholdReport>,
@@ -34,6 +37,20 @@ pub struct QuantReport {
     pub precision: Option<Precision>,
     /// What was tried, in order.
     pub search: Vec<Attempt>,
+}
+
+/// What became of a model's own quantisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelsReport {
+    /// Whether its levels are kept; otherwise the model is quantised like a float model.
+    pub kept: bool,
+    /// Quantisers that give the neighbouring level for some numbers very near to a half, as nothing exact fits.
+    pub nearly: usize,
+    /// The node at which keeping them ends, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Largest and mean magnitude of differences.

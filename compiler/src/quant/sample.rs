@@ -16,6 +16,9 @@ const SCALELESS: f64 = (1 << 20) as f64;
 /// A regressor's row counts as flipped when its output is off by more than this share of the outputs' range.
 const REGRESSOR_TOLERANCE: f64 = 1.0 / 256.0;
 
+/// Rows that are evaluated together.
+const TOGETHER: usize = 1024;
+
 /// What every candidate is compared with.
 #[derive(Debug)]
 pub(super) struct Sample {
@@ -125,11 +128,15 @@ pub(super) fn prepare(
             "give one value for each input in every row",
         )]);
     }
-    let real = real_rows(&contract.inputs, rows);
-    let double = model.batch_outputs_f64(&real);
-    let single: Vec<f64> = model.batch_outputs_f32(&real).into_iter().map(f64::from).collect();
-    drop(real);
     let outputs = model.output_count().max(1);
+    let mut double = Vec::with_capacity(rows.len() / width * outputs);
+    let mut single = Vec::with_capacity(rows.len() / width * outputs);
+    // So many that they stay in the cache.
+    for some in rows.chunks(TOGETHER * width) {
+        let real = real_rows(&contract.inputs, some);
+        double.extend(model.batch_outputs_f64(&real));
+        single.extend(model.batch_outputs_f32(&real).into_iter().map(f64::from));
+    }
     let typical = typical_margins(model, &double);
     let mut order: Vec<(f64, usize)> = Vec::new();
     let mut ties = 0;

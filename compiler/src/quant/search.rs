@@ -16,7 +16,7 @@ use super::report::Attempt;
 use super::sample::{self, Sample, work};
 use super::stats::{self, CLIPS, Stats};
 use super::summary::{attempt_of, report};
-use super::{Calibration, Contract, Options, Quantised, evaluate, order, threshold};
+use super::{Calibration, Contract, Options, Quantised, error, evaluate, order, threshold};
 use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Lanes, Post};
@@ -34,6 +34,9 @@ const HOPELESS: u64 = 12;
 const NARROW: u32 = 16;
 const SCREEN_ROWS: usize = 512;
 const SCREENED: u64 = 4;
+/// Lanes that are narrower than three even ones, or of different widths, leave a retrained model less room: they must be
+/// so many times cheaper.
+const ROOM: f64 = 1.1;
 /// Combinations that are tried with lanes of different widths.
 const UNEVEN: usize = 3;
 /// Times that a combination is tuned again after rows outside the pilot flipped.
@@ -90,8 +93,14 @@ pub(super) fn run(
     let Search { sample, best, closest, log, .. } = search;
     if let Some(Found { flips, candidate, moved, .. }) = best {
         let setup = moved.as_deref().map_or(setup, |moved| with_order(setup, moved));
-        let report = report(setup, &sample, &candidate, flips, allowed, log);
-        return Ok(Quantised { network: candidate.network.into_inner(), report });
+        let mut report = report(setup, &sample, &candidate, flips, allowed, log);
+        if options.measure {
+            let network = candidate.network.get();
+            report.errors = Some(error::errors(setup.model, setup.contract, network, &sample));
+            report.precision = Some(error::precision(setup, &sample, &candidate));
+        }
+        let network = candidate.network.into_inner();
+        return Ok(Quantised { network, report, warnings: Vec::new() });
     }
     Err(vec![match closest {
         Some((_, candidate)) => over_budget(setup, &sample, &candidate, allowed),
@@ -161,6 +170,7 @@ struct Search<'a> {
 
 /// A candidate within the budget.
 struct Found {
+    /// Predicted nanoseconds, more where lanes leave little room.
     cost: f64,
     flips: u64,
     candidate: Candidate,
@@ -243,7 +253,10 @@ impl Search<'_> {
         let Some((attempt, candidate)) = tune(setup, &mut self.sample, start, self.allowed) else {
             return false;
         };
-        let (cost, flips, pilot) = (attempt.predicted_ns, attempt.flips, attempt.pilot_flips);
+        let roomy =
+            start.lanes.iter().all(|lanes| lanes.even_share() && lanes.count() <= Lanes::THREE.count());
+        let cost = attempt.predicted_ns * if roomy { 1.0 } else { ROOM };
+        let (flips, pilot) = (attempt.flips, attempt.pilot_flips);
         self.log.push(attempt);
         match flips {
             Some(flips) if flips <= self.allowed => {

@@ -6,7 +6,7 @@ use super::curve::Curve;
 use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
 use super::sample::Sample;
 use super::stats::CLIPS;
-use super::{error, threshold};
+use super::threshold;
 use crate::ir::{Interval, Op, Post, interpret};
 
 /// Rows over which saturation is counted, and multiply-accumulates that it may cost.
@@ -116,9 +116,10 @@ pub(super) fn report(
         inputs,
         layers,
         forest: None,
+        levels: None,
         thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
-        errors: Some(error::errors(setup.model, setup.contract, network, sample)),
-        precision: Some(error::precision(setup, sample, candidate)),
+        errors: None,
+        precision: None,
         search,
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
 }
 
 fn strict() -> Options {
-    Options { max_flips: MaxFlips::Rows(0), lanes: None, like: None }
+    Options { max_flips: MaxFlips::Rows(0), lanes: None, like: None, ..Options::default() }
 }
 
 /// Rows around the scaler's centre, some of them far out.
@@ -234,7 +234,8 @@ fn thresholds_over_three_classes_follow_the_float_model() {
 fn a_retrained_model_brings_its_own_thresholds() {
     let (first, contract) = three_classes(&[700_000]);
     let plan = plan_of(&quantise(&first, &contract, None, &Options::default()).expect("it fits").network);
-    let options = Options { like: Some(plan), max_flips: MaxFlips::Share(0.05), lanes: None };
+    let options =
+        Options { like: Some(plan), max_flips: MaxFlips::Share(0.05), lanes: None, ..Options::default() };
     let scaled = |factor: f64| {
         let mut model = first.clone();
         let Body::Mlp(layers) = &mut model.body else { unreachable!() };
@@ -348,7 +349,7 @@ fn activations_as_wide_as_their_lane_need_no_clamp() {
     let contract = contract::without_spec(&model);
     for (max_flips, anything) in [(MaxFlips::Share(1.0), true), (MaxFlips::DEFAULT, false)] {
         let lanes = Some(vec![Lanes::THREE, Lanes::TWO, Lanes::TWO]);
-        let options = Options { max_flips, lanes, like: None };
+        let options = Options { max_flips, lanes, like: None, ..Options::default() };
         let Ok(result) = quantise(&model, &contract, None, &options) else { continue };
         for (op, layer) in result.network.ops.iter().skip(1).zip(&result.report.layers) {
             let crate::ir::Op::Dense(dense) = op else { panic!("a layer is expected") };
@@ -379,8 +380,12 @@ fn what_was_found_first_gives_way_to_what_is_cheaper() {
 fn forced_lanes_are_kept() {
     let model = random_model(&[6, 8, 2], Head::Logits, 5);
     let contract = contract::without_spec(&model);
-    let options =
-        Options { max_flips: MaxFlips::Share(1.0), lanes: Some(vec![Lanes::ONE, Lanes::THREE]), like: None };
+    let options = Options {
+        max_flips: MaxFlips::Share(1.0),
+        lanes: Some(vec![Lanes::ONE, Lanes::THREE]),
+        like: None,
+        ..Options::default()
+    };
     let result = quantise(&model, &contract, None, &options).expect("anything goes");
     let lanes: Vec<usize> = result.report.layers.iter().map(|layer| layer.lanes).collect();
     assert_eq!(lanes, [1, 3]);
@@ -397,7 +402,12 @@ fn a_retrained_model_fits_the_plan_of_the_first() {
     }
     let contract = contract::without_spec(&first);
     let plan = plan_of(&quantise(&first, &contract, None, &Options::default()).expect("it fits").network);
-    let options = Options { like: Some(plan.clone()), max_flips: MaxFlips::Share(0.01), lanes: None };
+    let options = Options {
+        like: Some(plan.clone()),
+        max_flips: MaxFlips::Share(0.01),
+        lanes: None,
+        ..Options::default()
+    };
     let again = quantise(&second, &contract, None, &options).expect("the plan holds a similar model");
     assert_eq!(plan_of(&again.network), plan);
 
@@ -484,7 +494,12 @@ fn every_output_keeps_its_labels_on_a_scale_of_its_own() {
     let mut second = model.clone();
     let Body::Mlp(layers) = &mut second.body else { unreachable!() };
     layers.last_mut().unwrap().weights.values.iter_mut().for_each(|weight| *weight *= 1.3);
-    let options = Options { like: Some(plan.clone()), max_flips: MaxFlips::Share(0.01), lanes: None };
+    let options = Options {
+        like: Some(plan.clone()),
+        max_flips: MaxFlips::Share(0.01),
+        lanes: None,
+        ..Options::default()
+    };
     let again = quantise(&second, &contract, calibration, &options).expect("the plan holds a similar model");
     assert_eq!(plan_of(&again.network), plan);
     // Not so one with other outputs.
@@ -530,8 +545,12 @@ fn curved_activations_keep_their_labels() {
         }
         // A retrained model takes the same tables' room.
         let again = curved(function, seed + 100);
-        let options =
-            Options { max_flips: MaxFlips::Share(0.02), lanes: None, like: Some(plan_of(&result.network)) };
+        let options = Options {
+            max_flips: MaxFlips::Share(0.02),
+            lanes: None,
+            like: Some(plan_of(&result.network)),
+            ..Options::default()
+        };
         let updated = quantise(&again, &contract, Some(Calibration { rows: &rows }), &options).unwrap();
         assert_eq!(plan_of(&updated.network), plan_of(&result.network));
     }

@@ -63,6 +63,7 @@ pub struct File {
 pub enum Item {
     Header(Header),
     Attach(Attach),
+    Clock(Clock),
     Flow(Flow),
     Packets(Packets),
     Features(Features),
@@ -88,6 +89,13 @@ pub struct Header {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attach {
     pub hook: Vec<Name>,
+    pub span: Span,
+}
+
+/// `clock coarse;`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    pub kind: Name,
     pub span: Span,
 }
 

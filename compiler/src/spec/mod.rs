@@ -85,6 +85,7 @@ fn insert(file: usize, parsed: &mut [ast::File], texts: &sources::Texts, whole: 
             ast::Item::Use(import) => texts.inserts.get(&import.span.start),
             ast::Item::Header(_)
             | ast::Item::Attach(_)
+            | ast::Item::Clock(_)
             | ast::Item::Flow(_)
             | ast::Item::Packets(_)
             | ast::Item::Features(_)

@@ -80,6 +80,7 @@ pub(super) fn expand(file: &mut File, reporter: &mut Reporter<'_>) -> Option<()>
             }
             Item::Header(_)
             | Item::Attach(_)
+            | Item::Clock(_)
             | Item::Flow(_)
             | Item::Model(_)
             | Item::Classify(_)

@@ -14,9 +14,9 @@ use crate::diag::codes::spec as codes;
 use crate::diag::{Diagnostic, Origin, Span};
 
 /// Words behind which a name is given, not used.
-const NAMING: [&str; 15] = [
+const NAMING: [&str; 16] = [
     "spec", "flow", "of", "classify", "on", "labels", "output", "let", "param", "as", "per", "key", "attach",
-    "block", "evict",
+    "block", "evict", "clock",
 ];
 
 /// What a name stands for.

@@ -29,6 +29,7 @@ pub struct FeatureSpec {
     /// Values from outside.
     pub parameters: Vec<Parameter>,
     pub hook: Hook,
+    pub clock: Clock,
     pub flow: Flow,
     /// Tables that features may read with `per`: those of the specification, then one for each part of a key.
     pub tables: Vec<Table>,
@@ -98,6 +99,16 @@ impl Hook {
             Self::TcEgress => "tc egress",
         }
     }
+}
+
+/// How exactly packets know their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// To the nanosecond.
+    #[default]
+    Exact,
+    /// To the kernel's tick: packets of one tick share a time.
+    Coarse,
 }
 
 /// What features are over.

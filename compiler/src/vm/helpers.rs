@@ -7,6 +7,12 @@ use super::memory::{CONTEXT, PACKET, is_in, map_of_handle, place};
 use crate::bpf::Helper;
 use crate::bpf::limits::TAIL_CALLS;
 
+/// Nanoseconds of a tick with `CONFIG_HZ=250`.
+const TICK_NS: u64 = 4_000_000;
+
+/// The tick at which the clock is 0: `INITIAL_JIFFIES` in `include/linux/jiffies.h`, of 250 ticks a second.
+const FIRST_TICK: u64 = (1 << 32) - 300 * 250;
+
 /// Performs a helper call.
 pub(super) fn call(machine: &mut Machine<'_>, helper: Helper) -> Result<After, Fault> {
     let argument = |number| machine.registers.get(number);
@@ -19,6 +25,7 @@ pub(super) fn call(machine: &mut Machine<'_>, helper: Helper) -> Result<After, F
         Helper::MapUpdate => signed(machine.maps.guest_update(map_in(r1)?, r2, r3, r4)?)?,
         Helper::MapDelete => signed(machine.maps.guest_delete(map_in(r1)?, r2)?)?,
         Helper::KtimeGetNs => machine.clock_ns,
+        Helper::Jiffies64 => FIRST_TICK.saturating_add(machine.clock_ns / TICK_NS),
         // There is one CPU.
         Helper::GetSmpProcessorId => 0,
         // The size argument of this helper is a constant-bounded 64-bit number.

@@ -4,46 +4,68 @@
 //! all. `inference` runs the model on the features of a calibration row; `packet` an ordinary packet of a
 //! known flow through the packet path; `verdict` a packet that is judged. The last two are builds of the same
 //! specification whose triggers are `never` and `every packet`, because a test run repeats one packet.
+//!
+//! With `--objects` they are written to files instead, so that a harness of its own can compare them with others.
+
+use std::path::Path;
 
 use nnbpf_compiler::bpf::module::{Function, Line, Module, Parameter};
 use nnbpf_compiler::bpf::{AluOp, Insn, Operand, Reg, Width};
 use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::cost;
 use nnbpf_compiler::ir::packet::Host;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::hook::{answers, section};
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED};
 use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::lower::scratch::{MAP, Scratch};
-use nnbpf_compiler::lower::{evaluation, internal, refusal};
+use nnbpf_compiler::lower::{evaluation, internal, network, refusal};
+use nnbpf_compiler::planned;
 use nnbpf_compiler::spec::typed::{Hook, Triggers};
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possible_cpus};
 use serde::Serialize;
 
-use crate::Refusal;
-use crate::args::{BenchArgs, Split};
-use crate::frames;
-use crate::inputs::{Files, target};
+use super::calibrate;
+use crate::args::{BenchArgs, Split, Weights};
+use crate::inputs::{self, Files};
+use crate::{Refusal, files, frames};
 
-/// Runs of one sample: about 10 ms for a program of 100 ns.
-const REPEAT: u32 = 100_000;
-/// Samples are so many times shorter where there are several models.
-const SHORTER: u32 = 10;
+/// Nanoseconds that one sample takes, about.
+const SAMPLE_NS: i64 = 10_000_000;
+/// Runs that say how many a sample needs, and runs of a sample, at least and at most.
+const TRIAL: u32 = 32;
+const REPEATS: (i64, i64) = (16, 100_000);
+/// Samples are so many times shorter where there are several models, and runs of the empty program then.
+const SHORTER: i64 = 10;
+const IDLE: u32 = 10_000;
 /// Samples of each program.
 const SAMPLES: usize = 15;
 /// The processor that measurements stay on.
-const CPU: usize = 0;
+pub(super) const CPU: usize = 0;
 
 #[derive(Debug, Serialize)]
 struct Report {
     calibrated: bool,
     flips: u64,
     rows: usize,
+    /// What the cost model says of the inference, and of its layers one by one.
+    predicted_ns: f64,
+    layers: Vec<Layer>,
     empty_ns: Spread,
     inference_ns: Spread,
     #[serde(skip_serializing_if = "Option::is_none")]
     packet_ns: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict_ns: Option<Spread>,
+}
+
+/// A dense layer and how it is computed.
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    predicted_ns: f64,
+    #[serde(flatten)]
+    layer: planned::Layer,
 }
 
 /// Nanoseconds over several samples.
@@ -72,21 +94,25 @@ enum Baseline {
 }
 
 /// A program and the packet that it is run on.
-struct Subject {
+pub(super) struct Subject {
     loaded: Loaded,
     program: &'static str,
     frame: Vec<u8>,
 }
 
 impl Subject {
-    fn load(module: &Module, program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
-        let object = compile::object(module)?;
-        let loaded = Kernel::load(&object).map_err(|error| error.diagnostics("the measured object"))?;
+    pub(super) fn load(object: &[u8], program: &'static str, frame: Vec<u8>) -> Result<Self, Refusal> {
+        let loaded = Kernel::load(object).map_err(|error| error.diagnostics("the measured object"))?;
         Ok(Self { loaded, program, frame })
     }
 
+    /// Runs that one sample needs.
+    fn repeats(&self) -> Result<u32, Refusal> {
+        Ok(repeats(self.sample(TRIAL)?, SAMPLE_NS, REPEATS))
+    }
+
     /// Mean nanoseconds of one run.
-    fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
+    pub(super) fn sample(&self, repeat: u32) -> Result<i64, Refusal> {
         let input = RunInput { data: &self.frame, repeat, output: false };
         let run = self.loaded.run(self.program, input).map_err(|error| Refusal::from(error.diagnostic()))?;
         Ok(i64::try_from(run.duration_ns).unwrap_or(i64::MAX))
@@ -94,32 +120,40 @@ impl Subject {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
-    let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
+    // The parser demands a model of whoever does not calibrate.
+    let Some(model) = &args.model else { return calibrate::run(args.output.as_deref()) };
+    let inputs = Files::read(model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
+    if let Some(directory) = &args.objects {
+        return write_objects(&plan, args, directory);
+    }
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
     let hook = plan.spec.as_ref().map_or(Hook::Xdp, |spec| spec.hook);
-    let empty = |hook| Subject::load(&empty_module(hook), ENTRY, frames::tcp(frames::ACK));
+    let empty = |hook| Subject::load(&compile::object(&empty_module(hook))?, ENTRY, frames::tcp(frames::ACK));
     let (xdp, own) = (empty(Hook::Xdp)?, empty(hook)?);
-    let mut subjects = vec![(inference(&plan, args.split)?, Baseline::Xdp)];
+    let mut subjects = vec![(inference(&plan, &target(args))?, Baseline::Xdp)];
     if plan.spec.is_some() {
-        let ordinary = Triggers::default();
-        let judged = Triggers { every: Some(1), ..Triggers::default() };
-        for triggers in [ordinary, judged] {
+        for (_, triggers) in packets() {
             subjects.push((packet(&plan, args, triggers)?, Baseline::Own));
         }
     }
+    let mut repeats = Vec::new();
+    for (subject, _) in &subjects {
+        repeats.push(subject.repeats()?);
+    }
+    let empty = own.repeats()?;
     let mut empties = Vec::new();
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..SAMPLES {
-        let own = own.sample(REPEAT)?;
-        let xdp = if hook == Hook::Xdp { own } else { xdp.sample(REPEAT)? };
+        let own = own.sample(empty)?;
+        let xdp = if hook == Hook::Xdp { own } else { xdp.sample(empty)? };
         empties.push(own);
-        for ((subject, baseline), samples) in subjects.iter().zip(&mut samples) {
+        for (((subject, baseline), samples), &repeat) in subjects.iter().zip(&mut samples).zip(&repeats) {
             let empty = match baseline {
                 Baseline::Xdp => xdp,
                 Baseline::Own => own,
             };
-            samples.push(subject.sample(REPEAT)? - empty);
+            samples.push(subject.sample(repeat)? - empty);
         }
     }
     let mut spreads = samples.into_iter().map(Spread::of);
@@ -127,6 +161,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
         calibrated: plan.report.calibrated,
         flips: plan.report.flips,
         rows: plan.report.rows,
+        predicted_ns: predicted(&plan, args)?,
+        layers: layers(&plan, args),
         empty_ns: Spread::of(empties),
         inference_ns: spreads.next().unwrap_or(Spread { median: 0, min: 0, max: 0 }),
         packet_ns: spreads.next(),
@@ -144,14 +180,21 @@ pub fn run(args: &BenchArgs) -> Result<(), Refusal> {
 /// Median nanoseconds of each plan's model, less the empty program, with the programs in turn.
 pub fn inferences(plans: &[Plan]) -> Result<Vec<i64>, Refusal> {
     pin_to_cpu(CPU).map_err(|error| Refusal::from(internal(&error)))?;
-    let empty = Subject::load(&empty_module(Hook::Xdp), ENTRY, frames::tcp(frames::ACK))?;
-    let subjects: Vec<Subject> =
-        plans.iter().map(|plan| inference(plan, Split::Auto)).collect::<Result<_, _>>()?;
+    let empty = Subject::load(&compile::object(&empty_module(Hook::Xdp))?, ENTRY, frames::tcp(frames::ACK))?;
+    let target = inputs::target(KernelVersion::DEFAULT, Split::Auto, Clock::Kernel);
+    let subjects: Vec<(Subject, u32)> = plans
+        .iter()
+        .map(|plan| {
+            let subject = inference(plan, &target)?;
+            let repeat = repeats(subject.sample(TRIAL)?, SAMPLE_NS / SHORTER, REPEATS);
+            Ok((subject, repeat))
+        })
+        .collect::<Result<_, Refusal>>()?;
     let mut samples = vec![Vec::new(); subjects.len()];
     for _ in 0..SAMPLES {
-        let idle = empty.sample(REPEAT / SHORTER)?;
-        for (subject, samples) in subjects.iter().zip(&mut samples) {
-            samples.push(subject.sample(REPEAT / SHORTER)? - idle);
+        let idle = empty.sample(IDLE)?;
+        for ((subject, repeat), samples) in subjects.iter().zip(&mut samples) {
+            samples.push(subject.sample(*repeat)? - idle);
         }
     }
     Ok(samples.into_iter().map(|samples| Spread::of(samples).median).collect())
@@ -166,15 +209,42 @@ fn print_table(report: &Report) {
     };
     line("empty", &report.empty_ns);
     line("inference", &report.inference_ns);
+    println!("{:12} {:>8.0}", "predicted", report.predicted_ns);
     for (name, spread) in [("packet", &report.packet_ns), ("verdict", &report.verdict_ns)] {
         if let Some(spread) = spread {
             line(name, spread);
         }
     }
+    for Layer { name, predicted_ns, layer } in &report.layers {
+        println!("{name}: {}, predicted {predicted_ns:.1} ns", layer.words());
+    }
+}
+
+/// Runs of a sample of so many nanoseconds, of a program that takes `ns`, within limits.
+pub(super) fn repeats(ns: i64, sample_ns: i64, (least, most): (i64, i64)) -> u32 {
+    u32::try_from((sample_ns / ns.max(1)).clamp(least, most)).unwrap_or(1)
+}
+
+/// What the cost model says of the inference that is measured.
+fn predicted(plan: &Plan, args: &BenchArgs) -> Result<f64, Refusal> {
+    let options = target(args).network;
+    let code = network::lower(&plan.network, options)
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
+    Ok(cost::network_ns_with(plan.network.get(), options.weights, code.stages.len() + 1))
+}
+
+/// The dense layers of a plan.
+fn layers(plan: &Plan, args: &BenchArgs) -> Vec<Layer> {
+    let parts = planned::parts(plan.network.get(), target(args).network.weights);
+    let dense = parts.into_iter().filter_map(|part| {
+        let planned::PlannedPart { name, predicted_ns, layer } = part;
+        layer.map(|layer| Layer { name, predicted_ns, layer })
+    });
+    dense.collect()
 }
 
 /// A program that passes every packet.
-fn empty_module(hook: Hook) -> Module {
+pub(super) fn empty_module(hook: Hook) -> Module {
     let pass = Operand::Imm(answers(hook).pass);
     let code = vec![Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: pass }, Insn::Exit];
     let entry = Function {
@@ -188,16 +258,51 @@ fn empty_module(hook: Hook) -> Module {
     Module { programs: vec![entry], ..Module::default() }
 }
 
-/// The model alone, on the features of the middle calibration row, or zeros.
-fn inference(plan: &Plan, split: Split) -> Result<Subject, Refusal> {
-    let network = plan.network.get();
-    let options = target(KernelVersion::DEFAULT, split, Clock::Kernel).network;
-    let passes_a_limit = |error| Refusal::from(refusal(plan.spec.as_ref(), &error));
-    let module = evaluation::module(&plan.network, options, 1).map_err(passes_a_limit)?;
-    let subject = Subject::load(&module, evaluation::BENCH, frames::tcp(frames::ACK))?;
-    let layout = Scratch::new(network).map_err(passes_a_limit)?;
-    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
-    let map = subject.loaded.map(MAP).map_err(refused)?;
+/// The builds of the specification whose packets are measured.
+fn packets() -> [(&'static str, Triggers); 2] {
+    [("packet.o", Triggers::default()), ("verdict.o", Triggers { every: Some(1), ..Triggers::default() })]
+}
+
+/// The objects that are measured, and what `nn_scratch` holds when the model alone is.
+fn write_objects(plan: &Plan, args: &BenchArgs, directory: &Path) -> Result<(), Refusal> {
+    let mut written = vec![
+        ("inference.o", inference_object(plan, &target(args))?),
+        ("scratch.bin", features(plan)?),
+        ("frame.bin", frames::tcp(frames::ACK)),
+    ];
+    if plan.spec.is_some() {
+        for (name, triggers) in packets() {
+            written.push((name, packet_object(plan, args, triggers)?));
+        }
+    }
+    for (name, bytes) in &written {
+        files::write(&directory.join(name), bytes)?;
+    }
+    println!("{} of {} labels differ from the float model's", plan.report.flips, plan.report.rows);
+    Ok(())
+}
+
+/// The target of the arguments.
+fn target(args: &BenchArgs) -> compile::Target {
+    let mut target = inputs::target(KernelVersion::DEFAULT, args.split, Clock::Kernel);
+    target.network.weights = match args.weights {
+        Weights::Map => network::Weights::Map,
+        Weights::Const => network::Weights::Const,
+    };
+    target
+}
+
+/// The model alone.
+fn inference_object(plan: &Plan, target: &compile::Target) -> Result<Vec<u8>, Refusal> {
+    let module = evaluation::module(&plan.network, target.network, 1)
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
+    Ok(compile::object(&module)?)
+}
+
+/// The value of `nn_scratch` with the features of the middle calibration row, or zeros.
+fn features(plan: &Plan) -> Result<Vec<u8>, Refusal> {
+    let layout = Scratch::new(plan.network.get())
+        .map_err(|error| Refusal::from(refusal(plan.spec.as_ref(), &error)))?;
     let mut value = vec![0; layout.bytes() as usize];
     if let Some(row) = plan.rows.as_ref().and_then(|rows| rows.iter().nth(rows.len() / 2)) {
         for (index, raw) in row.iter().enumerate() {
@@ -207,20 +312,35 @@ fn inference(plan: &Plan, split: Split) -> Result<Subject, Refusal> {
             }
         }
     }
+    Ok(value)
+}
+
+/// The model alone, on the features of the middle calibration row, or zeros.
+fn inference(plan: &Plan, target: &compile::Target) -> Result<Subject, Refusal> {
+    let subject =
+        Subject::load(&inference_object(plan, target)?, evaluation::BENCH, frames::tcp(frames::ACK))?;
+    let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
+    let map = subject.loaded.map(MAP).map_err(refused)?;
+    let value = features(plan)?;
     let values = vec![value; possible_cpus().map_err(refused)?];
     map.update_per_cpu(&0u32.to_le_bytes(), &values, Update::Any).map_err(refused)?;
     Ok(subject)
 }
 
-/// The packet path with these triggers, a blocked host and an allowed prefix in the lists, and a flow that the
-/// frame belongs to.
-fn packet(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Subject, Refusal> {
+/// The packet path with these triggers.
+fn packet_object(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Vec<u8>, Refusal> {
     let mut plan = plan.clone();
     if let Some(flow) = &mut plan.flow {
         flow.triggers = triggers;
     }
-    let module = compile::module(&plan, &target(KernelVersion::DEFAULT, args.split, Clock::Kernel))?;
-    let subject = Subject::load(&module, ENTRY, frames::tcp(frames::ACK))?;
+    let module = compile::module(&plan, &target(args))?;
+    Ok(compile::object(&module)?)
+}
+
+/// The packet path with these triggers, a blocked host and an allowed prefix in the lists, and a flow that the
+/// frame belongs to.
+fn packet(plan: &Plan, args: &BenchArgs, triggers: Triggers) -> Result<Subject, Refusal> {
+    let subject = Subject::load(&packet_object(plan, args, triggers)?, ENTRY, frames::tcp(frames::ACK))?;
     let refused = |error: nnbpf_runtime_loader::MapError| Refusal::from(error.diagnostic());
     let loaded = &subject.loaded;
     let blocked = Host::from_ipv4([198, 51, 100, 7]);

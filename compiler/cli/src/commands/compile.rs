@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use nnbpf_compiler::budget;
 use nnbpf_compiler::compile::{self, Plan};
+use nnbpf_compiler::diag::codes::check::KERNEL_TOO_OLD;
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::elf::read;
-use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::kernel::{KernelVersion, LOOPS};
 use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
+use nnbpf_compiler::planned::Planned;
 use serde_json::json;
 
 use super::like::Like;
@@ -22,7 +25,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         // The parser demands all three.
         return Err(missing().into());
     };
-    let kernel = KernelVersion::parse(&args.kernel)?;
+    let kernel = match KernelVersion::parse(&args.kernel) {
+        Ok(kernel) => kernel,
+        Err(refused) if refused.code.id == KERNEL_TOO_OLD.id => return Err(too_old(args, *refused).into()),
+        Err(refused) => return Err(refused.into()),
+    };
     if let Some(object) = &args.like {
         let like = Like::read(object)?;
         let surroundings = like.surroundings(&args.surroundings);
@@ -30,17 +37,18 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         like.write(&inputs, &args.accuracy, output)?;
         return depfile(args, &inputs, output, &[model, spec, object]);
     }
-    let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
+    let mut inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
+    inputs.measure = args.report.is_some();
     let plan = inputs.plan(&args.accuracy)?;
     let clock = match args.clock {
         ClockArg::Kernel => Clock::Kernel,
         ClockArg::Replay => Clock::Replay,
     };
     let mut target = target(kernel, args.split, clock);
-    target.network.weights = match args.weights {
-        Weights::Map => network::Weights::Map,
-        Weights::Const => network::Weights::Const,
-    };
+    target.network.weights = weights(args);
+    if let Some(max_ns) = args.max_ns {
+        budget::check(&plan, target.network.weights, max_ns)?;
+    }
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
     let object = compile::object(&module)?;
     files::write(output, &object)?;
@@ -50,16 +58,37 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     depfile(args, &inputs, output, &[model, spec])
 }
 
+const fn weights(args: &CompileArgs) -> network::Weights {
+    match args.weights {
+        Weights::Map => network::Weights::Map,
+        Weights::Const => network::Weights::Const,
+    }
+}
+
+/// The refusal of a kernel with what of this very model stands in its way, where the model can be read.
+fn too_old(args: &CompileArgs, refused: Diagnostic) -> Diagnostic {
+    let (Some(model), Some(spec), None) = (&args.model, &args.spec, &args.like) else { return refused };
+    let Some(kernel) = KernelVersion::named(&args.kernel).filter(|kernel| *kernel < LOOPS) else {
+        return refused;
+    };
+    let plan = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)
+        .and_then(|inputs| inputs.plan(&args.accuracy));
+    let Ok(plan) = plan else { return refused };
+    budget::on_an_older_kernel(&plan, weights(args), kernel).into_iter().fold(refused, Diagnostic::with_note)
+}
+
 /// The report: what was decided and measured.
 fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> {
     let name = files::name(output);
     let inventory = read::read(object, &name)?;
+    let metadata = metadata::decode(object, &name)?;
     let report = json!({
+        "plan": Planned::of(&inventory, &metadata),
         "quantisation": plan.report,
         "certificate": plan.network.certificate(),
         "programs": super::functions(&inventory.programs),
         "functions": super::functions(&inventory.functions),
-        "verifier": metadata::decode(object, &name)?.verifier,
+        "verifier": metadata.verifier,
         "object_bytes": object.len(),
     });
     Ok(format!("{report:#}\n"))

@@ -6,6 +6,7 @@ use nnbpf_compiler::elf::read::{self, Inventory};
 use nnbpf_compiler::ir::Decision;
 use nnbpf_compiler::lower::network::Weights;
 use nnbpf_compiler::metadata::{self, Metadata};
+use nnbpf_compiler::planned::{Planned, PlannedPart};
 use serde_json::json;
 
 use crate::Refusal;
@@ -46,6 +47,7 @@ fn as_json(inventory: &Inventory, metadata: &Metadata) -> serde_json::Value {
         "functions": super::functions(&inventory.functions),
         "maps": maps,
         "data": data,
+        "planned": Planned::of(inventory, metadata),
         "metadata": metadata,
     })
 }
@@ -129,6 +131,7 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
         let _ =
             writeln!(out, "  {:24} {:8} {} instructions", function.name, function.section, function.slots);
     }
+    write_plan(&mut out, &Planned::of(inventory, metadata));
     let _ = writeln!(out, "\nverifier");
     for (program, count) in &metadata.verifier {
         let _ = writeln!(out, "  {program:24} about {count} instructions processed");
@@ -145,4 +148,25 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
         let _ = writeln!(out, "  {:24} {} bytes", data.section, data.size);
     }
     out
+}
+
+/// What each part is predicted to take, and what programs need.
+fn write_plan(out: &mut String, planned: &Planned) {
+    let _ = writeln!(out, "\nplan: about {:.0} ns for an inference", planned.predicted_ns);
+    for PlannedPart { name, predicted_ns, layer } in &planned.parts {
+        let words = layer.as_ref().map(|layer| format!(", {}", layer.words())).unwrap_or_default();
+        let _ = writeln!(out, "  {name:24} {predicted_ns:>8.1} ns{words}");
+    }
+    let _ = writeln!(
+        out,
+        "  {} bytes of scratch, {} bytes in a slot of parameters",
+        planned.scratch_bytes, planned.slot_bytes
+    );
+    for program in &planned.programs {
+        let processed =
+            program.processed.map(|count| format!(", about {count} processed")).unwrap_or_default();
+        let stack = program.stack_bytes.map(|bytes| format!(", {bytes} bytes of stack")).unwrap_or_default();
+        let _ =
+            writeln!(out, "  {:24} {:>8} instructions{processed}{stack}", program.name, program.instructions);
+    }
 }

@@ -12,6 +12,7 @@ use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::ir::Network;
 use nnbpf_compiler::ir::flow::FlowProgram;
 use nnbpf_compiler::ir::flow::interpret::Mode;
+use nnbpf_compiler::ir::flow::key::KeyForm;
 use nnbpf_compiler::ir::flow::record::{Key, Layout, flag};
 use nnbpf_compiler::ir::packet;
 use nnbpf_compiler::kernel::KernelVersion;
@@ -98,6 +99,7 @@ struct Sweeps {
     idle: Option<Nanos>,
     active: Option<Nanos>,
     layout: Layout,
+    form: KeyForm,
     begin: u64,
     every: u64,
     /// Sweeps up to this time have taken place.
@@ -107,7 +109,15 @@ struct Sweeps {
 impl Sweeps {
     fn new(flow: &FlowProgram, begin: u64, seconds: u32) -> Self {
         let every = u64::from(seconds) * 1_000_000_000;
-        Self { idle: flow.idle, active: flow.active, layout: flow.record, begin, every, done: begin }
+        Self {
+            idle: flow.idle,
+            active: flow.active,
+            layout: flow.record,
+            form: flow.key_form(),
+            begin,
+            every,
+            done: begin,
+        }
     }
 
     /// The first sweep later than a time.
@@ -150,7 +160,7 @@ impl Sweeps {
         for (now, key, record) in due {
             let Some(verdict) = engine.sweep(key, now)? else { continue };
             // Writing to a string cannot fail.
-            let _ = write!(text, ",{now},{}", ends(key, record, self.layout));
+            let _ = write!(text, ",{now},{}", ends(self.form.read(key), record, self.layout));
             judged(text, shown, &verdict);
         }
         self.done = limit;
@@ -159,8 +169,8 @@ impl Sweeps {
 }
 
 /// Forward sender, receiver, their ports and the protocol, as far as the key names them.
-fn ends(key: &[u8], record: &[u8], layout: Layout) -> String {
-    let Some(Key { a, b, a_port, b_port, proto }) = Key::from_bytes(key) else { return ",,,,,".to_owned() };
+fn ends(key: Option<Key>, record: &[u8], layout: Layout) -> String {
+    let Some(Key { a, b, a_port, b_port, proto }) = key else { return ",,,,,".to_owned() };
     let flags = record.get(layout.flags as usize..).and_then(<[u8]>::first_chunk).copied();
     if flags.map_or(0, u32::from_le_bytes) & flag::FORWARD_IS_B == 0 {
         format!("{a},{b},{a_port},{b_port},{proto},")

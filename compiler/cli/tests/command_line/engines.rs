@@ -217,6 +217,9 @@ fn measurements_are_printed() {
     for key in ["empty_ns", "inference_ns", "packet_ns", "verdict_ns"] {
         assert!(json[key]["median"].is_i64(), "{key}: {json:#}");
     }
+    assert!(json["predicted_ns"].as_f64().unwrap() > 1.0, "{json:#}");
+    assert_eq!(json["layers"].as_array().unwrap().len(), 2);
+    assert!(json["layers"][0]["lanes"].as_u64().unwrap() >= 1, "{json:#}");
     assert_eq!(json["calibrated"], false);
     assert!(json["rows"].as_u64().unwrap() > 0 && json["flips"].is_u64(), "{json:#}");
     let without: serde_json::Value =

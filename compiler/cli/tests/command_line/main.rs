@@ -4,10 +4,12 @@
 
 #![cfg(test)]
 
+mod bench;
 mod common;
 mod refusals;
 mod usage;
 mod outputs;
+mod retrained;
 mod engines;
 mod single;
 mod thresholds;
@@ -16,3 +18,4 @@ mod tools;
 mod costs;
 mod explore;
 mod uses;
+mod planned;

@@ -23,14 +23,6 @@ pub(crate) struct Case {
     pub(crate) plan: Plan,
 }
 
-/// Whether code reads tables of its model, decision trees or curved activations: they are never constants.
-pub(crate) fn has_tables(case: &Case) -> bool {
-    case.plan.network.get().ops.iter().any(|op| match op {
-        Op::Table(_) | Op::Forest(_) => true,
-        Op::Quantise(_) | Op::Dense(_) => false,
-    })
-}
-
 /// Whether its model is one of decision trees.
 pub(crate) fn has_trees(case: &Case) -> bool {
     case.plan.network.get().ops.iter().any(|op| matches!(op, Op::Forest(_)))
@@ -110,7 +102,7 @@ fn plan(name: &str, model: &Path) -> Plan {
     let lanes = lanes.map(|(_, lanes)| lanes.iter().map(|widths| Lanes::new(widths).unwrap()).collect());
     // Given lanes need not meet the default budget on drawn rows, of which many are far out.
     let max_flips = if lanes.is_some() { MaxFlips::Share(0.3) } else { MaxFlips::DEFAULT };
-    compile::plan(&sources, &Options { max_flips, lanes, like: None })
+    compile::plan(&sources, &Options { max_flips, lanes, ..Options::default() })
         .unwrap_or_else(|refused| panic!("{name}: {}", render::all(&refused, &[])))
 }
 

@@ -246,7 +246,8 @@ impl Engine for Interpreted<'_> {
             Judgement { label: verdict.label.unwrap_or(0), rules: verdict.rules, outputs: verdict.outputs }
         };
         let known = self.flow.table().by_creation().into_iter().map(|(key, _)| key);
-        let key = known.into_iter().find(|known| known.to_bytes() == key).unwrap();
+        let form = self.program.key_form();
+        let key = known.into_iter().find(|known| form.cut(known) == key).unwrap();
         match self.flow.sweep(key, now, &mut judge) {
             flow::Swept::Kept => Swept { removed: false, judged: None },
             flow::Swept::Removed => Swept { removed: true, judged: None },
@@ -261,7 +262,8 @@ impl Engine for Interpreted<'_> {
 
     fn state(&mut self) -> State {
         let flows = self.flow.table().by_creation();
-        let flows = flows.iter().map(|(k, r)| (k.to_bytes().to_vec(), r.to_bytes(self.program))).collect();
+        let form = self.program.key_form();
+        let flows = flows.iter().map(|(k, r)| (form.cut(k), r.to_bytes(self.program))).collect();
         let sides = self
             .program
             .side_tables()

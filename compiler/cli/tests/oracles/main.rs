@@ -17,6 +17,7 @@ mod eviction;
 mod shadow;
 mod two_cpus;
 mod triggers;
+mod clock;
 mod sweep;
 mod verifier;
 mod memory;

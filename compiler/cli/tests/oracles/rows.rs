@@ -3,14 +3,13 @@
 
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::{Forest, Input, Network, Op, QuantiseOne, Rule, RuleTest, interpret};
-use nnbpf_compiler::lower::LowerError;
 use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
 use nnbpf_compiler::lower::network::{Options, Split, Weights};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::common::{Case, Random, SPLITS, cases, has_tables, has_trees, skip, target};
+use super::common::{Case, Random, SPLITS, cases, has_trees, skip, target};
 
 /// Rows for one form of one model; all models together judge more than 100,000.
 const ROWS: u32 = 6_000;
@@ -221,12 +220,20 @@ fn rows_agree_with_constant_weights() {
     for case in cases() {
         for split in SPLITS {
             let options = Options { weights: Weights::Const, ..target(split, Clock::Kernel).network };
-            if has_tables(case) {
-                let refused = evaluation::module(&case.plan.network, options, 1);
-                assert_eq!(refused, Err(LowerError::ConstantTrees), "{}", case.name);
-                continue;
-            }
             agree(case, options, kernel);
         }
+    }
+}
+
+#[test]
+fn cases_begin_with_a_clamp_of_levels_and_end_in_a_table() {
+    let ops = |name: &str| &super::common::case(name).plan.network.get().ops;
+    assert!(matches!(ops("qscore-5-6-1").last(), Some(Op::Table(_))));
+    let clamp = |one: &QuantiseOne| (one.multiplier, one.offset, one.shift) == (1, 0, 0);
+    match &ops("qcoarse-5-6-2")[..] {
+        [Op::Quantise(_), Op::Quantise(second), Op::Dense(_), ..] => {
+            assert!(second.features.iter().all(clamp));
+        }
+        other => panic!("{other:?}"),
     }
 }

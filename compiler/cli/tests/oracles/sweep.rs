@@ -58,6 +58,11 @@ fn without_end(plan: Plan) -> Plan {
     changed(plan, |spec| spec.triggers.end = false)
 }
 
+/// Keys without a protocol, which all of them have in common.
+fn tcp_alone(plan: Plan) -> Plan {
+    changed(plan, |spec| spec.flow.transports.udp = false)
+}
+
 fn active(plan: Plan) -> Plan {
     changed(plan, |spec| spec.flow.active = Some(Nanos(ACTIVE)))
 }
@@ -123,6 +128,7 @@ fn sweeps_agree_in_the_midst_of_captures() {
     for (name, split, mode, plan) in [
         ("triggers-4-8-2", Split::Auto, Mode::Monitor, plan("triggers-4-8-2")),
         ("triggers-4-8-2", Split::Layer, Mode::Enforce, active(plan("triggers-4-8-2"))),
+        ("triggers-4-8-2", Split::Auto, Mode::Enforce, tcp_alone(plan("triggers-4-8-2"))),
         ("ids", Split::Auto, Mode::Enforce, plan("ids")),
         ("actions-5-10-3", Split::Auto, Mode::Enforce, plan("actions-5-10-3")),
         ("hosts-6-10-2", Split::Auto, Mode::Enforce, plan("hosts-6-10-2")),

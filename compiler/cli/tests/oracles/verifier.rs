@@ -12,7 +12,7 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::lower::walk;
 use nnbpf_runtime_loader::{Kernel, Loaded};
 
-use super::common::{Case, SPLITS, cases, cases_with_spec, has_tables, skip, target};
+use super::common::{Case, SPLITS, cases, cases_with_spec, skip, target};
 
 /// How often the verifier may walk an instruction, on average.
 pub(crate) const LIMIT: f64 = 1.3;
@@ -163,9 +163,6 @@ fn predictions_are_near_what_the_verifier_walks() {
         for (split, weights) in
             [(Split::Auto, Weights::Map), (Split::Layer, Weights::Map), (Split::Auto, Weights::Const)]
         {
-            if weights == Weights::Const && has_tables(case) {
-                continue;
-            }
             let mut target = target(split, Clock::Kernel);
             target.network.weights = weights;
             let place = format!("{} {split:?} {weights:?}", case.name);

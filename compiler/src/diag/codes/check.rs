@@ -3,19 +3,8 @@
 use super::Code;
 
 /// This family, in order of its identifiers.
-pub static TABLE: &[&Code] = &[
-    &SHAPE,
-    &WIDTH,
-    &QUANTISER,
-    &LANE,
-    &DECISION,
-    &MARGIN,
-    &TREES,
-    &KERNEL_TOO_OLD,
-    &TOO_LARGE,
-    &CONSTANT_TREES,
-    &INTERNAL,
-];
+pub static TABLE: &[&Code] =
+    &[&SHAPE, &WIDTH, &QUANTISER, &LANE, &DECISION, &MARGIN, &TREES, &KERNEL_TOO_OLD, &TOO_LARGE, &INTERNAL];
 
 pub static SHAPE: Code = Code {
     id: "E0401",
@@ -80,17 +69,7 @@ pub static TOO_LARGE: Code = Code {
     title: "the program does not fit the kernel",
     explanation: "The kernel limits the stack to 512 bytes, a per-CPU map value to 32 KiB a chain of tail \
                   calls to 33 programs and a program to 1,000,000 instructions, some of which are kept for the \
-                  packet path. The message names the limit that the plan passes. `--weights const` unrolls every \
-                  layer, so it passes the last limit where `--weights map` does not.",
-};
-
-pub static CONSTANT_TREES: Code = Code {
-    id: "E0412",
-    title: "tables cannot be constants in the code",
-    explanation: "With `--weights const` numbers of the model become immediates of straight-line code. Trees are \
-                  walked as a table instead, because a branch for every node would multiply the states that the \
-                  verifier explores, and curved activations such as Tanh are tables too. Compile such a model with \
-                  `--weights map`, the default.",
+                  packet path. The message names the limit that the plan passes.",
 };
 
 pub static INTERNAL: Code = Code {

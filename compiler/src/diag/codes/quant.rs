@@ -20,6 +20,8 @@ pub static TABLE: &[&Code] = &[
     &ONE_VERSUS_REST,
     &RECONSTRUCTION,
     &NO_SCALER,
+    &LEVELS,
+    &SLOW,
 ];
 
 pub static COUNT: Code = Code {
@@ -145,4 +147,24 @@ pub static NO_SCALER: Code = Code {
                   standardised features when their scaler was not exported with them: every verdict is then wrong \
                   without notice. Put the scaler into the graph. The object is written in any case, as a network may \
                   have been trained on raw values with such a result.",
+};
+
+pub static LEVELS: Code = Code {
+    id: "E0331",
+    title: "the levels of the model's own quantisation are not kept exactly (warning)",
+    explanation: "A model that its author quantised is compiled in the author's integers when every value between two \
+                  layers is rounded to levels, features included, and the weights of each neuron are whole multiples \
+                  of one number. This model is not of that form at the node that is named, so that it is quantised \
+                  like a float model: rounded values may come out as the neighbouring level. Labels are compared as \
+                  for every model, and `--report` has the differences of outputs. Where the model is to be exact, \
+                  quantise it statically: features, weights, and what each layer gives.",
+};
+
+pub static SLOW: Code = Code {
+    id: "E0340",
+    title: "the model is predicted to be slower than `--max-ns` allows",
+    explanation: "The search takes the cheapest fixed-point network that keeps enough labels, and the cost model predicts \
+                  that it takes longer. The notes say what would have to give, one thing at a time: flips, an object \
+                  whose parameters can be updated, or neurons. Predictions are for the machine that the constants were \
+                  measured on; `nnbpfc bench --calibrate-cost` measures another.",
 };

@@ -27,6 +27,7 @@ pub static TABLE: &[&Code] = &[
     &TIME,
     &FLOW_END,
     &UNKNOWN_FLOW,
+    &CLOCK,
     &UNKNOWN_FUNCTION,
     &ARGUMENTS,
     &UNKNOWN_FIELD,
@@ -150,6 +151,13 @@ pub static UNKNOWN_FLOW: Code = Code {
     explanation: "`features of NAME` and `classify NAME` refer to a flow block by its name, both to the same. \
         Other flow blocks are tables that features read with `per NAME`. \
         Without a flow block packets are judged one by one: `features { … }` and `classify packet`.",
+};
+
+pub static CLOCK: Code = Code {
+    id: "E0217",
+    title: "unknown clock",
+    explanation: "`clock` says how exactly packets know their time: `exact`, to the nanosecond, as without the line, or \
+        `coarse`, to the kernel's tick of 1 to 10 ms, which costs 30 ns less for each packet.",
 };
 
 pub static UNKNOWN_FUNCTION: Code = Code {

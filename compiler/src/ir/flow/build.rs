@@ -15,17 +15,8 @@ use crate::spec::typed::{
 };
 
 /// Names of the record's header, which slots must not take.
-const HEADER_NAMES: [&str; 9] = [
-    "packets",
-    "last_ns",
-    "first_ns",
-    "flags",
-    "reserved",
-    "forward_answer",
-    "forward_blocked_until",
-    "backward_answer",
-    "backward_blocked_until",
-];
+const HEADER_NAMES: [&str; 7] =
+    ["packets", "last_ns", "first_ns", "flags", "reserved", "forward_answer", "backward_answer"];
 
 /// Longest slot name; the kernel takes BTF names up to 127 bytes.
 const NAME_LIMIT: usize = 96;

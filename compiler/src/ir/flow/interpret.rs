@@ -255,7 +255,11 @@ impl<'p> FlowInterpreter<'p> {
     /// Step 3: the cached answer, or a new one that is cached.
     fn ask_lists(&self, packet: &Parsed, oriented: Oriented, known: Option<&mut Record>) -> ListAnswer {
         let epoch = self.lists.epoch();
-        let ask = || ListAnswer { epoch, blocked_until: self.lists.blocked_until(packet.src, packet.dst) };
+        let ask = || ListAnswer {
+            epoch,
+            blocked_until: self.lists.blocked_until(packet.src, packet.dst),
+            exempt: self.lists.exempt(packet.src, packet.dst),
+        };
         // The answer is on two hosts, which not every key names.
         let Some(record) = known.filter(|_| self.program.key.pairs()) else { return ask() };
         let direction = oriented.direction(record.flags);

@@ -69,7 +69,7 @@
 //! | time of the previous packet of a filter | 64-bit exchange; the old value gives the gap |
 //! | `flags` | fetch-and-or; the bit that was clear before decides who judges, so exactly one does |
 //! | time of the last verdict at intervals | load; when it is due, one compare-and-exchange; who succeeds judges |
-//! | answer of the lists | plain stores, `blocked_until` before the word with the epoch |
+//! | answer of the lists | a plain store |
 //! | creation | insert if absent, then look up again |
 //! | retiring | fetch-and-or of [`record::flag::RETIRED`]; who set it judges a copy and replaces the record (update any); who did not looks up again, at most [`RETIRE_TRIES`] times, then counts the packet as [`Counter::Contended`] |
 
@@ -408,6 +408,12 @@ impl FlowProgram {
     #[must_use]
     pub fn slot(&self, id: SlotId) -> &Slot {
         self.slots.get(id.0 as usize).expect("identifiers of a flow program name its slots")
+    }
+
+    /// What the flow table keeps of a key.
+    #[must_use]
+    pub fn key_form(&self) -> key::KeyForm {
+        key::KeyForm::of(self.key, self.transports)
     }
 
     /// Whether something depends on the time of every packet. Otherwise the clock is read only for packets that

@@ -163,16 +163,21 @@ impl Key {
     }
 }
 
-/// What a record remembers of the lists' answer for one direction: the epoch at which they were asked, above a bit
-/// that says whether the sender is on the block list. Only then `blocked_until` is not 0.
+/// What a record remembers of the lists' answer for one direction: the epoch at which they were asked, above two bits
+/// that say whether the sender is blocked and whether an end is allowed; never both. Until when it is blocked the list itself says: it has not
+/// changed while the epoch is the same.
 pub mod answer {
-    /// The block list has the sender; `blocked_until` says until when.
+    /// The block list has the sender.
     pub const LISTED: u64 = 1;
+    /// One of the ends is allowed, so that nothing acts on the packet.
+    pub const EXEMPT: u64 = 2;
+    /// Bits below the epoch.
+    pub const BITS: u32 = 2;
 
     /// The word of an answer.
     #[must_use]
-    pub const fn word(epoch: u64, blocked_until: u64) -> u64 {
-        epoch << 1 | if blocked_until == 0 { 0 } else { LISTED }
+    pub const fn word(epoch: u64, blocked_until: u64, exempt: bool) -> u64 {
+        epoch << BITS | if blocked_until == 0 { 0 } else { LISTED } | if exempt { EXEMPT } else { 0 }
     }
 }
 
@@ -182,14 +187,12 @@ pub mod answer {
 /// |---|---|---|
 /// | `packets` | 8 | 0 |
 /// | `forward_answer` | 8 | what the lists said of the first packet ([`answer`]) |
-/// | `forward_blocked_until` | 8 | the same |
 /// | `backward_answer` | 8 | that they were asked before they last changed |
-/// | `backward_blocked_until` | 8 | 0 |
 /// | `flags` | 4 | `FORWARD_IS_B` or 0 |
 /// | `last_ns` | 8 | `NONE_64` |
 /// | `first_ns` | 8 | the first packet's time |
 ///
-/// The backward pair is absent with [`Directions::One`], both are where a key does not name both hosts: the
+/// The backward answer is absent with [`Directions::One`], both are where a key does not name both hosts: the
 /// lists' answer is one on two hosts. Times are there only where something depends on them. Slots follow, 64-bit
 /// and 128-bit ones first; a 32-bit one fills the place behind `flags`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,13 +211,10 @@ pub struct Layout {
 
 impl Layout {
     pub const PACKETS: u32 = 0;
-    /// What the lists said about forward packets: the answer, then `blocked_until`. For backward ones the same
-    /// follows.
+    /// What the lists said about forward packets; for backward ones the same follows.
     pub const FORWARD_LISTS: u32 = 8;
-    /// From the start of what the lists said.
-    pub const LISTS_BLOCKED_UNTIL: u32 = 8;
     /// Bytes of what the lists said.
-    pub const LISTS_SIZE: u32 = 16;
+    pub const LISTS_SIZE: u32 = 8;
 }
 
 /// What a record has besides slots.

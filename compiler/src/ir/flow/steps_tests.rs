@@ -295,20 +295,20 @@ fn updates_share_state_and_slots_do_not_overlap() {
         [
             ("packets", 0),
             ("last_ns", record::ABSENT),
-            ("fwd_mean_sum", 48),
-            ("fwd_mean_count", 44),
-            ("fwd_std_squares", 56),
-            ("gap_mean_last_ns", 64),
-            ("gap_mean_sum", 72),
-            ("gap_mean_count", 80),
-            ("gap_max", 84),
-            ("first_port", 88),
+            ("fwd_mean_sum", 32),
+            ("fwd_mean_count", 28),
+            ("fwd_std_squares", 40),
+            ("gap_mean_last_ns", 48),
+            ("gap_mean_sum", 56),
+            ("gap_mean_count", 64),
+            ("gap_max", 68),
+            ("first_port", 72),
         ]
     );
     // Nothing depends on when the flow's last and first packet came.
     assert!(program.slots_of(None).all(|(id, _)| id != SlotId::LAST_TIME));
     let record = program.record;
-    assert_eq!((record.size, record.flags, record.last, record.first), (96, 40, None, None));
+    assert_eq!((record.size, record.flags, record.last, record.first), (80, 24, None, None));
     assert_eq!(program.groups.len(), 2);
 }
 
@@ -326,16 +326,15 @@ fn records_and_keys_have_the_documented_bytes() {
     let record = interpreter.table().peek(&key).unwrap();
     let bytes = record.to_bytes(&program);
     assert_eq!(bytes.len(), program.record.size as usize);
-    // Packets, what the lists said at epoch 0 and before, until when both ends are blocked.
+    // Packets, what the lists said at epoch 0 and before.
     assert_eq!(bytes[..8], 1_u64.to_le_bytes());
-    assert_eq!(bytes[8..24], [0; 16]);
-    assert_eq!(bytes[24..32], [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
-    assert_eq!(bytes[32..40], [0; 8]);
+    assert_eq!(bytes[8..16], [0; 8]);
+    assert_eq!(bytes[16..24], [0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     // Flags: the sender is the greater end; `fwd` behind them; the last time for the idle one.
-    assert_eq!(bytes[40..44], flag::FORWARD_IS_B.to_le_bytes());
-    assert_eq!(bytes[44..48], 1_u32.to_le_bytes());
-    assert_eq!(bytes[48..56], 0x0102_u64.to_le_bytes());
-    assert_eq!(bytes.len(), 72);
+    assert_eq!(bytes[24..28], flag::FORWARD_IS_B.to_le_bytes());
+    assert_eq!(bytes[28..32], 1_u32.to_le_bytes());
+    assert_eq!(bytes[32..40], 0x0102_u64.to_le_bytes());
+    assert_eq!(bytes.len(), 56);
     let key = key.to_bytes();
     assert_eq!(key[12..16], [10, 0, 0, CLIENT]);
     assert_eq!(key[28..32], [10, 0, 0, SERVER]);
@@ -350,46 +349,47 @@ fn times_are_kept_where_something_depends_on_them() {
         let program = build(&spec).unwrap();
         (program.record.last, program.record.first, program.record.size, program.times_packets())
     };
-    assert_eq!(plain(|_| ()), (None, None, 48, false));
-    assert_eq!(plain(|spec| spec.flow.directions = Directions::One), (None, None, 32, false));
-    assert_eq!(plain(|spec| spec.flow.idle = Some(Nanos(SECOND))), (Some(48), None, 56, true));
+    assert_eq!(plain(|_| ()), (None, None, 32, false));
+    assert_eq!(plain(|spec| spec.flow.directions = Directions::One), (None, None, 24, false));
+    assert_eq!(plain(|spec| spec.flow.idle = Some(Nanos(SECOND))), (Some(32), None, 40, true));
     let report = |spec: &mut FeatureSpec| {
         let actions = vec![Action::Report];
         spec.rules = vec![Rule { output: 0, label: 1, threshold: None, actions, span: 0..0 }];
     };
-    assert_eq!(plain(report), (None, Some(48), 56, false));
+    assert_eq!(plain(report), (None, Some(32), 40, false));
     let drop = |spec: &mut FeatureSpec| {
         spec.rules =
             vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
     };
-    assert_eq!(plain(drop), (None, None, 48, false));
+    assert_eq!(plain(drop), (None, None, 32, false));
     // The next object may report.
     let idle_drop = |spec: &mut FeatureSpec| {
         spec.rules =
             vec![Rule { output: 0, label: 1, threshold: None, actions: vec![Action::Drop], span: 0..0 }];
         spec.flow.idle = Some(Nanos(SECOND));
     };
-    assert_eq!(plain(idle_drop), (Some(48), Some(56), 64, true));
+    assert_eq!(plain(idle_drop), (Some(32), Some(40), 48, true));
     let duration = |spec: &mut FeatureSpec| {
         let unit = Some(Operand::Gap(TimeUnit::Micros));
         spec.features.push(testing::feature("d", Function::Duration, unit, Filter::default()));
     };
-    assert_eq!(plain(duration), (Some(48), Some(56), 64, true));
+    assert_eq!(plain(duration), (Some(32), Some(40), 48, true));
     // The gaps of a filter have a clock of their own.
     let gaps = |spec: &mut FeatureSpec| {
         let unit = Some(Operand::Gap(TimeUnit::Micros));
         spec.features.push(testing::feature("g", Function::Max, unit, forward()));
     };
-    assert_eq!(plain(gaps), (None, None, 56, true));
+    assert_eq!(plain(gaps), (None, None, 40, true));
 }
 
 #[test]
-fn answers_of_the_lists_are_the_epoch_and_a_bit() {
-    assert_eq!(record::answer::word(0, 0), 0);
-    assert_eq!(record::answer::word(5, 0), 10);
-    assert_eq!(record::answer::word(5, 1), 11);
+fn answers_of_the_lists_are_the_epoch_and_two_bits() {
+    assert_eq!(record::answer::word(0, 0, false), 0);
+    assert_eq!(record::answer::word(5, 0, false), 20);
+    assert_eq!(record::answer::word(5, 1, false), 21);
+    assert_eq!(record::answer::word(5, 0, true), 22);
     // The loader adds 2^32.
-    assert_eq!(record::answer::word((1 << 32) + 5, u64::MAX), (1 << 33) + 11);
+    assert_eq!(record::answer::word((1 << 32) + 5, u64::MAX, false), (1 << 34) + 21);
 }
 
 /// A specification that drops, blocks and reports on every packet.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::eval::Content;
-use super::record::{Key, Layout, answer, flag};
+use super::record::{Key, answer, flag};
 use super::side::{SideTable, TableId};
 use super::{FlowProgram, Slot, SlotId, SlotKind};
 use crate::spec::typed::Direction;
@@ -21,6 +21,8 @@ pub struct ListAnswer {
     /// The epoch at which they were asked.
     pub epoch: u64,
     pub blocked_until: u64,
+    /// One of the packet's ends is allowed.
+    pub exempt: bool,
 }
 
 /// The state of one flow.
@@ -53,7 +55,7 @@ impl Record {
             first_ns: now,
             flags: if sender_is_b { flag::FORWARD_IS_B } else { 0 },
             forward,
-            backward: ListAnswer { epoch: forward.epoch.wrapping_sub(1), blocked_until: 0 },
+            backward: ListAnswer { epoch: forward.epoch.wrapping_sub(1), blocked_until: 0, exempt: false },
             before: if program.windows.is_empty() { Vec::new() } else { slots.clone() },
             slots,
         }
@@ -62,7 +64,7 @@ impl Record {
     /// A record of a further table before its first packet.
     #[must_use]
     pub(super) fn side(program: &FlowProgram) -> Self {
-        Self::new(program, FlowId(0), 0, false, ListAnswer { epoch: 0, blocked_until: 0 })
+        Self::new(program, FlowId(0), 0, false, ListAnswer { epoch: 0, blocked_until: 0, exempt: false })
     }
 
     /// Content of a window's slot for the pane before the newest.
@@ -125,8 +127,7 @@ impl Record {
         let lists = [(layout.forward_lists, self.forward), (layout.backward_lists, self.backward)];
         for (offset, lists) in lists {
             let Some(offset) = offset else { continue };
-            put(offset, &answer::word(lists.epoch, lists.blocked_until).to_le_bytes());
-            put(offset + Layout::LISTS_BLOCKED_UNTIL, &lists.blocked_until.to_le_bytes());
+            put(offset, &answer::word(lists.epoch, lists.blocked_until, lists.exempt).to_le_bytes());
         }
         self.put_slots(program, None, &mut put);
         bytes

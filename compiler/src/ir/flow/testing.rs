@@ -10,8 +10,8 @@ use crate::capture;
 use crate::ir::Interval;
 use crate::ir::packet::TCP;
 use crate::spec::typed::{
-    Aggregate, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output, Scope,
-    Transports, Triggers, Unit,
+    Aggregate, Clock, Directions, End, Feature, FeatureSpec, Filter, Flow, Function, Hook, Operand, Output,
+    Scope, Transports, Triggers, Unit,
 };
 
 use super::key::KeyParts;
@@ -97,6 +97,7 @@ pub(crate) fn spec(features: Vec<Feature>) -> FeatureSpec {
         parameters: Vec::new(),
         source: String::new(),
         hook: Hook::Xdp,
+        clock: Clock::Exact,
         flow: Flow {
             scope: Scope::Flow,
             filter: Filter::default(),

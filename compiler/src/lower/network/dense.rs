@@ -1,5 +1,5 @@
 //! Dense layers: blocks of registers that accumulate packed products, in straight line or in a loop over the
-//! inputs; with constant weights always in straight line. A product is written by `product`, what happens to
+//! inputs; in straight line also where most weights are constants of zero. A product is written by `product`, what happens to
 //! the accumulators afterwards by `post`.
 
 use super::emit::Emitter;
@@ -8,6 +8,9 @@ use crate::ir::Dense;
 use crate::lower::code::VReg;
 use crate::lower::scratch::{Buffer, bytes_of};
 use crate::params::layout::{DensePart, word_bytes};
+
+/// Share of constants of zero from which straight-line code, which leaves them out, beats a loop.
+const SPARSE: (usize, usize) = (2, 3);
 
 /// One block of a layer: biases, products, post-operation, results.
 pub(super) fn emit_block(
@@ -23,14 +26,14 @@ pub(super) fn emit_block(
     let accumulators: Vec<VReg> =
         (0..width).map(|register| emitter.parameter(start + word_bytes(register))).collect();
     let weights = start + word_bytes(width);
-    let straight = emitter.constant(start).is_some();
-    let looped = part.unroll.filter(|_| !straight).map_or(0, |unroll| {
-        let trips = part.columns / unroll;
-        if trips < 2 {
-            return 0;
-        }
+    let words = part.columns * width;
+    let zeros = (0..words).filter(|word| emitter.constant(weights + word_bytes(*word)) == Some(0)).count();
+    let straight = emitter.has_constants() && zeros * SPARSE.1 >= words * SPARSE.0;
+    let looped = part.blocking().rounds(part.columns).filter(|_| !straight).map_or(0, |rounds| {
+        let (trips, unroll) = (rounds.count, rounds.inputs);
         let step = unroll * bytes_of(inputs.element) as usize;
-        emitter.repeat(trips, weights, step, unroll * width * 8, |emitter| {
+        let pointers = [(emitter.scratch, step)];
+        emitter.repeat(trips, (weights, unroll * width * 8), &pointers, |emitter| {
             for column in 0..unroll {
                 accumulate(emitter, &accumulators, inputs, column, weights + word_bytes(column * width));
             }

@@ -26,34 +26,33 @@ impl Emitter {
         (self.b, self.trips)
     }
 
-    /// The parameter word at a byte offset within the slot, when it is part of the code.
+    /// The parameter word at a byte offset within the slot, when it is always the same.
     pub(super) fn constant(&self, at: u32) -> Option<u64> {
         self.parameters.constant(at)
     }
 
+    /// Whether parameters never change.
+    pub(super) const fn has_constants(&self) -> bool {
+        self.parameters.are_constants()
+    }
+
     /// A register with the parameter word at a byte offset within the slot.
     pub(super) fn parameter(&mut self, at: u32) -> VReg {
-        match &mut self.parameters {
-            Parameters::Slot(slot) => slot.load(&mut self.b, at),
-            Parameters::Constants(_) => {
-                let word = self.constant(at).unwrap_or(0);
-                self.b.constant(word.cast_signed())
-            }
+        match self.constant(at).and_then(immediate) {
+            Some(word) => self.b.constant(i64::from(word)),
+            None => self.parameters.slot.load(&mut self.b, at),
         }
     }
 
-    /// A pointer to a byte offset within the slot, good until another parameter is read. Trees are never constants.
+    /// A pointer to a byte offset within the slot, good until another parameter is read.
     pub(super) fn pointer_to(&mut self, at: u32) -> VReg {
-        match &mut self.parameters {
-            Parameters::Slot(slot) => slot.pointer_to(&mut self.b, at),
-            Parameters::Constants(_) => self.b.constant(0),
-        }
+        self.parameters.slot.pointer_to(&mut self.b, at)
     }
 
     /// `dst = dst op parameter`.
     pub(super) fn with_parameter(&mut self, op: AluOp, dst: VReg, at: u32) {
-        match self.constant(at) {
-            Some(word) => self.with_constant(op, dst, word),
+        match self.constant(at).and_then(immediate) {
+            Some(word) => self.b.alu(Width::W64, op, dst, word),
             None => {
                 let parameter = self.parameter(at);
                 self.b.alu(Width::W64, op, dst, parameter);
@@ -74,35 +73,33 @@ impl Emitter {
         }
     }
 
-    /// Runs `body` `trips` times with the pointers moved on after each round by `scratch_step` and
-    /// `parameter_step` bytes, the latter from `parameters` on. Afterwards scratch stands where it stood.
-    /// Constants do not move on: they are for straight-line code.
+    /// Runs `body` `trips` times with the pointers moved on after each round by their steps in bytes, and the
+    /// parameters by `parameter_step` from `parameters` on. Afterwards the pointers stand where they stood.
     pub(super) fn repeat(
         &mut self,
         trips: usize,
-        parameters: u32,
-        scratch_step: usize,
-        parameter_step: usize,
+        (parameters, parameter_step): (u32, usize),
+        pointers: &[(VReg, usize)],
         body: impl FnOnce(&mut Self),
     ) {
-        let immediate = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
-        if let Parameters::Slot(slot) = &mut self.parameters {
-            slot.seek(&mut self.b, parameters);
-        }
+        let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+        self.parameters.slot.seek(&mut self.b, parameters);
+        self.parameters.moving = true;
         let counter = self.b.constant(0);
         let top = self.b.here();
         self.trips.insert(top, trips as u64);
         body(self);
-        self.b.add(self.scratch, immediate(scratch_step));
-        if let Parameters::Slot(slot) = self.parameters {
-            slot.step(&mut self.b, immediate(parameter_step));
+        for &(pointer, step) in pointers {
+            self.b.add(pointer, number(step));
         }
+        self.parameters.moving = false;
+        self.parameters.slot.step(&mut self.b, number(parameter_step));
         self.b.add(counter, 1);
-        self.b.jump(Cond::Lt, counter, immediate(trips), top);
-        self.b.sub(self.scratch, immediate(trips * scratch_step));
-        if let Parameters::Slot(slot) = &mut self.parameters {
-            slot.moved(trips * parameter_step);
+        self.b.jump(Cond::Lt, counter, number(trips), top);
+        for &(pointer, step) in pointers {
+            self.b.sub(pointer, number(trips * step));
         }
+        self.parameters.slot.moved(trips * parameter_step);
     }
 
     /// `dst = dst op value`, with the value in a register where it is no immediate.
@@ -150,4 +147,9 @@ impl Emitter {
         self.b.and(change, mask);
         self.b.xor(dst, change);
     }
+}
+
+/// The word as an immediate, which instructions extend by its sign.
+pub(super) fn immediate(word: u64) -> Option<i32> {
+    i32::try_from(word.cast_signed()).ok()
 }

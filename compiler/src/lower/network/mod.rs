@@ -1,7 +1,7 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product` and `post`), `table`, `forest`, `decide` (with `threshold`). The packet
+//! file per operation: `quantise`, `dense` (with `product`, `post` and, for constants, `prune`), `table`, `forest`, `decide` (with `threshold`). The packet
 //! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
@@ -10,6 +10,7 @@ mod quantise;
 mod dense;
 mod product;
 mod post;
+mod prune;
 mod table;
 mod forest;
 mod decide;
@@ -31,8 +32,9 @@ use super::scratch::{self, Buffer, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
 use crate::check::Checked;
+use crate::cost::blocking::Style;
 use crate::ir::{Network, Op, OpOrigin};
-use crate::params::layout::{COMPILED_IN, Layout, Part, SECTION, active_data, thresholds};
+use crate::params::layout::{COMPILED_IN, CONSTANTS_SECTION, Layout, Part, SECTION, active_data, thresholds};
 use crate::params::slot;
 use emit::Emitter;
 use parameters::{Parameters, SlotPointer};
@@ -61,7 +63,7 @@ pub enum Weights {
     /// In a map with two slots, so that a retrained model can be swapped in.
     #[default]
     Map,
-    /// In the code, which is then straight-line and cannot be updated.
+    /// In the code and in a map that nobody can write: without what zeros and idle neurons cost, and without updates.
     Const,
 }
 
@@ -72,6 +74,8 @@ pub struct Options {
     pub weights: Weights,
     /// Instructions that the verifier may process in one program.
     pub budget: u64,
+    /// Who decides how layers are written.
+    pub style: Style,
 }
 
 impl Options {
@@ -81,7 +85,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET }
+        Self { split: Split::Auto, weights: Weights::Map, budget: Self::BUDGET, style: Style::Planned }
     }
 }
 
@@ -94,7 +98,7 @@ pub struct NetworkCode {
     pub stages: Vec<Function>,
     /// `nn_progs` when split. `nn_scratch` is made from `scratch` when every part has been appended.
     pub maps: Vec<Map>,
-    /// `.data.nn_params` and `.data.nn_active`; nothing when the weights are constants.
+    /// `.data.nn_params` and `.data.nn_active`, or `.rodata.nn_weights` when the weights are constants.
     pub data: Vec<Data>,
     pub scratch: Scratch,
     pub layout: Layout,
@@ -115,8 +119,7 @@ impl NetworkCode {
 ///
 /// # Errors
 ///
-/// [`LowerError::TooLarge`] when scratch or the chain of programs passes a limit of the kernel, or code with
-/// constant weights the budget.
+/// [`LowerError::TooLarge`] when scratch or the chain of programs passes a limit of the kernel.
 pub fn lower(network: &Checked<Network>, options: Options) -> Result<NetworkCode, LowerError> {
     lower_unchecked(network.get(), options)
 }
@@ -171,16 +174,20 @@ enum Piece {
 }
 
 pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
-    let layout = Layout::new(network);
+    match options.weights {
+        Weights::Map => lower_whole(network, options),
+        Weights::Const => lower_whole(&prune::pruned(network), options),
+    }
+}
+
+fn lower_whole(network: &Network, options: Options) -> Result<NetworkCode, LowerError> {
+    let layout = Layout::styled(network, options.style);
     let scratch = Scratch::new(network)?;
-    let slot = slot::bytes(network);
+    let slot = slot::bytes_in(network, &layout);
     let constants = match options.weights {
         Weights::Map => None,
         Weights::Const => Some(slot::words(&slot).collect()),
     };
-    if constants.is_some() && network.ops.iter().any(|op| matches!(op, Op::Forest(_) | Op::Table(_))) {
-        return Err(LowerError::ConstantTrees);
-    }
     let plan = Plan { network, layout: &layout, scratch: &scratch, constants };
     let stages = plan.stages(options)?;
     if stages.len() > MAX_STAGES {
@@ -201,7 +208,7 @@ pub(super) fn lower_unchecked(network: &Network, options: Options) -> Result<Net
     let maps = if functions.is_empty() { Vec::new() } else { vec![program_array(&functions)] };
     let data = match options.weights {
         Weights::Map => vec![layout.params_data(&slot), active_data()],
-        Weights::Const => Vec::new(),
+        Weights::Const => vec![layout.constants_data(slot)],
     };
     let weights = options.weights;
     Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, weights, predicted })
@@ -223,7 +230,7 @@ struct Plan<'a> {
     network: &'a Network,
     layout: &'a Layout,
     scratch: &'a Scratch,
-    /// The words of a slot, when they become part of the code.
+    /// The words of a slot, when they never change.
     constants: Option<Rc<[u64]>>,
 }
 
@@ -247,16 +254,12 @@ impl Plan<'_> {
                 Piece::Table { values, .. } => values.first > 0,
                 Piece::Decide => false,
             };
-            // Straight-line code that needs a chain where a loop needs none is no gain.
-            let full = self.constants.is_none() && spent + cost > options.budget && spent > 0;
+            let full = spent + cost > options.budget && spent > 0;
             if full || (options.split == Split::Layer && starts_layer) {
                 stages.push(Vec::new());
                 spent = 0;
             }
             spent += cost;
-            if self.constants.is_some() && spent > options.budget {
-                return Err(self.too_many_constants(piece, spent, options.budget));
-            }
             if let Some(stage) = stages.last_mut() {
                 stage.push(piece);
             }
@@ -306,17 +309,6 @@ impl Plan<'_> {
         Ok(cost::processed(&function, &trips).max(cost::places(&function)))
     }
 
-    fn too_many_constants(&self, piece: Piece, spent: u64, budget: u64) -> LowerError {
-        let upto = match piece {
-            Piece::Quantise { op, .. }
-            | Piece::Block { op, .. }
-            | Piece::Table { op, .. }
-            | Piece::Trees { op, .. } => self.line(op).text,
-            Piece::Decide => "the decision".to_owned(),
-        };
-        LowerError::TooManyConstants { upto, value: spent, limit: budget }
-    }
-
     fn function(&self, number: usize, pieces: &[Piece], last: bool) -> Result<(Function, Trips), LowerError> {
         let (name, section) = match number.checked_sub(1) {
             None => (FUNCTION.to_owned(), ".text"),
@@ -346,7 +338,8 @@ impl Plan<'_> {
                 let generation = i32::try_from(COMPILED_IN).unwrap_or(0);
                 b.store(Size::DW, scratch, scratch::GENERATION, generation);
             }
-            Parameters::Constants(Rc::clone(words))
+            let pointer = b.map_value(CONSTANTS_SECTION, base);
+            Parameters::new(SlotPointer::new(pointer, base), Some(Rc::clone(words)))
         } else {
             let pointer = b.map_value(SECTION, base);
             let slot = match active {
@@ -354,7 +347,7 @@ impl Plan<'_> {
                 None => self.chosen_slot(&mut b, scratch),
             };
             b.add(pointer, slot);
-            Parameters::Slot(SlotPointer::new(pointer, base))
+            Parameters::new(SlotPointer::new(pointer, base), None)
         };
 
         let mut emitter = Emitter::new(b, scratch, parameters);

@@ -1,4 +1,5 @@
-//! Where code finds the numbers of the trained model: in the active slot, or in itself.
+//! Where code finds the numbers of the trained model: in the active slot, or in data that never change, of which
+//! it then has the small ones in itself.
 //!
 //! Where a number stands in a slot is decided in `params/layout`; constants are numbered the same way.
 
@@ -10,20 +11,28 @@ use crate::lower::code::VReg;
 
 /// Where the numbers are.
 #[derive(Debug, Clone)]
-pub(super) enum Parameters {
-    /// In the active slot.
-    Slot(SlotPointer),
-    /// In the code: the words that a slot would hold.
-    Constants(Rc<[u64]>),
+pub(super) struct Parameters {
+    pub(super) slot: SlotPointer,
+    /// What the slot holds, where that never changes.
+    constants: Option<Rc<[u64]>>,
+    /// Whether code is written that runs over several places of the slot.
+    pub(super) moving: bool,
 }
 
 impl Parameters {
-    /// The word at a byte offset within the slot, when it is a constant.
+    pub(super) const fn new(slot: SlotPointer, constants: Option<Rc<[u64]>>) -> Self {
+        Self { slot, constants, moving: false }
+    }
+
+    /// Whether numbers never change.
+    pub(super) const fn are_constants(&self) -> bool {
+        self.constants.is_some()
+    }
+
+    /// The word at a byte offset within the slot, when it is always the same.
     pub(super) fn constant(&self, at: u32) -> Option<u64> {
-        match self {
-            Self::Slot(_) => None,
-            Self::Constants(words) => Some(words.get(at as usize / 8).copied().unwrap_or(0)),
-        }
+        let words = self.constants.as_ref().filter(|_| !self.moving)?;
+        Some(words.get(at as usize / 8).copied().unwrap_or(0))
     }
 }
 

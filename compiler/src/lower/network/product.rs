@@ -1,15 +1,15 @@
-//! One multiply-accumulate: by a word from the slot, or by one that is part of the code and then often costs
-//! less than a multiplication.
+//! One multiply-accumulate: by a word that is loaded, or by a small one that is part of the code and then often
+//! costs less than a multiplication.
 //!
 //! Which words belong to which registers is decided in `dense`.
 
-use super::emit::Emitter;
+use super::emit::{Emitter, immediate};
 use crate::bpf::AluOp;
 use crate::lower::code::VReg;
 
 /// `accumulator += weight * x`, with the weight at a byte offset within the slot.
 pub(super) fn add(emitter: &mut Emitter, accumulator: VReg, x: VReg, at: u32) {
-    match emitter.constant(at) {
+    match emitter.constant(at).filter(|weight| is_part_of_code(*weight)) {
         Some(weight) => add_constant(emitter, accumulator, x, weight),
         None => {
             let product = emitter.parameter(at);
@@ -17,6 +17,11 @@ pub(super) fn add(emitter: &mut Emitter, accumulator: VReg, x: VReg, at: u32) {
             emitter.b.add(accumulator, product);
         }
     }
+}
+
+/// A weight of more than 32 bits takes two places of the code, and costs more than one load.
+fn is_part_of_code(weight: u64) -> bool {
+    immediate(weight).is_some() || weight.is_power_of_two() || weight.wrapping_neg().is_power_of_two()
 }
 
 /// Packed words are numbers modulo 2^64 like any other: lanes do not matter here.

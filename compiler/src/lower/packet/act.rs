@@ -6,6 +6,7 @@ use super::hook::{self, Answers};
 use super::maps::{BLOCKED, CONFIG, CONFIG_EPOCH, MODE_ENFORCE, SAMPLES};
 use super::path::{address, count, line, single_value};
 use super::shared::{Shared, acts};
+use super::table::{ANSWER_BITS, EXEMPT, LISTED};
 use super::{fuse, lists, report};
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
@@ -82,7 +83,7 @@ pub(super) fn function(
     act.receiver_blocks(program, spec);
     act.marks(program, spec);
     act.samples(program, spec);
-    act.exempt();
+    act.exempt(program);
     act.store_acts();
     act.report();
     match act.receiver_until {
@@ -238,8 +239,8 @@ impl Act<'_> {
     }
 
     /// Allowed hosts are neither dropped nor blocked; a verdict on an old record drops nothing. Reports alone
-    /// need no answer from the lists.
-    fn exempt(&mut self) {
+    /// need no answer from the lists, and neither does a record that has one of this epoch.
+    fn exempt(&mut self, program: &FlowProgram) {
         let asked = self.b.label();
         // All ones where both may act.
         let may = self.b.constant(-1);
@@ -247,7 +248,20 @@ impl Act<'_> {
         let strong = acts::DROP | lasting | if self.mark.is_some() { acts::MARK } else { 0 };
         let strong = self.b.compute(AluOp::And, self.acts, strong);
         self.b.jump(Cond::Eq, strong, 0, asked);
+        let known = self.b.label();
+        if program.record.forward_lists.is_some() {
+            let config = self.b.map_value(CONFIG, CONFIG_EPOCH);
+            let epoch = self.b.load(Size::DW, config, 0);
+            self.b.lsh(epoch, ANSWER_BITS);
+            let answer = self.b.load(Size::DW, self.scratch, self.shared.answer);
+            self.b.xor(answer, epoch);
+            // By way of memory, so that what follows is walked once.
+            let exempt = self.b.compute(AluOp::Rsh, answer, EXEMPT.trailing_zeros().cast_signed());
+            self.b.store(Size::DW, self.scratch, self.shared.exempt, exempt);
+            self.b.jump(Cond::Le, answer, LISTED | EXEMPT, known);
+        }
         self.b.call_function(lists::FUNCTION, &[self.context]);
+        self.b.bind(known);
         self.b.load_to(may, Size::DW, self.scratch, self.shared.exempt);
         self.b.sub(may, 1);
         self.b.bind(asked);

@@ -5,7 +5,7 @@ use super::fuse;
 use super::maps::{ALLOWED, BLOCKED, MODE_ENFORCE};
 use super::path::{Exit, Path, address, copy_words, single_value};
 use super::shared::Shared;
-use super::table::{BLOCKED_UNTIL, Flow, LISTED, LISTS};
+use super::table::{ANSWER_BITS, EXEMPT, Flow, LISTED, LISTS};
 use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Label, Size};
 use crate::ir::flow::Counter;
@@ -30,11 +30,20 @@ pub(super) struct Lists {
 }
 
 impl Path<'_> {
-    /// Until when the packet's sender is blocked.
-    pub(super) fn ask_lists(&mut self) -> VReg {
+    /// Until when the packet's sender is blocked, and the scratch value, which says whether an end is allowed.
+    pub(super) fn ask_lists(&mut self) -> (VReg, VReg) {
         let scratch = self.scratch_value();
         self.share_ends(scratch);
-        self.b.call_function(FUNCTION, &[self.context])
+        (self.b.call_function(FUNCTION, &[self.context]), scratch)
+    }
+
+    /// The same of a packet of a flow.
+    pub(super) fn ask_for(&mut self, flow: &Flow) {
+        let (until, scratch) = self.ask_lists();
+        self.b.mov(flow.until, until);
+        if self.program.record.forward_lists.is_some() {
+            self.b.load_to(flow.exempt, Size::DW, scratch, self.shared.exempt);
+        }
     }
 
     /// Copies the packet's sender and receiver to the scratch value.
@@ -48,9 +57,9 @@ impl Path<'_> {
         }
     }
 
-    /// Leaves for `differs` unless the record knows that the packet's sender is not on the block list.
+    /// Leaves for `differs` unless the record knows that the packet's sender is not blocked, and neither end allowed.
     pub(super) fn answered(&mut self, flow: &Flow, differs: Label) -> Lists {
-        let cache = self.lists_of(flow);
+        let cache = self.lists_of(flow, flow.backward);
         self.clear_answer(flow.answer);
         let word = self.b.load(Size::DW, cache, LISTS);
         self.b.jump(Cond::Ne, word, flow.answer, differs);
@@ -58,50 +67,54 @@ impl Path<'_> {
     }
 
     /// The record, moved to the place of the packet's direction.
-    pub(super) fn lists_of(&mut self, flow: &Flow) -> VReg {
+    pub(super) fn lists_of(&mut self, flow: &Flow, backward: VReg) -> VReg {
         let cache = self.b.copy(flow.record);
         match self.program.directions {
             Directions::One => {}
             Directions::Both => {
                 let shift = Layout::LISTS_SIZE.trailing_zeros().cast_signed();
-                let offset = self.b.compute(AluOp::Lsh, flow.backward, shift);
+                let offset = self.b.compute(AluOp::Lsh, backward, shift);
                 self.b.add(cache, offset);
             }
         }
         cache
     }
 
-    /// The answer that nobody is on the block list, at the epoch of now.
+    /// The answer that nobody is on a list, at the epoch of now.
     pub(super) fn clear_answer(&mut self, answer: VReg) {
         let epoch = self.epoch();
         self.b.mov(answer, epoch);
-        self.b.lsh(answer, 1);
+        self.b.lsh(answer, ANSWER_BITS);
     }
 
-    /// Adds to a clear answer that somebody is blocked until some time, unless that is 0.
-    pub(super) fn listed(&mut self, answer: VReg, until: VReg) {
-        let listed = self.b.copy(until);
+    /// Adds to a clear answer what the lists said.
+    pub(super) fn answer(&mut self, flow: &Flow) {
+        let listed = self.b.copy(flow.until);
         self.b.neg(listed);
-        self.b.or(listed, until);
+        self.b.or(listed, flow.until);
         self.b.rsh(listed, 63);
-        self.b.or(answer, listed);
+        self.b.or(flow.answer, listed);
+        let exempt = self.b.compute(AluOp::Lsh, flow.exempt, EXEMPT.trailing_zeros().cast_signed());
+        self.b.or(flow.answer, exempt);
     }
 
-    /// The lists' answer where the record has none, or one that the sender is blocked; drops or counts what is.
+    /// The lists' answer where the record has none, or one that the sender is blocked: then the block list says until
+    /// when, and nobody has become allowed since. Drops or counts what is blocked.
     pub(super) fn ask_again(&mut self, flow: &Flow, lists: Lists, entry: Label, asked: Label) {
         let (known, test) = (self.b.label(), self.b.label());
         let Lists { cache, word } = lists;
         self.b.bind(entry);
         self.b.xor(word, flow.answer);
+        self.b.jump(Cond::Eq, word, EXEMPT, asked);
         self.b.jump(Cond::Eq, word, LISTED, known);
-        let until = self.ask_lists();
-        self.b.store(Size::DW, cache, BLOCKED_UNTIL, until);
-        self.b.mov(flow.until, until);
-        self.listed(flow.answer, flow.until);
+        self.ask_for(flow);
+        self.answer(flow);
         self.b.store(Size::DW, cache, LISTS, flow.answer);
         self.b.goto(test);
         self.b.bind(known);
-        self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
+        let expiry = self.look_for_source();
+        self.b.jump(Cond::Eq, expiry, 0, asked);
+        self.b.load_to(flow.until, Size::DW, expiry, 0);
         self.b.bind(test);
         self.blocked(flow, asked);
         self.b.goto(asked);
@@ -111,14 +124,18 @@ impl Path<'_> {
     /// settled by one look at the block list. Drops or counts what is blocked.
     pub(super) fn ask_always(&mut self, flow: &Flow) {
         let on = self.b.label();
-        let blocked = self.b.map(BLOCKED);
-        let source = self.b.stack_address(self.frame.src);
-        let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
+        let listed = self.look_for_source();
         self.b.jump(Cond::Eq, listed, 0, on);
-        let until = self.ask_lists();
-        self.b.mov(flow.until, until);
+        self.ask_for(flow);
         self.blocked(flow, on);
         self.b.bind(on);
+    }
+
+    /// Pointer to the source's entry of the block list, or 0.
+    fn look_for_source(&mut self) -> VReg {
+        let blocked = self.b.map(BLOCKED);
+        let source = self.b.stack_address(self.frame.src);
+        self.b.call(Helper::MapLookup, &[blocked, source])
     }
 
     /// Drops or counts a packet whose sender is on the block list; goes to `on` for others.

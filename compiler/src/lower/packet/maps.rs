@@ -6,10 +6,10 @@ use super::Clock;
 use super::guard::{FILTER, FUSE, FUSE_SEEN, filter_type, fuse_type, seen_type};
 use crate::bpf::module::{Data, Map, MapKind, Member, Struct, Type};
 use crate::ir::flow::key::KeyPart;
-use crate::ir::flow::record::{KEY_SIZE, Layout};
+use crate::ir::flow::record::Layout;
 use crate::ir::flow::side::{Place, SideTable, TableId, Window, WindowId};
 use crate::ir::flow::{Counter, FlowProgram, Slot, SlotKind, Width};
-use crate::spec::typed::Scope;
+use crate::spec::typed::{Clock as Precision, Scope};
 
 /// Flow table: key to record. Not there where packets are judged one by one.
 pub const FLOWS: &str = "nn_flows";
@@ -27,6 +27,8 @@ pub const EVENTS: &str = "nn_events";
 pub const CONFIG: &str = ".data.nn_config";
 /// How often the rules that report samples have acted; only where there are such rules.
 pub const SAMPLES: &str = ".data.nn_samples";
+/// The kernel's tick that a packet last read the clock in, and what it read; only with `clock coarse`.
+pub const TICK: &str = ".data.nn_tick";
 /// The time of the packet at hand, in replay builds only.
 pub const CLOCK: &str = ".data.nn_clock";
 
@@ -34,6 +36,8 @@ pub const CLOCK: &str = ".data.nn_clock";
 pub const CONFIG_MODE: u32 = 0;
 /// Offset of the epoch in the configuration.
 pub const CONFIG_EPOCH: u32 = 8;
+/// Offset of the times in `.data.nn_tick`: of even and of odd ticks.
+pub const TICK_TIMES: u32 = 8;
 /// Value of `mode` in which verdicts and lists act.
 pub const MODE_ENFORCE: i32 = 1;
 
@@ -59,19 +63,18 @@ fn structure(name: &str, size: u32, members: Vec<Member>) -> Type {
     Type::Struct(Struct { name: name.to_owned(), size, members })
 }
 
-fn key() -> Type {
-    structure(
-        "nn_flow_key",
-        KEY_SIZE,
-        vec![
-            member("a", 0, host()),
-            member("b", 16, host()),
-            member("a_port", 32, Type::Unsigned(2)),
-            member("b_port", 34, Type::Unsigned(2)),
-            member("proto", 36, Type::Unsigned(1)),
-            member("reserved", 37, Type::Array(Box::new(Type::Unsigned(1)), 3)),
-        ],
-    )
+fn key(program: &FlowProgram) -> Type {
+    let bytes = program.key_form().bytes;
+    let mut members = vec![
+        member("a", 0, host()),
+        member("b", 16, host()),
+        member("a_port", 32, Type::Unsigned(2)),
+        member("b_port", 34, Type::Unsigned(2)),
+        member("proto", 36, Type::Unsigned(1)),
+        member("reserved", 37, Type::Array(Box::new(Type::Unsigned(1)), 3)),
+    ];
+    members.retain(|member| member.offset < bytes);
+    structure("nn_flow_key", bytes, members)
 }
 
 fn record(program: &FlowProgram) -> Type {
@@ -82,9 +85,7 @@ fn record(program: &FlowProgram) -> Type {
     ];
     for (direction, lists) in [("forward", layout.forward_lists), ("backward", layout.backward_lists)] {
         let Some(lists) = lists else { continue };
-        let until = lists + Layout::LISTS_BLOCKED_UNTIL;
         members.push(member(&format!("{direction}_answer"), lists, Type::Unsigned(8)));
-        members.push(member(&format!("{direction}_blocked_until"), until, Type::Unsigned(8)));
     }
     let times = [("last_ns", layout.last), ("first_ns", layout.first)];
     members.extend(times.iter().filter_map(|(name, at)| Some(member(name, (*at)?, Type::Unsigned(8)))));
@@ -265,7 +266,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
     match program.scope {
         Scope::Flow => {
             let record = record(program);
-            maps.push(map(FLOWS, MapKind::LruHash, Some(key()), Some(record), program.capacity, 0));
+            maps.push(map(FLOWS, MapKind::LruHash, Some(key(program)), Some(record), program.capacity, 0));
         }
         Scope::Packet => {}
     }
@@ -284,7 +285,7 @@ pub(super) fn maps(program: &FlowProgram) -> Vec<Map> {
 }
 
 /// The data sections of the packet path.
-pub(super) fn data(program: &FlowProgram, clock: Clock) -> Vec<Data> {
+pub(super) fn data(program: &FlowProgram, precision: Precision, clock: Clock) -> Vec<Data> {
     let config = structure(
         "nn_config",
         16,
@@ -311,6 +312,14 @@ pub(super) fn data(program: &FlowProgram, clock: Clock) -> Vec<Data> {
         let counts = Type::Array(Box::new(Type::Unsigned(8)), samples);
         let ty = structure("nn_samples", samples * 8, vec![member("acted", 0, counts)]);
         data.push(section(SAMPLES, "nn_samples", ty));
+    }
+    match precision {
+        Precision::Exact => {}
+        Precision::Coarse => {
+            let times = Type::Array(Box::new(Type::Unsigned(8)), 2);
+            let members = vec![member("tick", 0, Type::Unsigned(8)), member("ns", TICK_TIMES, times)];
+            data.push(section(TICK, "nn_tick", structure("nn_tick", 24, members)));
+        }
     }
     match clock {
         Clock::Kernel => {}

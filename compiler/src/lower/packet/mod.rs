@@ -10,7 +10,7 @@
 //! | [`guard`] | names and types of the event filter and the fuse |
 //! | `path` | what every step needs: builder, frame, labels, counters |
 //! | [`hook`] | what the hooks differ in |
-//! | `clock` | what replay builds do instead of asking for the time |
+//! | `clock` | what time it is, and what replay builds do instead of asking |
 //! | `parse` | frame to key and fields |
 //! | `transport` | the transport's part of that |
 //! | `payload` | payload bytes to the scratch value |
@@ -208,6 +208,6 @@ pub fn lower(
         sweep,
         functions,
         maps: maps::maps(program),
-        data: maps::data(program, options.clock),
+        data: maps::data(program, spec.clock, options.clock),
     })
 }

@@ -2,7 +2,7 @@
 //! counter. Addresses, the key and the fields that the specification reads end up in the frame.
 
 use super::hook::{Buffer, Frame};
-use super::path::Path;
+use super::path::{Path, ends_in_key};
 use crate::bpf::{AluOp, Cond, Label, Size};
 use crate::ir::flow::key::KeyPart;
 use crate::ir::flow::ranges::field_limit;
@@ -441,10 +441,15 @@ impl Path<'_> {
         let sender_is_b = self.b.fresh();
         let (swap, keep, done) = (self.b.label(), self.b.label(), self.b.label());
         let (src, dst) = (self.frame.src, self.frame.dst);
-        let (src_high, dst_high) = (self.key_word(KeyPart::Src, src, 8), self.key_word(KeyPart::Dst, dst, 8));
-        let (src_low, dst_low) = (self.key_word(KeyPart::Src, src, 0), self.key_word(KeyPart::Dst, dst, 0));
         let [src_port, dst_port] = [(KeyPart::SrcPort, src_port), (KeyPart::DstPort, dst_port)]
             .map(|(part, port)| self.program.key.has(part).then_some(port));
+        if ends_in_key(self.program) {
+            self.b.mov(sender_is_b, 0);
+            self.store_rest(ends.proto, src_port, dst_port);
+            return Packet { sender_is_b };
+        }
+        let (src_high, dst_high) = (self.key_word(KeyPart::Src, src, 8), self.key_word(KeyPart::Dst, dst, 8));
+        let (src_low, dst_low) = (self.key_word(KeyPart::Src, src, 0), self.key_word(KeyPart::Dst, dst, 0));
         match self.program.directions {
             Directions::One => {}
             Directions::Both => {
@@ -485,6 +490,12 @@ impl Path<'_> {
         for (offset, word) in [0, 8, 16, 24].into_iter().zip(words) {
             self.b.stack_store(Size::DW, key, offset, word);
         }
+        self.store_rest(proto, a_port, b_port);
+    }
+
+    /// Ports and protocol.
+    fn store_rest(&mut self, proto: VReg, a_port: Option<VReg>, b_port: Option<VReg>) {
+        let key = self.frame.key;
         let rest = if self.program.key.has(KeyPart::Proto) {
             self.b.compute(AluOp::Lsh, proto, 32)
         } else {

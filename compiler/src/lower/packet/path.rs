@@ -17,7 +17,7 @@ use crate::lower::LowerError;
 use crate::lower::builder::{Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, Scratch, bytes_of};
-use crate::spec::typed::{FeatureSpec, Field, Filter, Hook, Scope};
+use crate::spec::typed::{Clock, Directions, FeatureSpec, Field, Filter, Hook, Scope};
 
 /// A program of the packet path under construction.
 pub(super) struct Path<'a> {
@@ -166,16 +166,18 @@ impl<'a> Path<'a> {
         let section = hook::section(spec.hook, options.fragments);
         let mut b = Builder::new(name, section, &[Parameter::Context]);
         let context = b.parameter(0);
-        let frame = Frame {
-            key: match program.scope {
-                Scope::Flow => b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
-                Scope::Packet => StackSlot { offset: 0, size: 0 },
-            },
-            zero: b.stack_slot(8),
-            src: b.stack_slot(16),
-            dst: b.stack_slot(16),
-            fields: places(asked_fields(program), &mut b),
+        let key = match program.scope {
+            Scope::Flow => b.stack_slot(u16::try_from(KEY_SIZE).unwrap_or(u16::MAX)),
+            Scope::Packet => StackSlot { offset: 0, size: 0 },
         };
+        let zero = b.stack_slot(8);
+        let (src, dst) = if ends_in_key(program) {
+            let end = |from| StackSlot { offset: key.offset + from, size: 16 };
+            (end(0), end(16))
+        } else {
+            (b.stack_slot(16), b.stack_slot(16))
+        };
+        let frame = Frame { key, zero, src, dst, fields: places(asked_fields(program), &mut b) };
         let (unknown, payload) = (b.fresh(), b.fresh());
         Self {
             b,
@@ -277,9 +279,12 @@ impl<'a> Path<'a> {
         backward
     }
 
-    /// The time of the packet; [`super::clock`] puts a load in its place for replay.
+    /// The time of the packet.
     pub(super) fn clock(&mut self) -> VReg {
-        self.b.call(Helper::KtimeGetNs, &[])
+        match self.spec.clock {
+            Clock::Exact => self.exact_time(),
+            Clock::Coarse => self.coarse_time(),
+        }
     }
 
     /// The mode, as [`guard::mode`] gives it.
@@ -352,6 +357,14 @@ impl<'a> Path<'a> {
         }
         self.b.bind(pass);
         self.b.ret(self.answers.pass);
+    }
+}
+
+/// Whether sender and receiver lie in the frame where the key has them: it names both, and they never change places.
+pub(super) fn ends_in_key(program: &FlowProgram) -> bool {
+    match (program.scope, program.directions) {
+        (Scope::Flow, Directions::One) => program.key.pairs(),
+        (Scope::Flow, Directions::Both) | (Scope::Packet, _) => false,
     }
 }
 

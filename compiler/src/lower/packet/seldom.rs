@@ -1,6 +1,7 @@
 //! Code that runs seldom and stands behind everything else, so that the ordinary packet's path is short and
 //! the verifier walks it once.
 
+use super::clock::Tick;
 use super::path::Path;
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::{Counter, EXCHANGE_TRIES};
@@ -21,6 +22,8 @@ pub(super) enum Seldom {
     NotBefore(NotBefore),
     /// A sum of squares needs its high word.
     HighWord(HighWord),
+    /// The first packet of a tick.
+    Tick(Tick),
 }
 
 /// A bounded compare-and-exchange of a minimum, maximum or weighted mean.
@@ -74,6 +77,7 @@ impl Path<'_> {
                 Seldom::Exchange(exchange) => self.lost_exchange(&exchange, back),
                 Seldom::NotBefore(not_before) => self.not_before(&not_before),
                 Seldom::HighWord(high_word) => self.high_word(&high_word),
+                Seldom::Tick(tick) => self.first_of_tick(&tick),
             }
             self.b.goto(back);
         }

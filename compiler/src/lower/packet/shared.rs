@@ -24,6 +24,8 @@ pub struct Shared {
     pub dst: i16,
     /// 1 when the last question to the lists found one of the ends allowed.
     pub exempt: i16,
+    /// What the judged record knows of the lists, where it keeps their answer.
+    pub answer: i16,
     /// 1 when the packet's sender is not the judged flow's forward sender.
     pub backward: i16,
     /// Time of the packet.
@@ -124,6 +126,7 @@ impl Shared {
             src: scratch.append("src", host())?,
             dst: scratch.append("dst", host())?,
             exempt: scratch.append("exempt", Type::Unsigned(8))?,
+            answer: table(scratch, "answer", 1)?,
             backward: scratch.append("backward", Type::Unsigned(8))?,
             now: scratch.append("now", Type::Unsigned(8))?,
             first: scratch.append("first_ns", Type::Unsigned(8))?,

@@ -81,7 +81,7 @@ impl Path<'_> {
         let listed = self.b.call(Helper::MapLookup, &[blocked, source]);
         self.b.jump(Cond::Eq, listed, 0, on);
         self.b.bind(ask);
-        let until = self.ask_lists();
+        let (until, _) = self.ask_lists();
         self.b.jump(Cond::Eq, until, 0, on);
         let now = self.clock();
         self.b.jump(Cond::Le, until, now, on);

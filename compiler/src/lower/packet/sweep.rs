@@ -82,7 +82,8 @@ impl Path<'_> {
     fn swept_key(&mut self) {
         let kept = self.exit(Exit::Pass);
         let (data, end) = self.linear();
-        let behind = i32::try_from(KEY_AT).unwrap_or(0) + i32::try_from(KEY_SIZE).unwrap_or(0);
+        let form = self.program.key_form();
+        let behind = i32::try_from(KEY_AT).unwrap_or(0) + i32::try_from(form.bytes).unwrap_or(0);
         let behind = self.b.compute(AluOp::Add, data, behind);
         self.b.jump(Cond::Gt, behind, end, kept);
         let (a, b) = match (self.program.key.has(KeyPart::Src), self.program.key.has(KeyPart::Dst)) {
@@ -98,7 +99,16 @@ impl Path<'_> {
         ];
         for (slot, from, bytes) in places {
             for offset in (0..bytes).step_by(8) {
-                let word = self.b.load(Size::DW, data, at + from + offset);
+                let place = u32::from((from + offset).unsigned_abs());
+                let word = match form.bytes.saturating_sub(place) {
+                    0 => self.b.constant(0),
+                    1..8 => self.b.load(Size::W, data, at + from + offset),
+                    _ => self.b.load(Size::DW, data, at + from + offset),
+                };
+                if let (32, Some(proto)) = (place, form.proto) {
+                    let proto = self.b.constant(i64::from(proto) << 32);
+                    self.b.or(word, proto);
+                }
                 self.b.stack_store(Size::DW, slot, offset, word);
             }
         }

@@ -25,8 +25,9 @@ const NO_EXIST: i32 = 1;
 /// Byte offsets in the record's header, as instructions take them.
 pub(super) const PACKETS: i16 = Layout::PACKETS as i16;
 pub(super) const LISTS: i16 = Layout::FORWARD_LISTS as i16;
-pub(super) const BLOCKED_UNTIL: i16 = LISTS + Layout::LISTS_BLOCKED_UNTIL as i16;
 pub(super) const LISTED: i32 = answer::LISTED as i32;
+pub(super) const EXEMPT: i32 = answer::EXEMPT as i32;
+pub(super) const ANSWER_BITS: i32 = answer::BITS as i32;
 
 pub(super) const CLOSED: i32 = flag::CLOSED as i32;
 pub(super) const RETIRED: i32 = flag::RETIRED as i32;
@@ -47,6 +48,7 @@ pub(super) struct Flow {
     pub(super) backward: VReg,
     /// What the lists said, and the word that a record keeps of it.
     pub(super) until: VReg,
+    pub(super) exempt: VReg,
     pub(super) answer: VReg,
     /// The packet's number in its flow, from 1.
     pub(super) ordinal: VReg,
@@ -77,6 +79,7 @@ impl Flow {
             flags: b.fresh(),
             backward: b.fresh(),
             until: b.fresh(),
+            exempt: b.fresh(),
             answer: b.fresh(),
             ordinal: b.fresh(),
             trigger: b.fresh(),
@@ -229,9 +232,8 @@ impl Path<'_> {
     fn replace(&mut self, flow: &Flow) {
         self.b.bind(flow.replace);
         if self.program.record.forward_lists.is_some() {
-            let cache = self.lists_of(flow);
+            let cache = self.lists_of(flow, flow.backward);
             self.b.load_to(flow.answer, Size::DW, cache, LISTS);
-            self.b.load_to(flow.until, Size::DW, cache, BLOCKED_UNTIL);
         }
         self.b.mov(flow.update_mode, ANY);
         self.b.goto(flow.create);
@@ -282,10 +284,9 @@ impl Path<'_> {
         if kept {
             self.clear_answer(flow.answer);
         }
-        let until = self.ask_lists();
-        self.b.mov(flow.until, until);
+        self.ask_for(flow);
         if kept {
-            self.listed(flow.answer, flow.until);
+            self.answer(flow);
         }
         let on = self.b.label();
         self.blocked(flow, on);
@@ -315,7 +316,6 @@ impl Path<'_> {
     fn write_image(&mut self, flow: &Flow, image: VReg) {
         let layout = self.program.record;
         let lists = [layout.forward_lists, layout.backward_lists].into_iter().flatten();
-        let lists = lists.flat_map(|lists| [lists, lists + Layout::LISTS_BLOCKED_UNTIL]);
         let judged = self.program.judged().map(|slot| self.program.slot(slot).offset);
         let written: Vec<u32> = lists.chain(layout.first).chain(judged).collect();
         for offset in (0..layout.size).step_by(8).filter(|offset| !written.contains(offset)) {
@@ -323,15 +323,13 @@ impl Path<'_> {
         }
         if layout.forward_lists.is_some() {
             self.b.store(Size::DW, image, LISTS, flow.answer);
-            self.b.store(Size::DW, image, BLOCKED_UNTIL, flow.until);
         }
         if let Some(backward) = layout.backward_lists {
             // The lists were asked before they last changed, and said that nobody is on them.
-            let before = self.b.compute(AluOp::Sub, flow.answer, 2);
-            self.b.and(before, !LISTED);
+            let before = self.b.compute(AluOp::Sub, flow.answer, 1 << ANSWER_BITS);
+            self.b.and(before, !(LISTED | EXEMPT));
             let at = i16::try_from(backward).unwrap_or(i16::MAX);
             self.b.store(Size::DW, image, at, before);
-            self.b.store(Size::DW, image, at + Layout::LISTS_BLOCKED_UNTIL as i16, 0);
         }
         let flags =
             self.b.compute(AluOp::Lsh, flow.sender_is_b, flag::FORWARD_IS_B.trailing_zeros().cast_signed());

@@ -3,7 +3,7 @@
 
 use super::act;
 use super::path::{Exit, Path, Shadow, copy_words};
-use super::table::{CLOSED, Flow, PACKETS, RETIRED};
+use super::table::{CLOSED, Flow, LISTS, PACKETS, RETIRED};
 use crate::bpf::{AluOp, AtomicOp, Cond, Label, Size};
 use crate::ir::flow::record::flag;
 use crate::ir::flow::{Counter, Trigger};
@@ -179,6 +179,14 @@ impl Path<'_> {
     /// What the actions need to know of packet and record.
     fn share_flow(&mut self, flow: &Flow, scratch: VReg) {
         self.share_packet(flow, scratch);
+        if self.program.record.forward_lists.is_some() {
+            // The direction by way of memory: as an offset the verifier would follow its values apart to here.
+            let backward = self.b.load(Size::DW, scratch, self.shared.backward);
+            self.b.and(backward, 1);
+            let cache = self.lists_of(flow, backward);
+            let answer = self.b.load(Size::DW, cache, LISTS);
+            self.b.store(Size::DW, scratch, self.shared.answer, answer);
+        }
         let first = self.first_time(flow.record);
         self.b.store(Size::DW, scratch, self.shared.first, first);
         let packets = self.b.load(Size::DW, flow.record, PACKETS);

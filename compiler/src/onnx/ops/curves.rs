@@ -62,7 +62,7 @@ fn function(node: &Node<'_>, operator: &str) -> Result<Function, Refusal> {
         "Softsign" => Function::Softsign,
         "Elu" => Function::Elu { alpha: alpha(1.0), gamma: 1.0, width: 1.0 },
         "Selu" => Function::Elu { alpha: alpha(SELU.0), gamma: node.float("gamma", SELU.1), width: 1.0 },
-        "Celu" if alpha(1.0) != 0.0 => Function::Elu { alpha: alpha(1.0), gamma: 1.0, width: alpha(1.0) },
+        "Celu" if alpha(1.0) > 0.0 => Function::Elu { alpha: alpha(1.0), gamma: 1.0, width: alpha(1.0) },
         "Gelu" | "BiasGelu" => match node.text("approximate").as_deref() {
             None | Some("" | "none") => Function::Gelu,
             Some("tanh") => Function::TanhGelu,
@@ -84,7 +84,7 @@ fn function(node: &Node<'_>, operator: &str) -> Result<Function, Refusal> {
         "Celu" => {
             return Err(node.refuse(
                 &codes::ACTIVATION,
-                "Celu with `alpha = 0` divides by zero",
+                format!("Celu with `alpha = {}` divides by zero or grows exponentially", alpha(1.0)),
                 "train with an `alpha` above zero",
             ));
         }

@@ -2,9 +2,11 @@
 
 use super::extent::sizes;
 use super::{Entry, ML};
+use crate::diag::codes::onnx as codes;
 use crate::onnx::affine::Step;
 use crate::onnx::align;
 use crate::onnx::cases::Cases;
+use crate::onnx::limits::MAX_WIDTH;
 use crate::onnx::node::{Evaluated, Node};
 use crate::onnx::report::Refusal;
 use crate::onnx::shape::{Dim, Shape, resolve_axis};
@@ -270,6 +272,13 @@ pub(super) fn pair(
                 first.shape.without(axis) == second.shape.without(axis) && first.integer == second.integer;
             if !on_features || !same {
                 return Err(wrong());
+            }
+            if first.affine.width().saturating_add(second.affine.width()) > MAX_WIDTH {
+                return Err(node.refuse(
+                    &codes::TOO_LARGE,
+                    format!("{} joins more than {MAX_WIDTH} values", node.operator()),
+                    "use a smaller network",
+                ));
             }
             let affine =
                 align::joined(stages, &first.affine, &second.affine, &node.reference).ok_or_else(wrong)?;

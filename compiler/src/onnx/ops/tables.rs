@@ -393,7 +393,11 @@ fn reduction(node: &Node<'_>, inputs: &[Option<Lifted>]) -> Option<Lifted> {
 
 /// LabelEncoder: a list of keys and one of values, of three types each.
 fn encoder(node: &Node<'_>, input: &Lifted) -> Option<Lifted> {
-    let places: Vec<Option<usize>> = match (&input.table.data, &listed(node, "keys")?) {
+    let (keys, values) = (listed(node, "keys")?, listed(node, "values")?);
+    if keys.len() != values.len() {
+        return None;
+    }
+    let places: Vec<Option<usize>> = match (&input.table.data, &keys) {
         (Data::Int(values), Data::Int(keys)) => look_up(keys.iter().copied(), values.iter().copied()),
         (Data::Float(values), Data::Float(keys)) => {
             look_up(keys.iter().copied().map(key), values.iter().copied().map(key))
@@ -409,7 +413,7 @@ fn encoder(node: &Node<'_>, input: &Lifted) -> Option<Lifted> {
         places.iter().map(of).collect()
     }
     let default = node.tensor_attribute("default_tensor").ok()?.map(|tensor| tensor.data);
-    let data = match (listed(node, "values")?, default) {
+    let data = match (values, default) {
         (Data::Float(values), Some(Data::Float(default))) => {
             Data::Float(chosen(&places, &values, default.first()?)?)
         }

@@ -291,6 +291,9 @@ fn labels_are_mapped_one_to_one() {
     assert_eq!(model.first.classes.as_deref().unwrap(), ["good", "bad"]);
     // Two classes of one name are no classes of this model.
     assert_eq!(refused(&mapped(&["same", "same"])).0, "E0119");
+    // Lists of different lengths map nothing.
+    assert_eq!(refused(&mapped(&["bad", "good", "other"])).0, "E0120");
+    assert_eq!(refused(&mapped(&["bad"])).0, "E0120");
     // The label of a classifier is its class, the largest probability has a position.
     let name =
         |of: &str| classifier(start(), "p", 0, [0.25, 0.75]).node("Identity", &[of], "name").output("name");

@@ -57,7 +57,7 @@ const ELEMENTWISE: &[&str] = &[
     "ThresholdedRelu",
 ];
 /// At least so many tests are expected to run.
-const LEAST: usize = 60;
+const LEAST: usize = 161;
 
 fn stored(path: &Path) -> Option<(TensorProto, Tensor)> {
     let proto = TensorProto::decode(std::fs::read(path).ok()?.as_slice()).ok()?;

@@ -112,6 +112,7 @@ fn every_code_has_a_model_that_produces_it() {
         ("E0123", with_node("ai.onnx.ml.SVMRegressor").text("kernel_type", "RBF").bytes()),
         ("E0135", with_node("ai.onnx.ml.TreeEnsemble").bytes()),
         ("E0124", with_node("Celu").float("alpha", 0.0).bytes()),
+        ("E0124", with_node("Celu").float("alpha", -1.0).bytes()),
         ("E0124", with_node("Shrink").float("bias", 0.25).bytes()),
         ("E0125", tiny_with_trans_a().bytes()),
         ("E0126", edited(|b| b.graph().node[2].input[1] = "w0".to_owned()).bytes()),
@@ -249,4 +250,58 @@ fn truncations_and_flipped_bytes_never_panic() {
             }
         }
     }
+}
+
+/// What a graph that grows from few nodes is refused with.
+fn grown(builder: &Builder) -> String {
+    let reasons = refuse(&builder.bytes(), &NoFiles);
+    assert_eq!(ids(&reasons), ["E0111"], "{reasons:?}");
+    reasons[0].message.clone()
+}
+
+#[test]
+fn values_that_are_joined_with_themselves_do_not_exhaust_memory() {
+    let doubled = |from: &str| {
+        (0..40).fold((tiny(), from.to_owned()), |(builder, last), step| {
+            let next = format!("c{step}");
+            (builder.node("Concat", &[&last, &last], &next).int("axis", 1), next)
+        })
+    };
+    let (builder, last) = doubled("y");
+    assert_eq!(grown(&builder.output(&last)), "Concat joins more than 65536 values");
+    // Each join of a value with a function of it makes layers of twice the width, one for each depth.
+    let (mut builder, mut last) = (tiny(), "y".to_owned());
+    for step in 0..30 {
+        let (curved, next) = (format!("t{step}"), format!("c{step}"));
+        builder =
+            builder.node("Tanh", &[&last], &curved).node("Concat", &[&last, &curved], &next).int("axis", 1);
+        last = next;
+    }
+    assert_eq!(grown(&builder.output(&last)), "Concat joins more than 65536 values");
+}
+
+#[test]
+fn constants_computed_from_constants_do_not_exhaust_memory() {
+    let ones = vec![1.0; 2048];
+    let mut builder = tiny().weight("column", &[2048, 1], &ones).weight("row", &[1, 2048], &ones);
+    builder = builder.node("Add", &["column", "row"], "k0");
+    for step in 0..1000 {
+        builder = builder.node("Add", &[&format!("k{step}"), "row"], &format!("k{}", step + 1));
+    }
+    let builder = builder.node("MatMul", &["y", "k1000"], "z").output("z");
+    assert_eq!(grown(&builder), "up to here the values of the graph hold more than 33554432 numbers");
+}
+
+#[test]
+fn models_of_more_outputs_than_any_has_are_refused() {
+    let wide = |classes: usize| {
+        let side = i64::try_from(classes).unwrap();
+        Builder::new()
+            .input("x", &[0, 1])
+            .weight("w", &[1, side], &vec![0.5; classes])
+            .node("MatMul", &["x", "w"], "y")
+            .output("y")
+    };
+    assert_eq!(import("model.onnx", &wide(4096).bytes(), &NoFiles).unwrap().output_count(), 4096);
+    assert_eq!(grown(&wide(4097)), "the model has 4097 outputs, at most 4096 are read");
 }

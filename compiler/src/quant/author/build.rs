@@ -5,29 +5,23 @@
 //! the proof that each level is the author's. A model that leaves any value between two layers unrounded, or whose
 //! weights are no multiples, is quantised like a float model instead.
 
+use super::chain::{Chain, elementwise};
 use super::exact::{Dyadic, multiples};
-use super::levels::{Demand, Line, Rescale, rescale};
+use super::levels::Line;
 use crate::check::bounds::{lane_range, weighted_sum};
 use crate::check::{Checked, MOST_RAW, check};
 use crate::diag::Outcome;
 use crate::ir::{Dense, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Table};
-use crate::model::{self, Activation, Function, Levels, Model};
+use crate::model::{self, Activation, Function, Model};
 use crate::quant::build::decision;
 use crate::quant::cost::layer_ns;
 use crate::quant::lanes::EVEN;
-use crate::quant::{Contract, LayerPlan, NetworkPlan};
+use crate::quant::{Contract, LayerPlan, NetworkPlan, plan_of};
 
 /// Largest multiple that a weight may be.
 const MOST_WEIGHT: i64 = 1 << 31;
 /// Raw outputs of different scales are brought to a common one with so many bits.
 const OUTPUT_BITS: f64 = 40.0;
-/// How far from a half, in levels, a feature and a sum may be given the neighbouring level where nothing exact
-/// fits: levels of 16 bits, mostly.
-const INPUT_SLACK: f64 = 1.0 / 1024.0;
-const SUM_SLACK: f64 = 1.0 / 65536.0;
-/// Integers that step over levels are multiplied until a step is less than so many bits of a level, by at most so many.
-const STEP_BITS: f64 = 3.0;
-const MOST_STEP_BITS: f64 = 24.0;
 /// Most entries of a table.
 const MOST_ENTRIES: i64 = 1 << 16;
 
@@ -39,29 +33,84 @@ pub(super) struct Authored {
     pub(super) layers: Vec<usize>,
     /// Real value of one unit of each operation's results, the finest and the coarsest, where they have one.
     pub(super) levels: Vec<Option<(f64, f64)>>,
+    /// Quantisers that may give the neighbouring level very near to a half.
+    pub(super) nearly: usize,
 }
 
-/// The model's own integers as a network; `None` when it has not enough of them, or in another form than
-/// `like` demands.
+/// Why a model is not built from its own integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left {
+    /// The layer with which it ends.
+    pub(super) layer: usize,
+    pub(super) why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The features of the first layer are not rounded to levels, or have no integer form.
+    Features,
+    /// Something about a layer or what follows it.
+    Layer,
+    /// Outputs have no common scale, or a rule none that fits.
+    Outputs,
+    /// The code of the object that the model should fit has another form.
+    Refused(&'static str),
+}
+
+/// The model's own integers as a network, which the check may refuse.
 pub(super) fn build(
     model: &Model,
     contract: &Contract,
     like: Option<&NetworkPlan>,
-) -> Option<Outcome<Authored>> {
-    let mut author =
-        Author { model, like, ops: Vec::new(), origins: Vec::new(), layers: Vec::new(), levels: Vec::new() };
-    let mut place = author.inputs(contract)?;
+) -> Result<Outcome<Authored>, Left> {
+    let Some(plan) = like else { return attempt(model, contract, None, None) };
+    let fits = |built: &Result<Outcome<Authored>, Left>| match built {
+        Ok(Ok(authored)) => plan_of(authored.network.get()) == *plan,
+        Ok(Err(_)) | Err(_) => false,
+    };
+    let plain = attempt(model, contract, like, Some(false));
+    if fits(&plain) {
+        return plain;
+    }
+    let clamped = attempt(model, contract, like, Some(true));
+    if fits(&clamped) { clamped } else { plain }
+}
+
+fn attempt(
+    model: &Model,
+    contract: &Contract,
+    like: Option<&NetworkPlan>,
+    clamp: Option<bool>,
+) -> Result<Outcome<Authored>, Left> {
+    let mut author = Author {
+        model,
+        like,
+        clamp,
+        ops: Vec::new(),
+        origins: Vec::new(),
+        layers: Vec::new(),
+        levels: Vec::new(),
+        nearly: 0,
+        refused: None,
+    };
+    let left = |layer: usize, why: Why, refused: Option<&'static str>| Left {
+        layer,
+        why: refused.map_or(why, Why::Refused),
+    };
+    let mut place = author.inputs(contract).ok_or_else(|| left(0, Why::Features, author.refused))?;
     let mut next = 1;
     let layers = model.layers();
     while next < layers.len() {
-        (place, next) = author.layer(&place, next)?;
+        let layer = author.layer(&place, next);
+        (place, next) = layer.ok_or_else(|| left(next, Why::Layer, author.refused))?;
     }
-    let unit = author.outputs(place)?;
+    let outputs = || left(layers.len().saturating_sub(1), Why::Outputs, None);
+    let unit = author.outputs(place).ok_or_else(outputs)?;
     let finer = vec![0; model.outputs().count()];
-    let decision = decision(model, contract, unit, &finer)?;
-    let Author { ops, origins, layers, levels, .. } = author;
+    let decision = decision(model, contract, unit, &finer).ok_or_else(outputs)?;
+    let Author { ops, origins, layers, levels, nearly, .. } = author;
     let network = Network { inputs: contract.inputs.clone(), ops, origins, decision };
-    Some(check(network).map(|network| Authored { network, layers, levels }))
+    Ok(check(network).map(|network| Authored { network, layers, levels, nearly }))
 }
 
 /// Values as they stand between two operations.
@@ -73,29 +122,19 @@ enum Place {
     Sums { lines: Vec<(Dyadic, Dyadic)>, values: Vec<Interval> },
 }
 
-struct Author<'a> {
+pub(super) struct Author<'a> {
     model: &'a Model,
-    like: Option<&'a NetworkPlan>,
-    ops: Vec<Op>,
+    pub(super) like: Option<&'a NetworkPlan>,
+    /// Whether a clamp follows the features' quantiser; where it is needed, unless this is given.
+    pub(super) clamp: Option<bool>,
+    pub(super) ops: Vec<Op>,
     origins: Vec<OpOrigin>,
     layers: Vec<usize>,
     levels: Vec<Option<(f64, f64)>>,
-}
-
-/// What follows sums or levels up to the next quantisation.
-struct Chain {
-    /// The layers that it takes.
-    count: usize,
-    steps: Vec<Step>,
-    levels: Levels,
-    /// Whether a ReLU follows at once.
-    rectified: bool,
-}
-
-/// `activation(factor * x + offset)` for each value.
-struct Step {
-    factors: Vec<(f64, f64)>,
-    activation: Activation,
+    /// See [`Authored::nearly`].
+    pub(super) nearly: usize,
+    /// Why the planned code does not give the levels, where other code would.
+    pub(super) refused: Option<&'static str>,
 }
 
 impl Author<'_> {
@@ -146,96 +185,18 @@ impl Author<'_> {
             };
             all.push(line);
         }
-        let values = self.rescaled(&all, &domains, 1, OpOrigin::Inputs)?;
+        let values = self.features(&all, &domains)?;
         Some(Place::Coded { scale: levels.scale, zero: 0, values, columns })
     }
 
-    /// Writes a quantiser of multiples of `grid` to levels; gives the intervals of the results.
-    fn rescaled(
-        &mut self,
-        lines: &[Line],
-        domains: &[Interval],
-        grid: i64,
-        origin: OpOrigin,
-    ) -> Option<Vec<Interval>> {
-        let planned = match self.like {
-            None => None,
-            Some(plan) => Some(*plan.evens.get(self.quantisers())?),
-        };
-        let all = |even: bool, slack: f64| -> Option<(bool, Vec<Rescale>)> {
-            let demand = Demand { even, slack, grid };
-            let found: Option<Vec<Rescale>> =
-                lines.iter().zip(domains).map(|(line, &domain)| rescale(line, domain, demand)).collect();
-            Some((even, found?))
-        };
-        let slack = if self.ops.is_empty() { INPUT_SLACK } else { SUM_SLACK };
-        let (even, found) = match planned {
-            Some(even) => all(even, 0.0).or_else(|| all(even, slack))?,
-            None => all(false, 0.0).or_else(|| all(true, 0.0)).or_else(|| all(false, slack))?,
-        };
-        let features = found.iter().map(|found| found.one).collect();
-        let values: Vec<Interval> = found.iter().map(|found| found.levels).collect();
-        self.push(
-            Op::Quantise(Quantise { features, output: hull(&values), even }),
-            origin,
-            lines.first().map(|line| line.levels.scale),
-        );
-        Some(values)
-    }
-
-    /// The same where an integer steps over several levels, so that none may be the one that gives the last level: the
-    /// integers are multiplied first.
-    fn multiplied(
-        &mut self,
-        lines: &[Line],
-        domains: &[Interval],
-        origin: &OpOrigin,
-    ) -> Option<Vec<Interval>> {
-        let vary = lines.iter().zip(domains).filter(|(_, domain)| domain.low < domain.high);
-        let slopes = vary.map(|(line, _)| (line.slope.value() / line.levels.scale).abs());
-        let steepest = slopes.fold(0.0, f64::max);
-        let bits = (steepest.log2().ceil() + STEP_BITS).clamp(1.0, MOST_STEP_BITS);
-        let grid = 1i64 << bits as u8;
-        let finer: Vec<Line> = lines
-            .iter()
-            .map(|line| Some(Line { slope: line.slope.times(Dyadic::of((-bits).exp2()))?, ..line.clone() }))
-            .collect::<Option<_>>()?;
-        let times = |value: &Interval| {
-            Some(Interval { low: value.low.checked_mul(grid)?, high: value.high.checked_mul(grid)? })
-        };
-        let results: Vec<Interval> = domains.iter().map(times).collect::<Option<_>>()?;
-        let one = |domain: &Interval| QuantiseOne {
-            low: domain.low,
-            high: domain.high,
-            multiplier: grid,
-            offset: 0,
-            shift: 0,
-        };
-        let features = domains.iter().map(one).collect();
-        self.push(
-            Op::Quantise(Quantise { features, output: hull(&results), even: false }),
-            origin.clone(),
-            None,
-        );
-        let found = self.rescaled(&finer, &results, grid, origin.clone());
-        if found.is_none() {
-            self.pop();
-        }
-        found
-    }
-
-    fn quantisers(&self) -> usize {
-        self.ops.iter().filter(|op| matches!(op, Op::Quantise(_))).count()
-    }
-
     /// Writes an operation, one unit of whose results has this real value.
-    fn push(&mut self, op: Op, origin: OpOrigin, unit: Option<f64>) {
+    pub(super) fn push(&mut self, op: Op, origin: OpOrigin, unit: Option<f64>) {
         self.ops.push(op);
         self.levels.push(unit.map(|unit| (unit, unit)));
         self.origins.push(origin);
     }
 
-    fn pop(&mut self) {
+    pub(super) fn pop(&mut self) {
         self.ops.pop();
         self.levels.pop();
         self.origins.pop();
@@ -252,7 +213,7 @@ impl Author<'_> {
                 && taps.iter().map(|(column, _)| *column).eq(0..taps.len())
         });
         if each.is_some() {
-            let chain = self.chain(index)?;
+            let chain = Chain::of(self.model, index)?;
             let place = self.functions(*scale, *zero, values, &chain, &origin)?;
             return Some((place, index + chain.count));
         }
@@ -279,7 +240,7 @@ impl Author<'_> {
         if index + 1 == self.model.layers().len() && layer.activation == Activation::Identity {
             return Some((Place::Sums { lines, values: sums }, index + 1));
         }
-        let mut chain = self.chain(index)?;
+        let mut chain = Chain::of(self.model, index)?;
         // The weights have been applied.
         if let Some(first) = chain.steps.first_mut() {
             first.factors = vec![(1.0, 0.0); lines.len()];
@@ -289,28 +250,6 @@ impl Author<'_> {
         let values = direct.or_else(|| self.multiplied(&lines, &sums, &origin))?;
         let columns = (0..values.len()).collect();
         Some((Place::Coded { scale: chain.levels.scale, zero: 0, values, columns }, index + chain.count))
-    }
-
-    /// The activations from a layer on, up to levels.
-    fn chain(&self, index: usize) -> Option<Chain> {
-        let mut steps = Vec::new();
-        for (count, layer) in (1..).zip(self.model.layers().iter().skip(index)) {
-            let factors = if count == 1 && elementwise(layer).is_none() {
-                Vec::new()
-            } else {
-                let taps = elementwise(layer)?;
-                let in_place = taps.iter().map(|(column, _)| *column).eq(0..taps.len());
-                in_place.then(|| {
-                    taps.iter().zip(&layer.bias).map(|((_, weight), bias)| (*weight, *bias)).collect()
-                })?
-            };
-            steps.push(Step { factors, activation: layer.activation });
-            if let Activation::Function(Function::Levels(levels)) = layer.activation {
-                let rectified = self.model.layers().get(index + count).is_some_and(leaves_positive);
-                return Some(Chain { count: count + usize::from(rectified), steps, levels, rectified });
-            }
-        }
-        None
     }
 
     /// A dense layer over levels, and what one of each sum stands for in scales.
@@ -499,90 +438,11 @@ impl Author<'_> {
     }
 }
 
-impl Chain {
-    /// The chain as one line to its levels for each value, each of which starts as a line; `None` when other
-    /// functions than one ReLU lie between.
-    fn lines(&self, start: &[(Dyadic, Dyadic)]) -> Option<Vec<Line>> {
-        let mut lines: Vec<Line> = start
-            .iter()
-            .map(|&(slope, offset)| Line { slope, offset, levels: self.levels, floor: None })
-            .collect();
-        // What each value is where the ReLU cuts it off.
-        let mut least: Option<Vec<f64>> = None;
-        let last = self.steps.len().checked_sub(1)?;
-        for (place, step) in self.steps.iter().enumerate() {
-            for (line, &(factor, offset)) in lines.iter_mut().zip(&step.factors) {
-                line.slope = line.slope.times(Dyadic::of(factor))?;
-                line.offset = line.offset.times(Dyadic::of(factor))?.plus(Dyadic::of(offset))?;
-            }
-            if let Some(least) = &mut least {
-                for (least, &(factor, offset)) in least.iter_mut().zip(&step.factors) {
-                    *least = (factor > 0.0).then_some(factor * *least + offset)?;
-                }
-            }
-            match step.activation {
-                Activation::Identity => {}
-                Activation::Relu if least.is_none() => least = Some(vec![0.0; lines.len()]),
-                Activation::Function(Function::Levels(_)) if place == last => {}
-                Activation::Relu | Activation::Function(_) => return None,
-            }
-        }
-        for (line, least) in lines.iter_mut().zip(least.into_iter().flatten()) {
-            line.floor = Some(self.levels.index(least));
-        }
-        if self.rectified {
-            lines.iter_mut().for_each(|line| line.floor = Some(line.floor.map_or(0, |floor| floor.max(0))));
-        }
-        Some(lines)
-    }
-
-    /// Whether every value takes the same way.
-    fn uniform(&self) -> bool {
-        self.steps.iter().all(|step| step.factors.windows(2).all(|pair| pair.first() == pair.last()))
-    }
-
-    /// The level of a real value that enters.
-    fn level(&self, value: f64) -> Option<i64> {
-        let (last, before) = self.steps.split_last()?;
-        let apply = |step: &Step, value: f64| {
-            let (factor, offset) = step.factors.first().copied().unwrap_or((1.0, 0.0));
-            factor * value + offset
-        };
-        let value = before.iter().fold(value, |value, step| step.activation.apply(apply(step, value)));
-        let level = self.levels.index(apply(last, value));
-        Some(if self.rectified { level.max(0) } else { level })
-    }
-}
-
-/// Whether a layer is nothing but a ReLU.
-fn leaves_positive(layer: &model::Dense) -> bool {
-    let same = |taps: Vec<(usize, f64)>| {
-        taps.len() == layer.weights.columns
-            && taps.into_iter().eq((0..).map(|place| (place, 1.0)).take(layer.weights.rows))
-    };
-    layer.activation == Activation::Relu
-        && layer.bias.iter().all(|bias| *bias == 0.0)
-        && elementwise(layer).is_some_and(same)
-}
-
-/// The only column that each row reads, with its weight; `None` when a row reads several, or two rows the same.
-fn elementwise(layer: &model::Dense) -> Option<Vec<(usize, f64)>> {
-    let mut seen = vec![false; layer.weights.columns];
-    (0..layer.weights.rows)
-        .map(|row| {
-            let mut read = layer.weights.row(row).iter().enumerate().filter(|(_, weight)| **weight != 0.0);
-            let (column, &weight) = read.next()?;
-            let once = read.next().is_none() && !std::mem::replace(seen.get_mut(column)?, true);
-            once.then_some((column, weight))
-        })
-        .collect()
-}
-
 const fn moved(value: Interval, distance: i64) -> Interval {
     Interval { low: value.low + distance, high: value.high + distance }
 }
 
-fn hull(values: &[Interval]) -> Interval {
+pub(super) fn hull(values: &[Interval]) -> Interval {
     Interval {
         low: values.iter().map(|value| value.low).min().unwrap_or(0),
         high: values.iter().map(|value| value.high).max().unwrap_or(0),

@@ -82,6 +82,8 @@ pub(super) struct Rescale {
     pub(super) one: QuantiseOne,
     /// Levels that arise.
     pub(super) levels: Interval,
+    /// What they have to be clamped to; the same, unless more was allowed.
+    pub(super) clamps: Interval,
 }
 
 /// What an integer form must be.
@@ -94,6 +96,8 @@ pub(super) struct Demand {
     pub(super) slack: f64,
     /// Integers that arise are whole multiples of this.
     pub(super) grid: i64,
+    /// Levels may go on where the line's saturate, by less than a step of an integer: a clamp behind them cuts them.
+    pub(super) beyond: bool,
 }
 
 /// The integer form of a line over some integers; `None` when no multiplier gives the levels that are demanded.
@@ -104,9 +108,9 @@ pub(super) fn rescale(line: &Line, domain: Interval, demand: Demand) -> Option<R
         Ordering::Less => {
             let mirrored = Line { slope: line.slope.negated(), ..line.clone() };
             let domain = Interval { low: domain.high.checked_neg()?, high: domain.low.checked_neg()? };
-            let Rescale { one, levels } = rising(&mirrored, domain, demand)?;
+            let Rescale { one, levels, clamps } = rising(&mirrored, domain, demand)?;
             let one = QuantiseOne { low: -one.high, high: -one.low, multiplier: -one.multiplier, ..one };
-            Some(Rescale { one, levels })
+            Some(Rescale { one, levels, clamps })
         }
     }
 }
@@ -121,10 +125,11 @@ fn constant(level: i64, domain: Interval) -> Rescale {
         offset: level << CONSTANT_SHIFT,
         shift: CONSTANT_SHIFT,
     };
-    Rescale { one, levels: Interval { low: level, high: level } }
+    let levels = Interval { low: level, high: level };
+    Rescale { one, levels, clamps: levels }
 }
 
-fn rising(line: &Line, domain: Interval, Demand { even, slack, grid }: Demand) -> Option<Rescale> {
+fn rising(line: &Line, domain: Interval, Demand { even, slack, grid, beyond }: Demand) -> Option<Rescale> {
     let (lowest, highest) = (line.level(domain.low), line.level(domain.high));
     if lowest == highest {
         return Some(constant(lowest, domain));
@@ -167,13 +172,14 @@ fn rising(line: &Line, domain: Interval, Demand { even, slack, grid }: Demand) -
         }
     }
     let (low, high) = (first(lowest + 1)? - 1, first(highest)?);
-    // Coarse integers may step over several levels, where a clamped one must give the last.
-    let reaches = |n: i64, level: i64| {
-        first(level).is_some_and(|first| first <= n) && first(level + 1).is_some_and(|next| n < next)
+    let result = |n: i64| {
+        let product = i128::from(n) * i128::from(multiplier) + i128::from(offset);
+        let odd = if even { (product >> shift) & 1 } else { 0 };
+        i64::try_from((product + (odd << HALF_BITS)) >> shift).ok()
     };
-    let fits = multiplier > 0 && reaches(low, lowest) && reaches(high, highest);
-    fits.then_some(Rescale {
-        one: QuantiseOne { low, high, ..one },
-        levels: Interval { low: lowest, high: highest },
-    })
+    let clamps = Interval { low: lowest, high: highest };
+    let levels = Interval { low: result(low)?, high: result(high)? };
+    // Coarse integers may step over several levels, and a clamped one give another than the last.
+    let fits = multiplier > 0 && (beyond || levels == clamps);
+    fits.then_some(Rescale { one: QuantiseOne { low, high, ..one }, levels, clamps })
 }

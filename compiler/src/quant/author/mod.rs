@@ -1,48 +1,122 @@
 //! Models that were quantised by their author: their own scales, zero points and levels, in the same integers.
 //!
-//! `exact` has arithmetic without rounding, `levels` one line to levels, `build` the network. What is left here
-//! is to measure it and to report.
+//! `exact` has arithmetic without rounding, `levels` one line to levels, `quantiser` an operation of such lines, `chain`
+//! what lies before a quantisation, `build` the network. What is left here is to measure it and to report.
 
 mod build;
+mod chain;
 mod exact;
 mod levels;
+mod quantiser;
 #[cfg(test)]
 mod tests;
 
 use super::cost::{dense_ns, network_ns};
-use super::report::{InputReport, LayerReport, Precision, QuantReport};
+use super::report::{InputReport, LayerReport, LevelsReport, Precision, QuantReport};
 use super::sample::{self, Sample};
 use super::summary::{SATURATION_ROWS, signed_bits};
 use super::{Calibration, Contract, Options, Quantised, error, evaluate, plan_of, threshold};
-use crate::diag::codes::quant::{BUDGET, SHAPE};
+use crate::diag::codes::quant::{BUDGET, LEVELS, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::{Op, interpret};
+use crate::ir::{Op, OpOrigin, interpret};
 use crate::model::{Activation, Function, Model};
-use build::Authored;
+use build::{Authored, Left, Why};
 
 /// Why no part of such a network is made exact in turn.
 const NOTHING_ROUNDED: &str =
     "the model was quantised by its author: its levels are kept, and nothing else is rounded";
 
-/// The network of a model that was quantised by its author; `None` when it is none.
+const OTHER_LAYERS: &str = "the model's layers and quantisations are not those of the object";
+
+/// What becomes of a model here.
+pub(super) enum Route {
+    /// It has no quantisation of its own.
+    Float,
+    /// It has one that is kept.
+    Kept(Box<Outcome<Quantised>>),
+    /// It has one, but takes the way of a float model.
+    Left(LevelsReport, Box<Diagnostic>),
+}
+
+/// The network of a model that was quantised by its author.
 pub(super) fn run(
     model: &Model,
     contract: &Contract,
     calibration: Option<Calibration<'_>>,
     options: &Options,
-) -> Option<Outcome<Quantised>> {
+) -> Route {
     let levels = |activation| matches!(activation, Activation::Function(Function::Levels(_)));
-    if model.layers().iter().any(|layer| layer.plain > 0) {
-        return None;
+    let layers = model.layers();
+    if !layers.iter().any(|layer| levels(layer.activation)) {
+        return Route::Float;
     }
-    if !model.layers().first().is_some_and(|layer| levels(layer.activation)) {
-        return None;
+    if let Some(layer) = layers.iter().position(|layer| layer.plain > 0) {
+        return left(model, contract, Left { layer, why: Why::Layer });
     }
-    let authored = match build::build(model, contract, options.like.as_ref())? {
-        Ok(authored) => authored,
-        Err(errors) => return Some(Err(errors)),
+    if !layers.first().is_some_and(|layer| levels(layer.activation)) {
+        return left(model, contract, Left { layer: 0, why: Why::Features });
+    }
+    let like = options.like.as_ref();
+    match build::build(model, contract, like) {
+        Ok(Ok(authored)) => Route::Kept(Box::new(judged(model, contract, calibration, options, authored))),
+        Ok(Err(errors)) => Route::Kept(Box::new(Err(errors))),
+        Err(own) => match (own.why, build::build(model, contract, None)) {
+            // Code of another form would give the levels.
+            (Why::Refused(reason), Ok(_)) => {
+                Route::Kept(Box::new(Err(vec![shape(origin(model, contract, own.layer), reason)])))
+            }
+            (_, Err(free)) => left(model, contract, free),
+            // An object whose code has every layer of the model, the author's roundings too, searched for its integers.
+            (_, Ok(_)) if like.is_some_and(|plan| plan.layers.len() >= layers.len()) => {
+                let why = Why::Refused("the object's code does not keep levels of the model's own");
+                left(model, contract, Left { why, ..own })
+            }
+            (_, Ok(_)) => {
+                let file = Origin::File { file: contract.model.clone() };
+                Route::Kept(Box::new(Err(vec![shape(file, OTHER_LAYERS)])))
+            }
+        },
+    }
+}
+
+fn origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
+    let file = contract.model.clone();
+    match model.layers().get(layer) {
+        Some(layer) => Origin::Node { file, node: layer.origin.clone() },
+        None => Origin::File { file },
+    }
+}
+
+fn shape(origin: Origin, message: impl Into<String>) -> Diagnostic {
+    let help = "compile the model anew; only a model of the same shape can replace another";
+    Diagnostic::new(&SHAPE, origin, message, help)
+}
+
+/// A model whose levels are not kept, and the warning that says so.
+fn left(model: &Model, contract: &Contract, Left { layer, why }: Left) -> Route {
+    let reason = match why {
+        Why::Features => "features are not rounded to levels before the first layer, or not in 64 bits",
+        Why::Layer => {
+            "a value behind this layer stays unrounded or is a sum of rounded ones, the weights are no whole \
+             multiples of one number for each neuron, or a sum does not fit"
+        }
+        Why::Outputs => "outputs have no common scale, or none that a rule can be told in",
+        Why::Refused(reason) => reason,
     };
-    Some(judged(model, contract, calibration, options, authored))
+    let node = model.layers().get(layer).map(|layer| layer.origin.name.clone()).unwrap_or_default();
+    let warning = Diagnostic::warning(
+        &LEVELS,
+        origin(model, contract, layer),
+        "the levels of the model's own quantisation are not kept exactly",
+        "quantise the features and what each layer gives, and weights with one scale for each neuron; or compare \
+         labels and `errors` in `--report` with what you can bear",
+    )
+    .with_note(reason)
+    .with_note("the model is compiled like a float model, and a level may come out as its neighbour");
+    Route::Left(
+        LevelsReport { kept: false, nearly: 0, node: Some(node), reason: Some(reason.to_owned()) },
+        Box::new(warning),
+    )
 }
 
 fn judged(
@@ -54,12 +128,7 @@ fn judged(
 ) -> Outcome<Quantised> {
     let whole = || Origin::File { file: contract.model.clone() };
     if options.like.as_ref().is_some_and(|like| *like != plan_of(authored.network.get())) {
-        return Err(vec![Diagnostic::new(
-            &SHAPE,
-            whole(),
-            "the model's layers and quantisations are not those of the object",
-            "compile the model anew; only a model of the same shape can replace another",
-        )]);
+        return Err(vec![shape(whole(), OTHER_LAYERS)]);
     }
     let sample = sample::prepare(model, contract, calibration)?;
     let allowed = options.max_flips.allowed(sample.count());
@@ -75,8 +144,13 @@ fn judged(
             "raise `--max-flips`, or calibrate with rows like those that the model was trained on",
         )]);
     }
-    let report = report(model, contract, &sample, &authored, flips, allowed);
-    Ok(Quantised { network: authored.network.into_inner(), report })
+    let mut report = report(model, contract, &sample, &authored, flips, allowed);
+    if options.measure {
+        report.errors = Some(error::errors(model, contract, authored.network.get(), &sample));
+        report.precision =
+            Some(Precision { skipped: Some(NOTHING_ROUNDED.to_owned()), ..Precision::default() });
+    }
+    Ok(Quantised { network: authored.network.into_inner(), report, warnings: Vec::new() })
 }
 
 fn report(
@@ -92,10 +166,23 @@ fn report(
     let counted = |op: usize| saturated.get(op).map(Vec::as_slice).unwrap_or_default();
     let mut inputs = Vec::new();
     if let Some(Op::Quantise(quantise)) = network.ops.first() {
-        for ((input, one), &saturated) in network.inputs.iter().zip(&quantise.features).zip(counted(0)) {
+        // Behind features that step over levels stands a clamp.
+        let clamp = match (network.origins.get(1), network.ops.get(1)) {
+            (Some(OpOrigin::Inputs), Some(Op::Quantise(clamp))) => Some(clamp),
+            _ => None,
+        };
+        let cut = counted(0).iter().enumerate();
+        let cut =
+            cut.map(|(at, &count)| clamp.and_then(|_| counted(1).get(at)).map_or(count, |c| count.max(*c)));
+        let features = network.inputs.iter().zip(&quantise.features).zip(cut).enumerate();
+        for (at, ((input, one), saturated)) in features {
             let unit = super::float::unit(input);
+            let behind = |level: i64| match clamp.and_then(|clamp| clamp.features.get(at)) {
+                Some(one) => level.clamp(one.low, one.high),
+                None => level,
+            };
             let (low, high) = (one.accumulate(one.low), one.accumulate(one.high));
-            let (low, high) = (quantise.round(one, low), quantise.round(one, high));
+            let (low, high) = (behind(quantise.round(one, low)), behind(quantise.round(one, high)));
             let step = f64::from(one.shift).exp2() / one.multiplier as f64;
             inputs.push(InputReport {
                 name: input.name.clone(),
@@ -152,9 +239,10 @@ fn report(
         inputs,
         layers,
         forest: None,
+        levels: Some(LevelsReport { kept: true, nearly: authored.nearly, node: None, reason: None }),
         thresholds: threshold::report(model, contract, &authored.network, sample),
-        errors: Some(error::errors(model, contract, network, sample)),
-        precision: Some(Precision { skipped: Some(NOTHING_ROUNDED.to_owned()), ..Precision::default() }),
+        errors: None,
+        precision: None,
         search: Vec::new(),
     }
 }

@@ -3,10 +3,10 @@
 use super::exact::Dyadic;
 use super::levels::{Demand, Line, rescale};
 use crate::diag::NodeRef;
-use crate::ir::{Interval, Lanes, Op, QuantiseOne, interpret};
+use crate::ir::{FractionBits, Interval, Lanes, Op, QuantiseOne, interpret};
 use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
 use crate::quant::sample::SplitMix;
-use crate::quant::{Contract, MaxFlips, Options, contract, plan_of, quantise};
+use crate::quant::{Contract, MaxFlips, NetworkPlan, Options, contract, plan_of, quantise};
 
 const INT8: (i64, i64) = (-128, 127);
 const UINT8: (i64, i64) = (0, 255);
@@ -26,6 +26,8 @@ struct Form {
     levelled: bool,
     /// Where the bias comes behind a quantisation of its own, so many times as long as those levels the next ones are.
     late_bias: Option<f64>,
+    /// Features are integers, some of which step over levels.
+    coarse: bool,
 }
 
 const PLAIN: Form = Form {
@@ -36,6 +38,7 @@ const PLAIN: Form = Form {
     relu: false,
     levelled: true,
     late_bias: None,
+    coarse: false,
 };
 
 fn share(random: &mut SplitMix) -> f64 {
@@ -142,6 +145,16 @@ fn model(form: Form, seed: u64) -> Model {
     }
 }
 
+/// What the features of a model are.
+fn contract_of(model: &Model, form: Form) -> Contract {
+    let mut contract = contract::without_spec(model);
+    for input in contract.inputs.iter_mut().filter(|_| form.coarse) {
+        input.fraction_bits = FractionBits(0);
+        input.range = Interval { low: -3000, high: 1 << 40 };
+    }
+    contract
+}
+
 fn rows(contract: &Contract, model: &Model, count: usize) -> Vec<i64> {
     let mut random = SplitMix(3);
     let mut rows = Vec::new();
@@ -160,7 +173,7 @@ fn agrees(form: Form) -> Vec<Op> {
     let mut last = Vec::new();
     for seed in 1..=6 {
         let model = model(form, seed);
-        let contract = contract::without_spec(&model);
+        let contract = contract_of(&model, form);
         let options = Options { max_flips: MaxFlips::Rows(0), ..Options::default() };
         let result = quantise(&model, &contract, None, &options).unwrap();
         assert!(result.report.search.is_empty(), "the author's integers were searched for");
@@ -192,6 +205,13 @@ fn agrees(form: Form) -> Vec<Op> {
         let most = if form.levelled { 1.5 * network.decision.unit } else { 1e-8 };
         assert!(errors.rows > 1000 && errors.outputs.most < most, "seed {seed}: {errors:?}");
         assert!(result.report.precision.unwrap().skipped.unwrap().contains("by its author"));
+        let kept = result.report.levels.unwrap();
+        assert!(kept.kept && result.warnings.is_empty(), "{kept:?}");
+        assert!(kept.nearly == 0 || form.range.1 > 255, "seed {seed}: {kept:?}");
+        for input in &result.report.inputs {
+            let levels = input.quantised.high - input.quantised.low;
+            assert!(levels <= form.range.1 - form.range.0, "seed {seed}: {input:?}");
+        }
         last.clone_from(&network.ops);
         // A retrained model of the same form takes the same plan.
         let options = Options { like: Some(plan_of(network)), ..options };
@@ -248,15 +268,107 @@ fn levels_that_step_over_others_are_multiplied_first() {
     assert!(multiplied.count() > 0, "nothing was multiplied");
 }
 
+/// Whether a clamp stands behind the features.
+fn clamped(ops: &[Op]) -> bool {
+    let clamp = |one: &QuantiseOne| one.multiplier == 1 && one.shift == 0;
+    matches!(ops, [Op::Quantise(_), Op::Quantise(second), ..] if second.features.iter().all(clamp))
+}
+
+#[test]
+fn features_that_step_over_levels_are_clamped_behind() {
+    let mut found = 0;
+    for range in [INT8, UINT8, (-8, 7)] {
+        for powers in [false, true] {
+            found += usize::from(clamped(&agrees(Form { coarse: true, range, powers, ..PLAIN })));
+        }
+    }
+    assert!(found > 2, "features of {found} models only step over levels");
+    assert!(!clamped(&agrees(PLAIN)));
+}
+
+/// Whether a quantiser of the plan rounds halves to even levels.
+fn even(plan: &NetworkPlan) -> bool {
+    plan.evens.contains(&true)
+}
+
+#[test]
+fn a_plan_with_another_rounding_is_refused() {
+    let (mut refused, mut exact) = (0, 0);
+    let fresh = |form: Form, seed: u64| {
+        let model = model(form, seed);
+        let contract = contract_of(&model, form);
+        let result = quantise(&model, &contract, None, &Options::default()).unwrap();
+        (model, contract, plan_of(&result.network))
+    };
+    let plans = [PLAIN, Form { powers: true, ..PLAIN }].map(|form| fresh(form, 1).2);
+    assert_eq!(plans.each_ref().map(even), [false, true]);
+    for seed in 2..=5 {
+        for form in [PLAIN, Form { powers: true, ..PLAIN }] {
+            let (model, contract, own) = fresh(form, seed);
+            for plan in &plans {
+                let options = Options { like: Some(plan.clone()), ..Options::default() };
+                match quantise(&model, &contract, None, &options) {
+                    // What is taken is as exact as it would be in code of its own.
+                    Ok(result) => {
+                        assert_eq!(plan_of(&result.network), *plan);
+                        assert_eq!(result.report.levels.unwrap().nearly, 0, "seed {seed}");
+                        exact += 1;
+                    }
+                    Err(errors) => {
+                        assert_ne!(own, *plan);
+                        let text = crate::diag::render::plain(&errors[0], &[]);
+                        let said = text.contains("halfway between levels");
+                        assert!(
+                            text.contains("error[E0312]") && text.contains("help: compile") && said,
+                            "{text}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused >= 4 && exact >= 4, "{refused} refused, {exact} exact");
+}
+
+#[test]
+fn a_plan_with_or_without_a_clamp_behind_features_is_refused_or_exact() {
+    let form = Form { coarse: true, ..PLAIN };
+    let coarse = model(form, 1);
+    let mut fine = coarse.clone();
+    fine.normalise.iter_mut().for_each(|by| by.scale /= 32.0);
+    let contract = contract_of(&coarse, form);
+    let with = |model: &Model, like: Option<&NetworkPlan>| {
+        let options = Options { like: like.cloned(), ..Options::default() };
+        quantise(model, &contract, None, &options)
+    };
+    let [clamping, plain] = [&coarse, &fine].map(|model| plan_of(&with(model, None).unwrap().network));
+    assert_eq!(clamping.evens.len(), plain.evens.len() + 1);
+    let errors = with(&coarse, Some(&plain)).unwrap_err();
+    assert_eq!(errors[0].code.id, "E0312");
+    assert!(errors[0].message.contains("step over several levels"), "{}", errors[0].message);
+    let taken = with(&fine, Some(&clamping)).unwrap().network;
+    let own = with(&fine, None).unwrap().network;
+    assert_eq!(plan_of(&taken), clamping);
+    for row in rows(&contract, &fine, 400).chunks(5) {
+        assert_eq!(interpret::outputs(&taken, row), interpret::outputs(&own, row));
+    }
+}
+
 #[test]
 fn a_line_on_a_grid_agrees_on_the_grid() {
     let levels = Levels { scale: 1.0, zero: 3, low: -20, high: 25 };
     let line = |slope: f64| Line { slope: Dyadic::of(slope), offset: Dyadic::of(0.43), levels, floor: None };
-    let direct =
-        rescale(&line(7.3), Interval { low: -50, high: 50 }, Demand { even: false, slack: 0.0, grid: 1 });
+    let direct = rescale(
+        &line(7.3),
+        Interval { low: -50, high: 50 },
+        Demand { even: false, slack: 0.0, grid: 1, beyond: false },
+    );
     assert_eq!(direct, None, "no integer gives the lowest level");
     let domain = Interval { low: -50 * 64, high: 50 * 64 };
-    let form = rescale(&line(7.3 / 64.0), domain, Demand { even: false, slack: 0.0, grid: 64 }).unwrap();
+    let form =
+        rescale(&line(7.3 / 64.0), domain, Demand { even: false, slack: 0.0, grid: 64, beyond: false })
+            .unwrap();
     for n in -50i64..=50 {
         let QuantiseOne { low, high, multiplier, offset, shift } = form.one;
         let wanted = ((7.3 * n as f64 + 0.43).round_ties_even() as i64).clamp(-23, 22);
@@ -270,8 +382,25 @@ fn what_is_not_rounded_between_layers_is_searched() {
     let Body::Mlp(layers) = &mut float.body else { unreachable!() };
     layers[1].weights.values[3] += 0.1;
     let contract = contract::without_spec(&float);
-    let result = quantise(&float, &contract, None, &Options::default());
-    assert!(result.is_err() || !result.unwrap().report.search.is_empty());
+    let options = Options { max_flips: MaxFlips::Share(0.1), ..Options::default() };
+    let result = quantise(&float, &contract, None, &options).unwrap();
+    assert!(!result.report.search.is_empty());
+    let left = result.report.levels.unwrap();
+    assert!(!left.kept && left.node.as_deref() == Some("fc0"), "{left:?}");
+    let text = crate::diag::render::plain(&result.warnings[0], &[]);
+    for part in ["warning[E0331]", "fc0", "whole multiples", "help: quantise the features"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // A refusal says so too.
+    let strict = Options { max_flips: MaxFlips::Rows(0), ..Options::default() };
+    let codes = quantise(&float, &contract, None, &strict).unwrap_err();
+    assert_eq!(codes.iter().map(|one| one.code.id).collect::<Vec<_>>(), ["E0306", "E0331"]);
+    // A model without levels of its own has nothing to lose.
+    let mut plain = float.clone();
+    let Body::Mlp(layers) = &mut plain.body else { unreachable!() };
+    layers.iter_mut().for_each(|layer| layer.activation = Activation::Relu);
+    let result = quantise(&plain, &contract, None, &options).unwrap();
+    assert!(result.warnings.is_empty() && result.report.levels.is_none());
 }
 
 #[test]
@@ -285,7 +414,8 @@ fn a_line_agrees_with_its_definition_everywhere() {
         let floor = random.next().is_multiple_of(2).then_some(-1);
         let line = Line { slope: Dyadic::of(slope), offset: Dyadic::of(offset), levels, floor };
         let domain = Interval { low: -700, high: 650 };
-        let Some(form) = rescale(&line, domain, Demand { even: false, slack: 0.0, grid: 1 }) else {
+        let Some(form) = rescale(&line, domain, Demand { even: false, slack: 0.0, grid: 1, beyond: false })
+        else {
             continue;
         };
         found += 1;

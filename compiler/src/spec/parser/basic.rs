@@ -98,8 +98,8 @@ pub(super) fn bounds<'p>() -> Parsed<'p, Range> {
 }
 
 /// Words that begin a statement of the top level.
-pub(super) const TOP_LEVEL: [&str; 10] =
-    ["spec", "attach", "flow", "features", "model", "classify", "on", "use", "let", "param"];
+pub(super) const TOP_LEVEL: [&str; 11] =
+    ["spec", "attach", "clock", "flow", "features", "model", "classify", "on", "use", "let", "param"];
 
 /// Words that begin a statement inside of a block. Features begin with a name and `=` instead.
 const IN_BLOCKS: [&str; 12] = [

@@ -7,7 +7,9 @@ use super::basic::{
 };
 use super::expression::expression;
 use super::{Parsed, Token};
-use crate::spec::ast::{Attach, File, Header, Item, Labels, Let, Model, Output, Param, Reconstruction, Use};
+use crate::spec::ast::{
+    Attach, Clock, File, Header, Item, Labels, Let, Model, Output, Param, Reconstruction, Use,
+};
 
 pub(super) fn file<'p>() -> Parsed<'p, File> {
     let skipped = skipped_statement().or(sign(Token::RightBrace)).to(Item::Broken);
@@ -18,6 +20,7 @@ fn item<'p>() -> Parsed<'p, Item> {
     choice((
         header().map(Item::Header),
         attach().map(Item::Attach),
+        clock().map(Item::Clock),
         super::flow::flow().map(Item::Flow),
         super::flow::packets().map(Item::Packets),
         super::features::features().map(Item::Features),
@@ -44,6 +47,14 @@ fn attach<'p>() -> Parsed<'p, Attach> {
     word("attach")
         .ignore_then(name("a hook").repeated().at_least(1).at_most(2).collect::<Vec<_>>())
         .map_with(|hook, extra| Attach { hook, span: range(extra.span()) })
+        .then_ignore(semicolon())
+        .boxed()
+}
+
+fn clock<'p>() -> Parsed<'p, Clock> {
+    word("clock")
+        .ignore_then(name("`exact` or `coarse`"))
+        .map_with(|kind, extra| Clock { kind, span: range(extra.span()) })
         .then_ignore(semicolon())
         .boxed()
 }

@@ -66,6 +66,7 @@ pub(super) fn resolve(
     let parts = structure::sort(source, parsed, reporter);
     let header = parts.header.map(|header| structure::header(header, reporter));
     let hook = parts.attach.and_then(|attach| structure::hook(attach, reporter));
+    let clock = parts.clock.map(|clock| structure::clock(clock, reporter)).unwrap_or_default();
     let mut flow = match parts.flow {
         Some(flow) => Some(flow::flow(flow, reporter)),
         None if parts.is_over_packets() => {
@@ -99,6 +100,7 @@ pub(super) fn resolve(
         fragments: Vec::new(),
         parameters: Vec::new(),
         hook: hook?,
+        clock,
         tables: facts?.tables.clone(),
         flow: flow?.flow?,
         features: features?,

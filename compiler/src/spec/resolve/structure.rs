@@ -1,12 +1,12 @@
 //! Which parts a file has: each required one once, nothing that is not supported yet.
 //!
-//! The contents of the parts are resolved elsewhere, except for the two one-line parts `spec` and `attach`.
+//! The contents of the parts are resolved elsewhere, except for the one-line parts `spec`, `attach` and `clock`.
 
 use crate::diag::codes::spec as codes;
 use crate::diag::{Code, Span};
 use crate::spec::ast::{self, Item};
 use crate::spec::report::{Reporter, suggest};
-use crate::spec::typed::Hook;
+use crate::spec::typed::{Clock, Hook};
 
 /// The version of the language that this compiler reads.
 pub(super) const LANGUAGE_VERSION: u32 = 1;
@@ -15,6 +15,7 @@ pub(super) const LANGUAGE_VERSION: u32 = 1;
 pub(super) struct Parts<'a> {
     pub header: Option<&'a ast::Header>,
     pub attach: Option<&'a ast::Attach>,
+    pub clock: Option<&'a ast::Clock>,
     /// The flow that is classified.
     pub flow: Option<&'a ast::Flow>,
     /// The other flow blocks.
@@ -39,6 +40,7 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
     let mut parts = Parts {
         header: None,
         attach: None,
+        clock: None,
         flow: None,
         tables: Vec::new(),
         packets: None,
@@ -53,6 +55,7 @@ pub(super) fn sort<'a>(source: &str, file: &'a ast::File, reporter: &mut Reporte
         match item {
             Item::Header(header) => keep(&mut parts.header, header, |h| h.span.clone(), "spec", reporter),
             Item::Attach(attach) => keep(&mut parts.attach, attach, |a| a.span.clone(), "attach", reporter),
+            Item::Clock(clock) => keep(&mut parts.clock, clock, |c| c.span.clone(), "clock", reporter),
             Item::Flow(flow) => match parts.tables.iter().find(|first| first.name.text == flow.name.text) {
                 None => parts.tables.push(flow),
                 Some(first) => {
@@ -222,4 +225,17 @@ pub(super) fn hook(attach: &ast::Attach, reporter: &mut Reporter<'_>) -> Option<
         }
     }
     None
+}
+
+/// The clock behind `clock`; exact where nothing is said.
+pub(super) fn clock(clock: &ast::Clock, reporter: &mut Reporter<'_>) -> Clock {
+    match clock.kind.text.as_str() {
+        "exact" => Clock::Exact,
+        "coarse" => Clock::Coarse,
+        name => {
+            let known = ["exact", "coarse"];
+            unknown(&codes::CLOCK, "clock", name, clock.kind.span.clone(), &known, reporter);
+            Clock::Exact
+        }
+    }
 }

@@ -134,6 +134,18 @@ fn clock_cpu_and_length() {
 }
 
 #[test]
+fn ticks_are_those_of_250_a_second() {
+    let module = main(vec![call(Helper::Jiffies64), exit()]);
+    let mut vm = Vm::new(&module).unwrap();
+    let mut tick = |now| vm.run("main", &mut Vec::new(), now).unwrap().ret;
+    let first = (1 << 32) - 75_000;
+    assert_eq!(
+        [0, 3_999_999, 4_000_000, 1_000_000_000].map(&mut tick),
+        [first, first, first + 1, first + 250]
+    );
+}
+
+#[test]
 fn loops_run() {
     let (again, out) = (Label(0), Label(1));
     let module = main(vec![

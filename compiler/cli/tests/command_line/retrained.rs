@@ -1,0 +1,103 @@
+//! `--like` with an object in a file: curved models, models quantised by their author, reconstructions.
+
+use nnbpf_compiler::compile::{self, Named, Sources};
+use nnbpf_compiler::onnx::NoFiles;
+use nnbpf_compiler::quant::{Options, plan_of};
+use nnbpf_compiler::spec::Surroundings;
+
+use super::common::{Folder, assert_refused};
+
+/// The parameters of a model in the plan of another one, by the library.
+fn expected(folder: &Folder, model: &str, like: &str) -> Vec<u8> {
+    let plan = |name: &str, options: &Options| {
+        let sources = Sources {
+            model: Named { name, bytes: &folder.read(name) },
+            spec: Some(Named { name: "a.spec", bytes: &folder.read("a.spec") }),
+            calibration: None,
+            surroundings: Surroundings::default(),
+            resolver: &NoFiles,
+        };
+        compile::plan(&sources, options).unwrap()
+    };
+    let like = Some(plan_of(plan(like, &Options::default()).network.get()));
+    compile::parameters(&plan(model, &Options { like, ..Options::default() }))
+}
+
+/// Compiles the model of a case, the retrained one like it, and the other one, whose refusal contains `reason`.
+fn retrained(case: &str, spec: &str, reason: &str) {
+    let folder = Folder::new();
+    for name in ["model", "retrained", "other"] {
+        folder.copy(&format!("testdata/cases/{case}/{name}.onnx"), &format!("{name}.onnx"));
+    }
+    folder.copy(&format!("testdata/cases/{case}/{spec}.spec"), "a.spec");
+    folder.succeeds("model.onnx a.spec -o old.o");
+    folder.succeeds("model.onnx a.spec --like old.o -o same.params");
+    assert!(
+        folder.read("same.params") == expected(&folder, "model.onnx", "model.onnx"),
+        "{case}: the same model"
+    );
+    folder.succeeds("retrained.onnx a.spec --like old.o -o new.params");
+    let new = expected(&folder, "retrained.onnx", "model.onnx");
+    assert!(folder.read("new.params") == new, "{case}: the retrained model");
+    assert_ne!(folder.read("same.params"), new);
+    let outcome = folder.run("other.onnx a.spec --like old.o -o other.params");
+    assert_refused(&outcome, "other.onnx");
+    let first = outcome.stderr.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error[E0312]") && first.contains(reason), "{case}: {first}");
+    assert!(!folder.content().contains("other.params"));
+}
+
+#[test]
+fn a_curved_model_is_retrained() {
+    retrained("tanh-5-8-6-2", "tanh", "the model has 1 curved activations, and the object 2");
+}
+
+#[test]
+fn a_model_quantised_by_its_author_is_retrained() {
+    retrained("qdq-5-8-6-2", "qdq", "layers and quantisations are not those of the object");
+    retrained("qtanh-5-6-1", "qtanh", "layers and quantisations are not those of the object");
+}
+
+#[test]
+fn a_reconstruction_is_retrained() {
+    retrained("autoencoder-5-3-5", "autoencoder", "layer 0 has 9 x 5 weights, and the object's 8 x 5");
+}
+
+#[test]
+fn levels_that_are_not_kept_are_warned_about() {
+    let folder = Folder::new();
+    for name in ["model", "partly"] {
+        folder.copy(&format!("testdata/cases/qdq-5-8-6-2/{name}.onnx"), &format!("{name}.onnx"));
+    }
+    folder.copy("testdata/cases/qdq-5-8-6-2/qdq.spec", "a.spec");
+    folder.succeeds("model.onnx a.spec -o kept.o --report kept.json");
+    let levels = |name: &str| -> serde_json::Value {
+        let report: serde_json::Value = serde_json::from_str(&folder.text(name)).unwrap();
+        report["quantisation"]["levels"].clone()
+    };
+    assert_eq!(levels("kept.json"), serde_json::json!({ "kept": true, "nearly": 0 }));
+    let outcome = folder.run("partly.onnx a.spec -o partly.o --report partly.json");
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    for part in [
+        "warning[E0331]: the levels",
+        "--> partly.onnx: node 6 `fc0` (Gemm)",
+        "= note: a value behind",
+        "= help: ",
+    ] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+    let left = levels("partly.json");
+    assert_eq!((&left["kept"], &left["node"]), (&false.into(), &"fc0".into()));
+    assert!(left["reason"].as_str().unwrap().contains("stays unrounded"), "{left}");
+}
+
+#[test]
+fn differences_are_measured_for_the_report_only() {
+    let folder = Folder::new();
+    folder.succeeds("model.onnx cic6.spec -o measured.o --report report.json");
+    folder.succeeds("model.onnx cic6.spec -o plain.o");
+    assert!(folder.read("measured.o") == folder.read("plain.o"), "the report changes the object");
+    let report: serde_json::Value = serde_json::from_str(&folder.text("report.json")).unwrap();
+    let quantisation = &report["quantisation"];
+    assert!(quantisation["errors"]["rows"].is_u64() && quantisation["precision"]["rows"].is_u64());
+}
