@@ -9,7 +9,6 @@ use nnbpf_compiler::bpf::module::{Function, Module};
 use nnbpf_compiler::bpf::{Insn, Reg};
 use nnbpf_compiler::check;
 use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
-use nnbpf_compiler::diag::render;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::{Lanes, Network, Op, Post, RuleTest};
 use nnbpf_compiler::kernel::KernelVersion;
@@ -196,16 +195,17 @@ fn chains_leave_room_for_every_verdict_e0411() {
 }
 
 #[test]
-fn constant_weights_that_pass_the_budget_e0411() {
+fn constant_weights_that_pass_the_budget_are_a_chain() {
     let plan = plan("here");
     let mut target = target(Clock::Kernel);
     target.network.weights = network::Weights::Const;
-    assert!(lower::shipped(&plan, &target).is_ok());
+    let stages = |target: &Target| {
+        let module = lower::shipped(&plan, target).unwrap();
+        module.programs.iter().filter(|program| program.name.starts_with("nn_layer")).count()
+    };
+    assert_eq!(stages(&target), 0);
     target.network.budget = 500;
-    let refused = lower::shipped(&plan, &target).unwrap_err();
-    let text = render::all(&refused, &[]);
-    assert!(text.starts_with("error[E0411]") && text.contains("--> flag `--weights const`"), "{text}");
-    assert!(text.contains("help: write `--weights map`"), "{text}");
+    assert!(stages(&target) > 0);
 }
 
 #[test]
