@@ -16,8 +16,10 @@ pub struct KernelVersion {
 impl KernelVersion {
     /// What objects are built for unless told otherwise.
     pub const DEFAULT: Self = Self { major: 6, minor: 1 };
-    /// Atomic operations that fetch (`BPF_FETCH`, commit 5ca419f2864a) came with 5.12.
-    pub const OLDEST: Self = Self { major: 5, minor: 12 };
+    /// The last part of what every object needs; see [`EVERY_OBJECT`].
+    pub const OLDEST: Self = Self { major: 5, minor: 10 };
+    /// Atomic operations that fetch (`BPF_FETCH`, commit 5ca419f2864a) came with 5.12; so did all but additions.
+    pub const FETCHING_ATOMICS: Self = Self { major: 5, minor: 12 };
 
     /// Reads `MAJOR.MINOR`, with anything after it ignored, as `uname -r` prints it.
     ///
@@ -38,15 +40,38 @@ impl KernelVersion {
         };
         let version = Self { major, minor };
         if version < Self::OLDEST {
-            return Err(Box::new(Diagnostic::new(
-                &KERNEL_TOO_OLD,
-                origin(),
-                format!("Linux {version} has no atomic operations that fetch, which flow records need"),
-                format!("target Linux {} or later", Self::OLDEST),
-            )));
+            return Err(Box::new(too_old(version, origin())));
         }
         Ok(version)
     }
+}
+
+/// What every object needs, and since when Linux has it.
+const EVERY_OBJECT: [(KernelVersion, &str); 5] = [
+    (
+        v5(2),
+        "programs of more than 4,096 instructions, and weights and settings that code reaches without a lookup",
+    ),
+    (v5(3), "loops: wide layers would be straight-line code"),
+    (v5(6), "functions that the verifier walks once: models would be walked again for each call"),
+    (v5(8), "ring buffers: events would go through a buffer for each processor and arrive out of order"),
+    (v5(10), "tail calls out of functions: only models that fit one program could be compiled"),
+];
+
+const fn v5(minor: u16) -> KernelVersion {
+    KernelVersion { major: 5, minor }
+}
+
+/// Says what would have to give.
+fn too_old(version: KernelVersion, origin: Origin) -> Diagnostic {
+    let missing: Vec<_> = EVERY_OBJECT.iter().filter(|(since, _)| version < *since).collect();
+    let message = format!("Linux {version} lacks what every object needs");
+    let help = format!("target Linux {} or later", KernelVersion::OLDEST);
+    missing
+        .into_iter()
+        .fold(Diagnostic::new(&KERNEL_TOO_OLD, origin, message, help), |refusal, (since, what)| {
+            refusal.with_note(format!("Linux {since} brought {what}"))
+        })
 }
 
 impl fmt::Display for KernelVersion {
@@ -72,6 +97,14 @@ mod tests {
         for text in ["", "6", "six.one", "6.x", "99999999.1"] {
             assert_eq!(KernelVersion::parse(text).unwrap_err().code.id, "E0903", "{text}");
         }
-        assert_eq!(KernelVersion::parse("5.10").unwrap_err().code.id, "E0410");
+        assert_eq!(KernelVersion::parse("5.9").unwrap_err().code.id, "E0410");
+    }
+
+    #[test]
+    fn every_need_is_met_by_the_oldest_kernel() {
+        assert!(KernelVersion::parse("5.10").is_ok());
+        assert_eq!(EVERY_OBJECT.map(|(since, _)| since).into_iter().max(), Some(KernelVersion::OLDEST));
+        let notes = |text| KernelVersion::parse(text).unwrap_err().notes.len();
+        assert_eq!((notes("4.19"), notes("5.4"), notes("5.9")), (5, 3, 1));
     }
 }

@@ -16,13 +16,16 @@ pub mod shipped;
 pub mod evaluation;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod builder_tests;
 
 pub use shipped::{refusal, shipped};
 
 use std::fmt;
 
 use crate::diag::codes::check::INTERNAL;
-use crate::diag::{Diagnostic, Origin};
+use crate::diag::{Diagnostic, Origin, Span};
+use crate::kernel::KernelVersion;
 
 /// Why lowering failed: a plan that does not fit, or a broken invariant of the lowering itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,9 @@ pub enum LowerError {
     TooManyConstants { upto: String, value: u64, limit: u64 },
     /// Trees and curved activations are tables that code reads, so they cannot be constants.
     ConstantTrees,
+    /// Flow records are shared by processors, which takes atomic operations that the kernel lacks; `span` is the
+    /// flow block's.
+    FlowsTooNew { kernel: KernelVersion, since: KernelVersion, span: Span },
 }
 
 impl fmt::Display for LowerError {
@@ -69,6 +75,9 @@ impl fmt::Display for LowerError {
             ),
             Self::ConstantTrees => {
                 write!(f, "decision trees and curved activations are tables that the code reads")
+            }
+            Self::FlowsTooNew { kernel, since, .. } => {
+                write!(f, "flow records need atomic operations of Linux {since}, which Linux {kernel} lacks")
             }
         }
     }

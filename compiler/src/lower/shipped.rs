@@ -7,7 +7,7 @@ use super::{LowerError, internal};
 use crate::bpf::module::Module;
 use crate::check::Checked;
 use crate::compile::{Plan, Target};
-use crate::diag::codes::check::{CONSTANT_TREES, TOO_LARGE};
+use crate::diag::codes::check::{CONSTANT_TREES, KERNEL_TOO_OLD, TOO_LARGE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::Network;
 use crate::ir::flow::FlowProgram;
@@ -17,7 +17,7 @@ use crate::spec::typed::FeatureSpec;
 ///
 /// # Errors
 ///
-/// `E0411` when the plan passes a fixed limit of the kernel. Without a specification the module holds the
+/// `E0411` when the plan passes a fixed limit of the kernel, `E0410` when it needs a later one. Without a specification the module holds the
 /// model only.
 pub fn shipped(plan: &Plan, target: &Target) -> Outcome<Module> {
     build(plan, target).map_err(|error| vec![refusal(plan.spec.as_ref(), &error)])
@@ -87,6 +87,7 @@ fn with_reason(
             chained: tail_calls > 0,
             weights: code.weights,
             shadow: with_shadow,
+            kernel: target.kernel,
         };
         let outputs = network.get().output_count();
         let mut path = packet::lower(flow, spec, outputs, scratch, options)?;
@@ -146,7 +147,8 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
     module
 }
 
-/// The diagnostic for a plan that cannot be lowered: `E0411` where it passes a limit, whatever it was lowered for.
+/// The diagnostic for a plan that cannot be lowered: `E0411` where it passes a limit, whatever it was lowered for,
+/// `E0410` where the kernel that it is for is too old.
 #[must_use]
 pub fn refusal(spec: Option<&FeatureSpec>, error: &LowerError) -> Diagnostic {
     refusal_in(spec.map_or("the model", |spec| spec.file.as_str()), error)
@@ -172,6 +174,14 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
             "decision trees and curved activations are tables in a map",
             "leave `--weights const` out: reading a table costs the same wherever it is",
         ),
+        LowerError::FlowsTooNew { since, span, .. } => Diagnostic::new(
+            &KERNEL_TOO_OLD,
+            Origin::Source { file: file.to_owned(), span: span.clone() },
+            error.to_string(),
+            format!("target Linux {since} or later, or judge single packets with `packets on …;`"),
+        )
+        .with_primary("records that all processors share")
+        .with_note("two processors can carry the two directions of one flow; additions alone lose what one of them saw"),
         LowerError::OutOfRegisters { .. }
         | LowerError::UseBeforeDefinition { .. }
         | LowerError::BrokenFlow { .. }

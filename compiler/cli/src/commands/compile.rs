@@ -6,15 +6,13 @@ use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::elf::read;
-use nnbpf_compiler::kernel::KernelVersion;
-use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
 use serde_json::json;
 
 use super::like::Like;
-use crate::args::{ClockArg, CompileArgs, Weights};
-use crate::inputs::{Files, target};
+use crate::args::{ClockArg, CompileArgs};
+use crate::inputs::{Files, target_of};
 use crate::{Refusal, files};
 
 pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
@@ -22,7 +20,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         // The parser demands all three.
         return Err(missing().into());
     };
-    let kernel = KernelVersion::parse(&args.kernel)?;
+    let clock = match args.clock {
+        ClockArg::Kernel => Clock::Kernel,
+        ClockArg::Replay => Clock::Replay,
+    };
+    let target = target_of(&args.target, clock)?;
     if let Some(object) = &args.like {
         let like = Like::read(object)?;
         let surroundings = like.surroundings(&args.surroundings);
@@ -32,15 +34,6 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     }
     let inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
     let plan = inputs.plan(&args.accuracy)?;
-    let clock = match args.clock {
-        ClockArg::Kernel => Clock::Kernel,
-        ClockArg::Replay => Clock::Replay,
-    };
-    let mut target = target(kernel, args.split, clock);
-    target.network.weights = match args.weights {
-        Weights::Map => network::Weights::Map,
-        Weights::Const => network::Weights::Const,
-    };
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
     let object = compile::object(&module)?;
     files::write(output, &object)?;

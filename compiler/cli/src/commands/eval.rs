@@ -6,7 +6,6 @@ use nnbpf_compiler::check::Checked;
 use nnbpf_compiler::compile;
 use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::ir::{Network, interpret};
-use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::lower::{evaluation, internal, refusal};
 use nnbpf_compiler::rows::{self, Columns, Rows};
@@ -15,7 +14,7 @@ use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
 use super::{cells, further_columns, labels_and_scores};
 use crate::args::{EvalArgs, EvalEngine};
-use crate::inputs::{Files, Loaded, target};
+use crate::inputs::{Files, Loaded, target_of};
 use crate::{Refusal, files};
 
 /// Rows that the evaluation object holds at once.
@@ -105,7 +104,7 @@ fn float(plan: &Plan, rows: &Rows) -> String {
 }
 
 fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
-    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
+    let options = target_of(&args.target, Clock::Kernel)?.network;
     let network: &Checked<Network> = &plan.network;
     evaluation::module(network, options, CHUNK as u32)
         .map_err(|error| refusal(plan.spec.as_ref(), &error).into())
