@@ -18,6 +18,8 @@ impl KernelVersion {
     pub const DEFAULT: Self = Self { major: 6, minor: 1 };
     /// The last part of what every object needs; see [`EVERY_OBJECT`].
     pub const OLDEST: Self = Self { major: 5, minor: 10 };
+    /// The oldest kernel that was seen to take values of arrays of more than 4 MiB; 5.10 refuses them.
+    pub const LARGE_VALUES: Self = Self { major: 6, minor: 1 };
     /// Atomic operations that fetch (`BPF_FETCH`, commit 5ca419f2864a) came with 5.12; so did all but additions.
     pub const FETCHING_ATOMICS: Self = Self { major: 5, minor: 12 };
 

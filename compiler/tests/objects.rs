@@ -17,6 +17,7 @@ use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::lower::{self, evaluation, network};
 use nnbpf_compiler::metadata;
 use nnbpf_compiler::onnx::NoFiles;
+use nnbpf_compiler::params;
 use nnbpf_compiler::params::file::ParamsFile;
 use nnbpf_compiler::quant;
 use nnbpf_compiler::spec::Surroundings;
@@ -124,6 +125,23 @@ fn single_packets_need_no_atomics_that_fetch_and_flows_do_e0410() {
     assert_eq!(others(&build(&single, old).unwrap()), 0);
     assert!(others(&build(&single, KernelVersion::FETCHING_ATOMICS).unwrap()) > 0);
     assert_eq!(code(build(&plan("here"), old)), "E0410");
+}
+
+#[test]
+fn large_parameters_need_a_later_kernel_e0410() {
+    let before = KernelVersion { major: 6, minor: 0 };
+    let mut module = compile::module(&plan("here"), &target(Clock::Kernel)).unwrap();
+    let fits = |module: &Module, kernel| lower::loads_on(module, kernel).is_ok();
+    let slots = |module: &mut Module, bytes| {
+        let data = module.data.iter_mut().find(|data| data.section == params::layout::SECTION).unwrap();
+        data.bytes.resize(bytes, 0);
+    };
+    slots(&mut module, lower::LARGEST_OLD_VALUE);
+    assert!(fits(&module, before));
+    slots(&mut module, lower::LARGEST_OLD_VALUE + 8);
+    assert!(fits(&module, KernelVersion::LARGE_VALUES));
+    let error = lower::loads_on(&module, before).unwrap_err();
+    assert_eq!(lower::refusal(None, &error).code.id, "E0410");
 }
 
 /// The network of a plan with a hidden layer of this width put before its last layer's inputs.

@@ -30,10 +30,8 @@ fn run(function: Function, before: u64) -> Vec<u8> {
 }
 
 fn additions_only(function: &Function) -> bool {
-    function.code.iter().all(|insn: &Insn<Reg>| match insn {
-        Insn::Atomic { op, .. } => *op == AtomicOp::Add,
-        _ => true,
-    })
+    let other = |insn: &Insn<Reg>| matches!(insn, Insn::Atomic { op, .. } if *op != AtomicOp::Add);
+    !function.code.iter().any(other)
 }
 
 const OPERATIONS: [AtomicOp; 9] = [

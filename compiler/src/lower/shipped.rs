@@ -3,7 +3,7 @@
 use super::network::{self, MAX_STAGES, NetworkCode, Weights, shadow};
 use super::packet::{self, Options};
 use super::scratch::Scratch;
-use super::{LowerError, internal};
+use super::{LowerError, Need, internal, loads_on};
 use crate::bpf::module::Module;
 use crate::check::Checked;
 use crate::compile::{Plan, Target};
@@ -58,7 +58,9 @@ pub(crate) fn with_network(
     path: Option<(&FlowProgram, &FeatureSpec)>,
     target: &Target,
 ) -> Result<Module, LowerError> {
-    with_reason(network, path, target).map(|(module, _)| module)
+    let (module, _) = with_reason(network, path, target)?;
+    loads_on(&module, target.kernel)?;
+    Ok(module)
 }
 
 fn with_reason(
@@ -174,7 +176,13 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
             "decision trees and curved activations are tables in a map",
             "leave `--weights const` out: reading a table costs the same wherever it is",
         ),
-        LowerError::FlowsTooNew { since, span, .. } => Diagnostic::new(
+        LowerError::KernelTooOld { since, need: Need::LargeValue { .. }, .. } => Diagnostic::new(
+            &KERNEL_TOO_OLD,
+            Origin::Flag { flag: "--kernel".to_owned() },
+            error.to_string(),
+            format!("target Linux {since} or later, or use a model with fewer weights"),
+        ),
+        LowerError::KernelTooOld { since, need: Need::FlowRecords { span }, .. } => Diagnostic::new(
             &KERNEL_TOO_OLD,
             Origin::Source { file: file.to_owned(), span: span.clone() },
             error.to_string(),

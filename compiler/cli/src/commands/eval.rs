@@ -7,7 +7,7 @@ use nnbpf_compiler::compile;
 use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::ir::{Network, interpret};
 use nnbpf_compiler::lower::packet::Clock;
-use nnbpf_compiler::lower::{evaluation, internal, refusal};
+use nnbpf_compiler::lower::{self, evaluation, internal, refusal};
 use nnbpf_compiler::rows::{self, Columns, Rows};
 use nnbpf_compiler::vm::{UpdateMode, Vm};
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
@@ -104,9 +104,11 @@ fn float(plan: &Plan, rows: &Rows) -> String {
 }
 
 fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
-    let options = target_of(&args.target, Clock::Kernel)?.network;
+    let target = target_of(&args.target, Clock::Kernel)?;
+    let options = target.network;
     let network: &Checked<Network> = &plan.network;
     evaluation::module(network, options, CHUNK as u32)
+        .and_then(|module| lower::loads_on(&module, target.kernel).map(|()| module))
         .map_err(|error| refusal(plan.spec.as_ref(), &error).into())
 }
 

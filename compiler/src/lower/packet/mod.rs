@@ -69,11 +69,11 @@ mod act;
 #[cfg(test)]
 mod function_tests;
 
-use super::LowerError;
 use super::builder::Atomics;
 use super::code::FrameLimit;
 use super::network::{Weights, shadow};
 use super::scratch::Scratch;
+use super::{LowerError, Need};
 use crate::bpf::module::{Data, Function, Map};
 use crate::ir::flow::FlowProgram;
 use crate::kernel::KernelVersion;
@@ -141,7 +141,10 @@ fn atomics(program: &FlowProgram, options: Options) -> Result<Atomics, LowerErro
     match program.scope {
         _ if kernel >= since => Ok(Atomics::Fetching),
         Scope::Packet => Ok(Atomics::Additions),
-        Scope::Flow => Err(LowerError::FlowsTooNew { kernel, since, span: program.span.clone() }),
+        Scope::Flow => {
+            let need = Need::FlowRecords { span: program.span.clone() };
+            Err(LowerError::KernelTooOld { kernel, since, need })
+        }
     }
 }
 
