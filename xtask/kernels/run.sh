@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Boots Debian kernels under software emulation, loads objects there and compares verdicts with those of the virtual
-# machine; prints a table. Work and downloads are in target/kernels.
+# machine; prints a table. Work and downloads are in target/kernels; an image that is there is not looked for again.
 # usage: make kernels, or xtask/kernels/run.sh [VERSION…] after a release build; NNBPF_BIN=DIR names another folder of
 # binaries, MIRROR another mirror than that of apt's sources, BYTES how much of the capture is judged, LIMIT how many
-# seconds a kernel may take
+# seconds a kernel may take, CASES another list of cases
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 here=xtask/kernels
 work=target/kernels
-nnbpfc=${NNBPF_BIN:-target/release}/nnbpfc
+nnbpfc=$(realpath "${NNBPF_BIN:-target/release}/nnbpfc")
 suites="5.10=bullseye-security 6.1=bookworm-security 6.12=trixie-security 7=trixie-backports"
 # Seconds that one kernel may take.
 limit=${LIMIT:-1800}
 skipped=0
 failed=0
+declare -A without=()
 
 skip() { # skip WHAT WHY
 	echo "SKIP $1: $2"
@@ -41,8 +42,14 @@ for library in $libraries; do
 	cp -L "$library" "$root$library"
 done
 
-# The beginning of the shipped capture; a packet that is cut off ends it.
-head -c "${BYTES:-200000}" testdata/ids/capture.pcap >"$root/inputs/capture.pcap"
+# The first whole packets of the shipped capture: a header of 24 bytes, then 16 bytes in front of each packet.
+python3 -c '
+import struct, sys
+capture, end = open(sys.argv[1], "rb").read(), 24
+while end < min(int(sys.argv[3]), len(capture)):
+    end += 16 + struct.unpack_from("<I", capture, end + 8)[0]
+open(sys.argv[2], "wb").write(capture[:end])
+' testdata/ids/capture.pcap "$root/inputs/capture.pcap" "${BYTES:-200000}"
 
 rows() { # rows COLUMNS: sixteen rows of numbers below 1,000, always the same
 	awk -v columns="$1" 'BEGIN {
@@ -55,10 +62,10 @@ rows() { # rows COLUMNS: sixteen rows of numbers below 1,000, always the same
 
 # Writes objects, expectations and the list of jobs for a target; names what the compiler refuses.
 prepare() { # prepare TARGET FLAGS…
-	local target=$1 name model spec builds build flags arguments what
+	local target=$1 name model spec builds oldest build flags arguments what code
 	shift
 	: >"$work/jobs-$target"
-	while read -r name model spec builds; do
+	while read -r name model spec builds oldest; do
 		case "$name" in '#'* | '') continue ;; esac
 		if [ "$spec" = - ]; then
 			[ -e "$root/inputs/$name.onnx" ] || { made "$name" "$model" || continue; }
@@ -77,9 +84,12 @@ prepare() { # prepare TARGET FLAGS…
 			esac
 			what=$name-$build
 			# shellcheck disable=SC2086
-			if ! (cd "$root" && "$OLDPWD/$nnbpfc" $arguments $flags "$@" --engine vm \
+			if ! (cd "$root" && "$nnbpfc" $arguments $flags "$@" --engine vm \
 				-o "inputs/$what-$target.csv" 2>log); then
-				echo "@ judge|$what|$(grep -o -m1 'E[0-9]\{4\}' "$root/log")|$(grep -m1 '^error' "$root/log")" \
+				# Refused as it should be for a kernel that is too old, or by mistake.
+				code=$(grep -o -m1 'E[0-9]\{4\}' "$root/log" || echo "without a code")
+				[ "$target" = old ] && [ "$oldest" != 5.10 ] || code="refused, $code"
+				echo "@ judge|$what|$code|$(grep -m1 '^error' "$root/log" || tail -n 1 "$root/log")" \
 					>>"$work/refused-$target"
 				continue
 			fi
@@ -90,14 +100,16 @@ prepare() { # prepare TARGET FLAGS…
 			fi
 			echo "judge|$what|inputs/$what-$target.csv $arguments $flags $*" >>"$work/jobs-$target"
 		done
-	done <$here/cases
+	done <"${CASES:-$here/cases}"
 	rm -f "$root/log"
 }
 
 made() { # made NAME SHAPE: writes a network of that shape and its rows
 	local place=$root/inputs/$1
 	if [ ! -e bench/harness/models.py ]; then
-		skip "$1" "bench/harness/models.py is not there"
+		# Asked for once for each target, counted once.
+		[ -n "${without[$1]:-}" ] || skip "$1" "bench/harness/models.py is not there"
+		without[$1]=yes
 		return 1
 	fi
 	PYTHONPATH=bench PYTHONDONTWRITEBYTECODE=1 python3 -c '
@@ -124,8 +136,6 @@ boot() { # boot VERSION IMAGE JOBS
 }
 
 rm -f "$work"/refused-* "$work"/jobs-*
-prepare old --kernel 5.10
-prepare default
 versions=()
 for pair in $suites; do
 	version=${pair%%=*} suite=${pair#*=}
@@ -134,8 +144,10 @@ for pair in $suites; do
 		skip "Linux $version" "$(tail -n 1 "$work/why")"
 		continue
 	fi
-	target=default
-	[ "$version" != 5.10 ] || target=old
+	# What is built by default is for 6.1.
+	target=default flags=()
+	[ "$version" != 5.10 ] || target=old flags=(--kernel "$version")
+	[ -e "$work/jobs-$target" ] || prepare "$target" "${flags[@]}"
 	versions+=("$version")
 	[ ! -e "$work/refused-$target" ] || cp "$work/refused-$target" "$work/results/$version"
 	echo "Linux $version: $(grep -c . "$work/jobs-$target") jobs"

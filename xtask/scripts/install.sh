@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build, the tests, the benchmark or the kernels under emulation need on Debian; says what it does, and does nothing twice.
+# Installs what the build, the tests, the benchmark or `make kernels` need on Debian; says what it does, and does nothing
+# twice.
 # usage: install.sh build|test|kernels|bench
 set -euo pipefail
 
