@@ -4,7 +4,7 @@ CARGO ?= cargo
 NNBPFC := target/release/nnbpfc
 NNBPF := target/release/nnbpf
 
-.PHONY: all build demo test bench lab book lint clean
+.PHONY: all build demo test kernels bench lab book lint clean
 
 all: build
 
@@ -21,6 +21,12 @@ demo:
 test:
 	@xtask/scripts/install.sh test
 	@xtask/scripts/test.sh
+
+# Loads and runs objects in Debian's kernels from 5.10 on, under emulation; KERNELS="5.10 6.1" takes some of them.
+kernels:
+	@xtask/scripts/install.sh kernels
+	@$(CARGO) build --quiet --release --workspace --bins
+	@xtask/kernels/run.sh $(KERNELS)
 
 # Measures speed beside four baselines and writes target/bench/results.md; QUICK=1 takes fewer rounds and shapes.
 bench:

@@ -11,14 +11,6 @@ use crate::diag::{Diagnostic, Origin};
 pub const LARGE_PROGRAMS: KernelVersion = KernelVersion { major: 5, minor: 2 };
 pub const LOOPS: KernelVersion = KernelVersion { major: 5, minor: 3 };
 
-/// What every object needs, by the version that brought it.
-const NEEDS: [(KernelVersion, &str); 4] = [
-    (LARGE_PROGRAMS, "programs of more than 4096 instructions, and variables in data sections"),
-    (LOOPS, "loops"),
-    (KernelVersion { major: 5, minor: 8 }, "ring buffers, for events"),
-    (KernelVersion { major: 5, minor: 12 }, "atomic operations that fetch, for flow records"),
-];
-
 /// A kernel's version, without its patch level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelVersion {
@@ -29,8 +21,12 @@ pub struct KernelVersion {
 impl KernelVersion {
     /// What objects are built for unless told otherwise.
     pub const DEFAULT: Self = Self { major: 6, minor: 1 };
-    /// Atomic operations that fetch (`BPF_FETCH`, commit 5ca419f2864a) came with 5.12.
-    pub const OLDEST: Self = Self { major: 5, minor: 12 };
+    /// The last part of what every object needs; see [`EVERY_OBJECT`].
+    pub const OLDEST: Self = Self { major: 5, minor: 10 };
+    /// The oldest kernel that was seen to take values of arrays of more than 4 MiB; 5.10 refuses them.
+    pub const LARGE_VALUES: Self = Self { major: 6, minor: 1 };
+    /// Atomic operations that fetch (`BPF_FETCH`, commit 5ca419f2864a) came with 5.12; so did all but additions.
+    pub const FETCHING_ATOMICS: Self = Self { major: 5, minor: 12 };
 
     /// The version that a text names, whether objects can be built for it or not.
     #[must_use]
@@ -56,19 +52,38 @@ impl KernelVersion {
             )));
         };
         if version < Self::OLDEST {
-            let refusal = Diagnostic::new(
-                &KERNEL_TOO_OLD,
-                origin(),
-                format!("Linux {version} has no atomic operations that fetch, which flow records need"),
-                format!("target Linux {} or later", Self::OLDEST),
-            );
-            let missing = NEEDS.iter().filter(|(since, _)| version < *since);
-            return Err(Box::new(missing.fold(refusal, |refusal, (since, what)| {
-                refusal.with_note(format!("since Linux {since}: {what}"))
-            })));
+            return Err(Box::new(too_old(version, origin())));
         }
         Ok(version)
     }
+}
+
+/// What every object needs, and since when Linux has it.
+const EVERY_OBJECT: [(KernelVersion, &str); 5] = [
+    (
+        v5(2),
+        "programs of more than 4,096 instructions, and weights and settings that code reaches without a lookup",
+    ),
+    (v5(3), "loops: wide layers would be straight-line code"),
+    (v5(6), "functions that the verifier walks once: models would be walked again for each call"),
+    (v5(8), "ring buffers: events would go through a buffer for each processor and arrive out of order"),
+    (v5(10), "tail calls out of functions: only models that fit one program could be compiled"),
+];
+
+const fn v5(minor: u16) -> KernelVersion {
+    KernelVersion { major: 5, minor }
+}
+
+/// Says what would have to give.
+fn too_old(version: KernelVersion, origin: Origin) -> Diagnostic {
+    let missing: Vec<_> = EVERY_OBJECT.iter().filter(|(since, _)| version < *since).collect();
+    let message = format!("Linux {version} lacks what every object needs");
+    let help = format!("target Linux {} or later", KernelVersion::OLDEST);
+    missing
+        .into_iter()
+        .fold(Diagnostic::new(&KERNEL_TOO_OLD, origin, message, help), |refusal, (since, what)| {
+            refusal.with_note(format!("Linux {since} brought {what}"))
+        })
 }
 
 impl fmt::Display for KernelVersion {
@@ -94,6 +109,14 @@ mod tests {
         for text in ["", "6", "six.one", "6.x", "99999999.1"] {
             assert_eq!(KernelVersion::parse(text).unwrap_err().code.id, "E0903", "{text}");
         }
-        assert_eq!(KernelVersion::parse("5.10").unwrap_err().code.id, "E0410");
+        assert_eq!(KernelVersion::parse("5.9").unwrap_err().code.id, "E0410");
+    }
+
+    #[test]
+    fn every_need_is_met_by_the_oldest_kernel() {
+        assert!(KernelVersion::parse("5.10").is_ok());
+        assert_eq!(EVERY_OBJECT.map(|(since, _)| since).into_iter().max(), Some(KernelVersion::OLDEST));
+        let notes = |text| KernelVersion::parse(text).unwrap_err().notes.len();
+        assert_eq!((notes("4.19"), notes("5.4"), notes("5.9")), (5, 3, 1));
     }
 }

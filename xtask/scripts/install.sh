@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the build, the tests or the benchmark need on Debian; says what it does, and does nothing twice.
-# usage: install.sh build|test|bench
+# Installs what the build, the tests, the benchmark or `make kernels` need on Debian; says what it does, and does nothing
+# twice.
+# usage: install.sh build|test|kernels|bench
 set -euo pipefail
 
 want=${1:-build}
@@ -20,6 +21,15 @@ test)
 	need strace strace    # kills the loader at every step
 	need tshark tshark    # an independent dissector
 	;;
+kernels)
+	need qemu-system-x86_64 qemu-system-x86
+	need busybox busybox-static
+	need cpio cpio
+	need curl curl
+	need xz xz-utils
+	need strip binutils
+	need python3 python3
+	;;
 bench)
 	need python3 python3
 	need clang clang # for the baseline, which is written in C
@@ -30,7 +40,7 @@ bench)
 	need ethtool ethtool # segments go over the veth pair one by one
 	;;
 *)
-	echo "usage: install.sh build|test|bench" >&2
+	echo "usage: install.sh build|test|kernels|bench" >&2
 	exit 2
 	;;
 esac

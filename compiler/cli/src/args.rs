@@ -65,18 +65,11 @@ pub struct CompileArgs {
     /// Write what was decided and measured as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// The oldest kernel that the object must load on.
-    #[arg(long, value_name = "VERSION", default_value = "6.1")]
-    pub kernel: String,
     /// Refuse a model that is predicted to take longer than so many nanoseconds, and say what would have to give.
     #[arg(long, value_name = "N", conflicts_with = "like", value_parser = nanoseconds)]
     pub max_ns: Option<f64>,
-    /// Split the model into a chain of tail calls: only when a budget demands it, or at every layer.
-    #[arg(long, value_enum, default_value_t = Split::Auto)]
-    pub split: Split,
-    /// Keep weights in a map that can be updated, or bake them into the code.
-    #[arg(long, value_enum, default_value_t = Weights::Map)]
-    pub weights: Weights,
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Take packets' time from the kernel, or from `.data.nn_clock`, which whoever replays a capture writes.
     #[arg(long, value_enum, default_value_t = ClockArg::Kernel)]
     pub clock: ClockArg,
@@ -124,6 +117,20 @@ pub struct AccuracyArgs {
     pub max_flips: String,
 }
 
+/// What code is made for.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// The oldest kernel that the object must load on.
+    #[arg(long, value_name = "VERSION", default_value = "6.1")]
+    pub kernel: String,
+    /// Split the model into a chain of tail calls: only when a budget demands it, or at every layer.
+    #[arg(long, value_enum, default_value_t = Split::Auto)]
+    pub split: Split,
+    /// Keep weights in a map that can be updated, or bake them into the code.
+    #[arg(long, value_enum, default_value_t = Weights::Map)]
+    pub weights: Weights,
+}
+
 /// `nnbpfc eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
@@ -141,9 +148,8 @@ pub struct EvalArgs {
     /// What executes the model.
     #[arg(long, value_enum)]
     pub engine: EvalEngine,
-    /// Split the model at every layer, as compiling would.
-    #[arg(long, value_enum, default_value_t = Split::Auto)]
-    pub split: Split,
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Where the verdicts go.
     #[arg(short, long, value_name = "CSV")]
     pub output: PathBuf,
@@ -165,9 +171,8 @@ pub struct ReplayArgs {
     /// What executes packet path and model.
     #[arg(long, value_enum)]
     pub engine: ReplayEngine,
-    /// Split the model at every layer, as compiling would.
-    #[arg(long, value_enum, default_value_t = Split::Auto)]
-    pub split: Split,
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// Act on verdicts as the loader's enforce mode does; without it, verdicts are only recorded.
     #[arg(long)]
     pub enforce: bool,

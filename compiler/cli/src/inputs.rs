@@ -14,7 +14,7 @@ use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::quant::{MaxFlips, NetworkPlan, Options};
 use nnbpf_compiler::spec::substance::substance;
 
-use crate::args::{AccuracyArgs, SpecArgs, Split};
+use crate::args::{AccuracyArgs, SpecArgs, Split, TargetArgs, Weights};
 use crate::uses::Uses;
 use crate::{Refusal, files};
 
@@ -196,6 +196,22 @@ pub fn max_flips(text: &str) -> Result<MaxFlips, Box<Diagnostic>> {
             "write for example `--max-flips 0.1%` or `--max-flips 0`",
         ))
     })
+}
+
+/// What the object is built for, by the command line.
+pub fn target_of(args: &TargetArgs, clock: Clock) -> Result<compile::Target, Refusal> {
+    let mut target = target(KernelVersion::parse(&args.kernel)?, args.split, clock);
+    target.network.weights = weights(args.weights);
+    Ok(target)
+}
+
+/// Where the weights live, by the command line.
+#[must_use]
+pub const fn weights(weights: Weights) -> network::Weights {
+    match weights {
+        Weights::Map => network::Weights::Map,
+        Weights::Const => network::Weights::Const,
+    }
 }
 
 /// What the object is built for.

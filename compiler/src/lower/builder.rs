@@ -24,6 +24,17 @@ pub struct Builder {
     code: VirtualCode,
     labels: u32,
     line: u32,
+    atomics: Atomics,
+}
+
+/// How memory that processors share is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Atomics {
+    /// By the operations of Linux 5.12, which give the old value.
+    Fetching,
+    /// By additions alone; whatever needs an old value reads it apart, so that changes that two processors make at
+    /// once can be mistaken for one another.
+    Additions,
 }
 
 /// One method per two-operand operation, all in place and 64 bits wide.
@@ -51,7 +62,14 @@ impl Builder {
             },
             labels: 0,
             line: 0,
+            atomics: Atomics::Fetching,
         }
+    }
+
+    /// Which atomic operations the kernel has; all of them unless said otherwise.
+    #[must_use]
+    pub fn with_atomics(self, atomics: Atomics) -> Self {
+        Self { atomics, ..self }
     }
 
     /// What the following instructions come from, for line info.
@@ -223,7 +241,36 @@ impl Builder {
 
     /// Read-modify-write without a compare; `src` receives the old value where the operation fetches.
     pub fn atomic(&mut self, size: Size, op: AtomicOp, base: VReg, offset: i16, src: VReg) {
-        self.push(Insn::Atomic { size, op, base, offset, src });
+        match self.atomics {
+            Atomics::Fetching => self.push(Insn::Atomic { size, op, base, offset, src }),
+            Atomics::Additions => self.by_additions(size, op, base, offset, src),
+        }
+    }
+
+    /// What [`Atomics::Additions`] makes of an operation.
+    fn by_additions(&mut self, size: Size, op: AtomicOp, base: VReg, offset: i16, src: VReg) {
+        let combine = match op {
+            AtomicOp::Add => return self.push(Insn::Atomic { size, op, base, offset, src }),
+            AtomicOp::FetchAdd => {
+                self.push(Insn::Atomic { size, op: AtomicOp::Add, base, offset, src });
+                let old = self.load(size, base, offset);
+                let width = if size == Size::DW { Width::W64 } else { Width::W32 };
+                self.alu(width, AluOp::Sub, old, src);
+                return self.mov(src, old);
+            }
+            AtomicOp::Or | AtomicOp::FetchOr => AluOp::Or,
+            AtomicOp::And | AtomicOp::FetchAnd => AluOp::And,
+            AtomicOp::Xor | AtomicOp::FetchXor => AluOp::Xor,
+            // Without a compare, an exchange is all that is left.
+            AtomicOp::Xchg | AtomicOp::CmpXchg => AluOp::Mov,
+        };
+        let old = self.load(size, base, offset);
+        let new = self.compute(combine, old, src);
+        self.store(size, base, offset, new);
+        let fetches = !matches!(op, AtomicOp::Or | AtomicOp::And | AtomicOp::Xor);
+        if fetches {
+            self.mov(src, old);
+        }
     }
 
     /// Stores `new` where `expected` stands; gives the old value either way.
@@ -235,9 +282,21 @@ impl Builder {
         expected: impl Into<Operand<VReg>>,
         new: VReg,
     ) -> VReg {
-        self.mov(VReg::pinned(Reg::R0), expected);
-        self.push(Insn::Atomic { size, op: AtomicOp::CmpXchg, base, offset, src: new });
-        self.copy(VReg::pinned(Reg::R0))
+        match self.atomics {
+            Atomics::Fetching => {
+                self.mov(VReg::pinned(Reg::R0), expected);
+                self.push(Insn::Atomic { size, op: AtomicOp::CmpXchg, base, offset, src: new });
+                self.copy(VReg::pinned(Reg::R0))
+            }
+            Atomics::Additions => {
+                let old = self.load(size, base, offset);
+                let other = self.label();
+                self.jump(Cond::Ne, old, expected, other);
+                self.store(size, base, offset, new);
+                self.bind(other);
+                old
+            }
+        }
     }
 
     /// Jumps always.

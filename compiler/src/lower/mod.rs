@@ -16,13 +16,17 @@ pub mod shipped;
 pub mod evaluation;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod builder_tests;
 
 pub use shipped::{refusal, shipped};
 
 use std::fmt;
 
+use crate::bpf::module::Module;
 use crate::diag::codes::check::INTERNAL;
-use crate::diag::{Diagnostic, Origin};
+use crate::diag::{Diagnostic, Origin, Span};
+use crate::kernel::KernelVersion;
 
 /// Why lowering failed: a plan that does not fit, or a broken invariant of the lowering itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,34 @@ pub enum LowerError {
     WrongAllocation { function: String, reason: String },
     /// A part of the plan exceeds a fixed limit of the kernel or of the instruction set.
     TooLarge { what: String, value: u64, limit: u64 },
+    /// The kernel that the object must load on lacks something.
+    KernelTooOld { kernel: KernelVersion, since: KernelVersion, need: Need },
+}
+
+/// What some kernels lack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Atomic operations for records that processors share; the span is the flow block's.
+    FlowRecords { span: Span },
+    /// A data section of more than [`LARGEST_OLD_VALUE`] bytes.
+    LargeValue { section: String, bytes: usize },
+}
+
+/// `KMALLOC_MAX_SIZE`, to which `array_map_alloc_check` in `kernel/bpf/arraymap.c` holds values of Linux 5.10.
+pub const LARGEST_OLD_VALUE: usize = 4 << 20;
+
+/// Whether a kernel has the room for every data section of a module.
+///
+/// # Errors
+///
+/// [`LowerError::KernelTooOld`] for the first section that is too large for it.
+pub fn loads_on(module: &Module, kernel: KernelVersion) -> Result<(), LowerError> {
+    let since = KernelVersion::LARGE_VALUES;
+    let large = module.data.iter().find(|data| kernel < since && data.bytes.len() > LARGEST_OLD_VALUE);
+    large.map_or(Ok(()), |data| {
+        let need = Need::LargeValue { section: data.section.clone(), bytes: data.bytes.len() };
+        Err(LowerError::KernelTooOld { kernel, since, need })
+    })
 }
 
 impl fmt::Display for LowerError {
@@ -58,6 +90,14 @@ impl fmt::Display for LowerError {
             Self::TooLarge { what, value, limit } => {
                 write!(f, "{what} is {value}, over the limit of {limit}")
             }
+            Self::KernelTooOld { kernel, since, need: Need::FlowRecords { .. } } => {
+                write!(f, "flow records need atomic operations of Linux {since}, which Linux {kernel} lacks")
+            }
+            Self::KernelTooOld { kernel, since, need: Need::LargeValue { section, bytes } } => write!(
+                f,
+                "the parameters take {bytes} bytes in `{section}`, for which Linux {since} is needed; Linux \
+                 {kernel} takes {LARGEST_OLD_VALUE}"
+            ),
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::network::{self, MAX_STAGES, NetworkCode, Weights, shadow};
 use super::packet::{self, Options};
 use super::scratch::Scratch;
-use super::{LowerError, internal};
+use super::{LowerError, Need, internal, loads_on};
 use crate::bpf::module::Module;
 use crate::check::Checked;
 use crate::compile::{Plan, Target};
-use crate::diag::codes::check::TOO_LARGE;
+use crate::diag::codes::check::{KERNEL_TOO_OLD, TOO_LARGE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::Network;
 use crate::ir::flow::FlowProgram;
@@ -17,7 +17,7 @@ use crate::spec::typed::FeatureSpec;
 ///
 /// # Errors
 ///
-/// `E0411` when the plan passes a fixed limit of the kernel. Without a specification the module holds the
+/// `E0411` when the plan passes a fixed limit of the kernel, `E0410` when it needs a later one. Without a specification the module holds the
 /// model only.
 pub fn shipped(plan: &Plan, target: &Target) -> Outcome<Module> {
     build(plan, target).map_err(|error| vec![refusal(plan.spec.as_ref(), &error)])
@@ -58,7 +58,9 @@ pub(crate) fn with_network(
     path: Option<(&FlowProgram, &FeatureSpec)>,
     target: &Target,
 ) -> Result<Module, LowerError> {
-    with_reason(network, path, target).map(|(module, _)| module)
+    let (module, _) = with_reason(network, path, target)?;
+    loads_on(&module, target.kernel)?;
+    Ok(module)
 }
 
 fn with_reason(
@@ -87,6 +89,7 @@ fn with_reason(
             chained: tail_calls > 0,
             weights: code.weights,
             shadow: with_shadow,
+            kernel: target.kernel,
         };
         let outputs = network.get().output_count();
         let mut path = packet::lower(flow, spec, outputs, scratch, options)?;
@@ -146,7 +149,8 @@ fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
     module
 }
 
-/// The diagnostic for a plan that cannot be lowered: `E0411` where it passes a limit, whatever it was lowered for.
+/// The diagnostic for a plan that cannot be lowered: `E0411` where it passes a limit, whatever it was lowered for,
+/// `E0410` where the kernel that it is for is too old.
 #[must_use]
 pub fn refusal(spec: Option<&FeatureSpec>, error: &LowerError) -> Diagnostic {
     refusal_in(spec.map_or("the model", |spec| spec.file.as_str()), error)
@@ -162,6 +166,20 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
             Origin::File { file: file.to_owned() },
             "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
         ),
+        LowerError::KernelTooOld { since, need: Need::LargeValue { .. }, .. } => Diagnostic::new(
+            &KERNEL_TOO_OLD,
+            Origin::Flag { flag: "--kernel".to_owned() },
+            error.to_string(),
+            format!("target Linux {since} or later, or use a model with fewer weights"),
+        ),
+        LowerError::KernelTooOld { since, need: Need::FlowRecords { span }, .. } => Diagnostic::new(
+            &KERNEL_TOO_OLD,
+            Origin::Source { file: file.to_owned(), span: span.clone() },
+            error.to_string(),
+            format!("target Linux {since} or later, or judge single packets with `packets on …;`"),
+        )
+        .with_primary("records that all processors share")
+        .with_note("two processors can carry the two directions of one flow; additions alone lose what one of them saw"),
         LowerError::OutOfRegisters { .. }
         | LowerError::UseBeforeDefinition { .. }
         | LowerError::BrokenFlow { .. }

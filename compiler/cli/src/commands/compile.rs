@@ -9,15 +9,14 @@ use nnbpf_compiler::diag::codes::files::FLAG;
 use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::elf::read;
 use nnbpf_compiler::kernel::{KernelVersion, LOOPS};
-use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
 use nnbpf_compiler::planned::Planned;
 use serde_json::json;
 
 use super::like::Like;
-use crate::args::{ClockArg, CompileArgs, Weights};
-use crate::inputs::{Files, target};
+use crate::args::{ClockArg, CompileArgs};
+use crate::inputs::{Files, target_of, weights};
 use crate::{Refusal, files};
 
 pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
@@ -25,11 +24,16 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
         // The parser demands all three.
         return Err(missing().into());
     };
-    let kernel = match KernelVersion::parse(&args.kernel) {
-        Ok(kernel) => kernel,
-        Err(refused) if refused.code.id == KERNEL_TOO_OLD.id => return Err(too_old(args, *refused).into()),
-        Err(refused) => return Err(refused.into()),
+    let clock = match args.clock {
+        ClockArg::Kernel => Clock::Kernel,
+        ClockArg::Replay => Clock::Replay,
     };
+    if let Err(refused) = KernelVersion::parse(&args.target.kernel)
+        && refused.code.id == KERNEL_TOO_OLD.id
+    {
+        return Err(too_old(args, *refused).into());
+    }
+    let target = target_of(&args.target, clock)?;
     if let Some(object) = &args.like {
         let like = Like::read(object)?;
         let surroundings = like.surroundings(&args.surroundings);
@@ -40,12 +44,6 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     let mut inputs = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)?;
     inputs.measure = args.report.is_some();
     let plan = inputs.plan(&args.accuracy)?;
-    let clock = match args.clock {
-        ClockArg::Kernel => Clock::Kernel,
-        ClockArg::Replay => Clock::Replay,
-    };
-    let mut target = target(kernel, args.split, clock);
-    target.network.weights = weights(args);
     if let Some(max_ns) = args.max_ns {
         budget::check(&plan, target.network.weights, max_ns)?;
     }
@@ -58,23 +56,18 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     depfile(args, &inputs, output, &[model, spec])
 }
 
-const fn weights(args: &CompileArgs) -> network::Weights {
-    match args.weights {
-        Weights::Map => network::Weights::Map,
-        Weights::Const => network::Weights::Const,
-    }
-}
-
 /// The refusal of a kernel with what of this very model stands in its way, where the model can be read.
 fn too_old(args: &CompileArgs, refused: Diagnostic) -> Diagnostic {
     let (Some(model), Some(spec), None) = (&args.model, &args.spec, &args.like) else { return refused };
-    let Some(kernel) = KernelVersion::named(&args.kernel).filter(|kernel| *kernel < LOOPS) else {
+    let Some(kernel) = KernelVersion::named(&args.target.kernel).filter(|kernel| *kernel < LOOPS) else {
         return refused;
     };
     let plan = Files::read(model, Some(spec), &args.surroundings, &args.accuracy)
         .and_then(|inputs| inputs.plan(&args.accuracy));
     let Ok(plan) = plan else { return refused };
-    budget::on_an_older_kernel(&plan, weights(args), kernel).into_iter().fold(refused, Diagnostic::with_note)
+    budget::on_an_older_kernel(&plan, weights(args.target.weights), kernel)
+        .into_iter()
+        .fold(refused, Diagnostic::with_note)
 }
 
 /// The report: what was decided and measured.

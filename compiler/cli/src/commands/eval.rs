@@ -6,16 +6,15 @@ use nnbpf_compiler::check::Checked;
 use nnbpf_compiler::compile;
 use nnbpf_compiler::compile::Plan;
 use nnbpf_compiler::ir::{Network, interpret};
-use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
-use nnbpf_compiler::lower::{evaluation, internal, refusal};
+use nnbpf_compiler::lower::{self, evaluation, internal, refusal};
 use nnbpf_compiler::rows::{self, Columns, Rows};
 use nnbpf_compiler::vm::{UpdateMode, Vm};
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
 use super::{cells, further_columns, labels_and_scores};
 use crate::args::{EvalArgs, EvalEngine};
-use crate::inputs::{Files, Loaded, target};
+use crate::inputs::{Files, Loaded, target_of};
 use crate::{Refusal, files};
 
 /// Rows that the evaluation object holds at once.
@@ -105,9 +104,11 @@ fn float(plan: &Plan, rows: &Rows) -> String {
 }
 
 fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
-    let options = target(KernelVersion::DEFAULT, args.split, Clock::Kernel).network;
+    let target = target_of(&args.target, Clock::Kernel)?;
+    let options = target.network;
     let network: &Checked<Network> = &plan.network;
     evaluation::module(network, options, CHUNK as u32)
+        .and_then(|module| lower::loads_on(&module, target.kernel).map(|()| module))
         .map_err(|error| refusal(plan.spec.as_ref(), &error).into())
 }
 

@@ -15,14 +15,13 @@ use nnbpf_compiler::ir::flow::interpret::Mode;
 use nnbpf_compiler::ir::flow::key::KeyForm;
 use nnbpf_compiler::ir::flow::record::{Key, Layout, flag};
 use nnbpf_compiler::ir::packet;
-use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::spec::typed::{Nanos, Transports};
 
 use super::{further_columns, labels_and_scores};
 use crate::args::{ReplayArgs, ReplayEngine};
 use crate::engines::{Engine, Fate, Interpreted, Judged, Running, Virtual};
-use crate::inputs::{Files, Loaded, target};
+use crate::inputs::{Files, Loaded, target_of};
 use crate::{Refusal, files};
 
 /// Longest frame that a test run takes without fragments.
@@ -38,7 +37,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Refusal> {
     let mode = if args.enforce { Mode::Enforce } else { Mode::Monitor };
     let network = plan.network.get();
 
-    let mut target = target(KernelVersion::DEFAULT, args.split, Clock::Replay);
+    let mut target = target_of(&args.target, Clock::Replay)?;
     target.fragments = capture.packets.iter().any(|packet| packet.data.len() > LINEAR_FRAME);
     let module = || compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused));
     let shown = Shown { network, transports: flow.transports };

@@ -117,6 +117,7 @@ fn flags() {
         ("flag-share", "--max-flips 101%"),
         ("flag-kernel", "--kernel six"),
         ("flag-old-kernel", "--kernel 5.4"),
+        ("flag-flows-kernel", "--kernel 5.10"),
     ] {
         refused(name, &format!("{COMPILE} {flags}"), |_| {});
     }

@@ -60,8 +60,11 @@ pub static TREES: Code = Code {
 
 pub static KERNEL_TOO_OLD: Code = Code {
     id: "E0410",
-    title: "the target kernel lacks what every object needs",
-    explanation: "Flow records are updated by atomic operations that fetch, which Linux has since 5.12.",
+    title: "the target kernel lacks what the object needs",
+    explanation: "Every object needs Linux 5.10: tail calls out of functions. Flow records are updated by atomic \
+                  operations that fetch, so specifications with `flow` need Linux 5.12. On 5.10 and 5.11 single \
+                  packets (`packets on …;`) can be judged. Parameters of more than 4 MiB, both slots together, need \
+                  Linux 6.1.",
 };
 
 pub static TOO_LARGE: Code = Code {

@@ -375,11 +375,11 @@ fn wide_layers_of_constants_loop_unless_most_are_zero() {
         Shape { rows: 60, lanes: Lanes::TWO, post: Post::Relu { shift: 23, bits: 8 } },
         Shape { rows: 2, lanes: Lanes::ONE, post: Post::Raw },
     ];
-    let dense = network(5, 80, &shapes, Rule::ArgMax);
+    let dense = network(5, 160, &shapes, Rule::ArgMax);
     let mut sparse = dense.clone();
     let Some(Op::Dense(layer)) = sparse.ops.get_mut(1) else { unreachable!() };
     let zero = |(number, weight): (usize, &mut i64)| {
-        if number / 80 % 8 != number % 8 {
+        if number / 160 % 8 != number % 8 {
             *weight = 0;
         }
     };
@@ -387,7 +387,7 @@ fn wide_layers_of_constants_loop_unless_most_are_zero() {
     let [map, looped, straight] =
         [(&dense, Weights::Map), (&dense, Weights::Const), (&sparse, Weights::Const)].map(
             |(network, weights)| {
-                let style = Style::Looped { body: 40 };
+                let style = Style::Looped { body: 200 };
                 let options = Options { weights, style, ..Options::default() };
                 agree(network, &rows(network, 5, 4), options).unwrap();
                 let code = lower_unchecked(network, options).unwrap();

@@ -12,7 +12,7 @@ use crate::bpf::module::{Function, Parameter};
 use crate::bpf::{AluOp, AtomicOp, Cond, Helper, Label, Size};
 use crate::ir::flow::{Counter, FlowProgram, Rule};
 use crate::lower::LowerError;
-use crate::lower::builder::{Builder, StackSlot};
+use crate::lower::builder::{Atomics, Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, RULES};
 use crate::spec::typed::{Action, FeatureSpec, Nanos};
@@ -50,8 +50,10 @@ pub(super) fn function(
     program: &FlowProgram,
     spec: &FeatureSpec,
     shared: &Shared,
+    atomics: Atomics,
 ) -> Result<Function, LowerError> {
-    let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Context, Parameter::Scalar]);
+    let parameters = [Parameter::Context, Parameter::Scalar];
+    let mut b = Builder::new(FUNCTION, ".text", &parameters).with_atomics(atomics);
     let context = b.parameter(0);
     let retired = b.parameter(1);
     let zero = b.stack_slot(8);

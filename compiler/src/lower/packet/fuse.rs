@@ -12,7 +12,7 @@ use crate::ir::flow::Counter;
 use crate::ir::flow::guard::WHOLE;
 use crate::ir::packet::Reason;
 use crate::lower::LowerError;
-use crate::lower::builder::{Builder, StackSlot};
+use crate::lower::builder::{Atomics, Builder, StackSlot};
 use crate::lower::code::{FrameLimit, VReg};
 
 /// `nn_dropped(ctx, now)`: a packet was dropped and counted. Gives 0.
@@ -83,8 +83,9 @@ fn add_to(b: &mut Builder, settings: VReg, offset: i16, more: VReg) -> VReg {
     sum
 }
 
-pub(super) fn function() -> Result<Function, LowerError> {
-    let mut b = Builder::new(FUNCTION, ".text", &[Parameter::Context, Parameter::Scalar]);
+pub(super) fn function(atomics: Atomics) -> Result<Function, LowerError> {
+    let parameters = [Parameter::Context, Parameter::Scalar];
+    let mut b = Builder::new(FUNCTION, ".text", &parameters).with_atomics(atomics);
     let now = b.parameter(1);
     let zero = b.stack_slot(8);
     let (done, whole, blows) = (b.label(), b.label(), b.label());

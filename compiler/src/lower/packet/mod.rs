@@ -69,12 +69,14 @@ mod act;
 #[cfg(test)]
 mod function_tests;
 
-use super::LowerError;
+use super::builder::Atomics;
 use super::code::FrameLimit;
 use super::network::{Weights, shadow};
 use super::scratch::Scratch;
+use super::{LowerError, Need};
 use crate::bpf::module::{Data, Function, Map};
 use crate::ir::flow::FlowProgram;
+use crate::kernel::KernelVersion;
 use crate::spec::typed::{FeatureSpec, Scope};
 use path::Path;
 
@@ -98,6 +100,8 @@ pub struct Options {
     pub weights: Weights,
     /// A shadow can run.
     pub shadow: bool,
+    /// The oldest kernel that the object must load on.
+    pub kernel: KernelVersion,
 }
 
 /// The packet path's share of a module.
@@ -130,6 +134,20 @@ mod frame {
 /// Name of the entry program.
 pub const ENTRY: &str = "nn_entry";
 
+/// What may be used for memory that processors share: flow records demand every operation, and what is left without
+/// them, samples, the event filter and the fuse, gets by with additions.
+fn atomics(program: &FlowProgram, options: Options) -> Result<Atomics, LowerError> {
+    let (kernel, since) = (options.kernel, KernelVersion::FETCHING_ATOMICS);
+    match program.scope {
+        _ if kernel >= since => Ok(Atomics::Fetching),
+        Scope::Packet => Ok(Atomics::Additions),
+        Scope::Flow => {
+            let need = Need::FlowRecords { span: program.span.clone() };
+            Err(LowerError::KernelTooOld { kernel, since, need })
+        }
+    }
+}
+
 /// Lowers a flow program. Appends the packet path's part to the scratch value.
 ///
 /// # Errors
@@ -142,6 +160,7 @@ pub fn lower(
     scratch: &mut Scratch,
     options: Options,
 ) -> Result<PacketPath, LowerError> {
+    let atomics = atomics(program, options)?;
     let shared = shared::Shared::append(scratch, program, outputs)?;
     let limit = match (options.chained, options.shadow) {
         (false, _) => FrameLimit::Share(frame::ENTRY),
@@ -171,10 +190,10 @@ pub fn lower(
         Scope::Flow => functions.push(table::waiting(program, &shared)?),
         Scope::Packet => {}
     }
-    functions.push(fuse::function()?);
+    functions.push(fuse::function(atomics)?);
     if program.rules.iter().any(|rule| !rule.actions.is_empty()) {
-        functions.push(report::function(outputs, program, scratch, &shared)?);
-        functions.push(act::function(program, spec, &shared)?);
+        functions.push(report::function(outputs, program, scratch, &shared, atomics)?);
+        functions.push(act::function(program, spec, &shared, atomics)?);
         if act::blocks_receivers(program) {
             functions.push(act::block_function(&shared)?);
         }

@@ -11,7 +11,7 @@ use crate::ir::flow::guard::LABEL_BITS;
 use crate::ir::flow::key::{KeyPart, KeyParts};
 use crate::ir::flow::{Counter, FlowProgram};
 use crate::lower::LowerError;
-use crate::lower::builder::Builder;
+use crate::lower::builder::{Atomics, Builder};
 use crate::lower::code::{FrameLimit, VReg};
 use crate::lower::scratch::{self, GENERATION, LABEL, RULES, Scratch};
 
@@ -33,9 +33,10 @@ pub(super) fn function(
     program: &FlowProgram,
     layout: &Scratch,
     shared: &Shared,
+    atomics: Atomics,
 ) -> Result<Function, LowerError> {
     let parameters = [Parameter::Context, Parameter::Scalar, Parameter::Scalar];
-    let mut b = Builder::new(FUNCTION, ".text", &parameters);
+    let mut b = Builder::new(FUNCTION, ".text", &parameters).with_atomics(atomics);
     let (retired, acts) = (b.parameter(1), b.parameter(2));
     let zero = b.stack_slot(8);
     let (passed, held, done) = (b.label(), b.label(), b.label());
