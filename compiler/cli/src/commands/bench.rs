@@ -26,7 +26,7 @@ use nnbpf_runtime_loader::{Kernel, Loaded, RunInput, Update, pin_to_cpu, possibl
 use serde::Serialize;
 
 use super::calibrate;
-use crate::args::{BenchArgs, Split, Weights};
+use crate::args::{BenchArgs, Split};
 use crate::inputs::{self, Files};
 use crate::{Refusal, files, frames};
 
@@ -285,10 +285,7 @@ fn write_objects(plan: &Plan, args: &BenchArgs, directory: &Path) -> Result<(), 
 /// The target of the arguments.
 fn target(args: &BenchArgs) -> compile::Target {
     let mut target = inputs::target(KernelVersion::DEFAULT, args.split, Clock::Kernel);
-    target.network.weights = match args.weights {
-        Weights::Map => network::Weights::Map,
-        Weights::Const => network::Weights::Const,
-    };
+    target.network.weights = inputs::weights(args.weights);
     target
 }
 

@@ -143,6 +143,10 @@ proptest! {
         let rows = rows(&sparse, seed ^ 1, 12);
         let options = Options { weights: Weights::Const, ..Options::default() };
         agree(&sparse, &rows, options)?;
+        // Neurons that move to other lanes must fit there, which uneven ones do not promise.
+        if lanes.common().is_none() {
+            return Ok(());
+        }
         for op in [1, 2] {
             prop_assert_eq!(full.ops[op].width(), 16);
             let left = prune::pruned(&sparse).ops[op].width();
