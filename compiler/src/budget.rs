@@ -85,9 +85,6 @@ fn lanes(attempt: &Attempt) -> String {
 fn constants(network: &Network, weights: Weights, max_ns: f64) -> Option<String> {
     match weights {
         Weights::Const => None,
-        Weights::Map if network.ops.iter().any(|op| matches!(op, Op::Table(_) | Op::Forest(_))) => {
-            Some("`--weights const`: tables and trees cannot be constants".to_owned())
-        }
         Weights::Map => {
             let takes = cost::network_ns_with(network, Weights::Const, 1);
             let verdict = if takes <= max_ns { "would meet it" } else { "is not enough" };

@@ -68,9 +68,9 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
     let flow = spec.as_ref().map(flow::build).transpose()?;
     let rows = calibration(sources, &contract.inputs)?;
     let calibrate = rows.as_ref().map(|rows| Calibration { rows: &rows.values });
-    let mut warnings = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
+    let odd = scaling::warnings(&model, &contract, calibrate, spec.as_ref());
     let quantised = quant::quantise(&model, &contract, calibrate, options)?;
-    warnings.extend(quantised.warnings);
+    let warnings = [odd, quantised.warnings].concat();
     let network = check::check(quantised.network)?;
     Ok(Plan { model, spec, flow, network, report: quantised.report, rows, warnings })
 }
@@ -78,8 +78,7 @@ pub fn plan(sources: &Sources<'_>, options: &quant::Options) -> Outcome<Plan> {
 /// Back half: a plan to the module that is shipped, or replayed.
 pub fn module(plan: &Plan, target: &Target) -> Outcome<Module> {
     let mut module = lower::shipped(plan, target)?;
-    let (verifier, stack) = lower::cost::needs(&module);
-    module.metadata = metadata::encode(&Metadata { verifier, stack, ..Metadata::of(plan, target) });
+    module.metadata = metadata::encode(&Metadata::of(plan, target).needing(lower::cost::needs(&module)));
     Ok(module)
 }
 

@@ -139,7 +139,12 @@ impl Metadata {
         }
     }
 
-    /// The metadata of a plan.
+    /// The same with what [`crate::lower::cost::needs`] says of the module.
+    pub(crate) fn needing(self, (verifier, stack): (BTreeMap<String, u64>, BTreeMap<String, u32>)) -> Self {
+        Self { verifier, stack, ..self }
+    }
+
+    /// The metadata of a plan, but for what its module needs.
     #[must_use]
     pub fn of(plan: &Plan, target: &Target) -> Self {
         let network = plan.network.get();

@@ -115,9 +115,8 @@ pub fn parts(network: &Network, weights: Weights) -> Vec<PlannedPart> {
             layer: match (op, part) {
                 (Op::Dense(dense), Part::Dense(part)) => {
                     let blocking = part.blocking();
-                    let looped = weights == Weights::Map;
-                    let rounds = blocking.rounds(dense.columns).filter(|_| looped);
-                    let unroll = rounds.map(|rounds| rounds.inputs);
+                    // Layers of constants that are mostly zero are straight-line code all the same.
+                    let unroll = blocking.rounds(dense.columns).map(|rounds| rounds.inputs);
                     Some(layer(dense, blocking.blocks, unroll))
                 }
                 (Op::Dense(_) | Op::Quantise(_) | Op::Table(_) | Op::Forest(_), _) => None,

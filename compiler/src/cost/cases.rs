@@ -14,7 +14,7 @@ use random::{Curve, Layers, Trees};
 /// No shape leaves to the planner how it is written: what is measured must not depend on the constants before.
 const STRAIGHT: Options =
     Options { split: Split::Auto, weights: Weights::Map, budget: Options::BUDGET, style: Style::Straight };
-/// Every number of lanes.
+/// The numbers of lanes that wide layers bear, too.
 const LANES: [Lanes; 3] = [Lanes::ONE, Lanes::TWO, Lanes::THREE];
 /// Loops of about so many products.
 const SHORTEST: Style = Style::Looped { body: 16 };

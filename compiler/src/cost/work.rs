@@ -27,7 +27,7 @@ pub enum Kind {
     Product,
     /// The same in the body of a loop.
     LoopedProduct,
-    /// The same with a weight that is part of the code.
+    /// The same with a weight that never changes: part of the code where it is small.
     ConstantProduct,
     /// An input that is loaded for a block of accumulators.
     InputLoad,
@@ -277,7 +277,7 @@ impl Work {
         work.add(Kind::Block, blocks);
         work.add(Kind::InputLoad, blocks * columns);
         let written = match (weights, blocking.rounds(columns)) {
-            (Weights::Const, _) => {
+            (Weights::Const, None) => {
                 work.add(Kind::ConstantProduct, words);
                 columns as f64
             }
@@ -285,7 +285,7 @@ impl Work {
                 work.add(Kind::Product, words);
                 columns as f64
             }
-            (Weights::Map, Some(rounds)) => {
+            (Weights::Map | Weights::Const, Some(rounds)) => {
                 let once = columns - rounds.count * rounds.inputs;
                 work.add(Kind::LoopedProduct, registers * rounds.count * rounds.inputs);
                 work.add(Kind::Product, registers * once);
@@ -295,9 +295,7 @@ impl Work {
             }
         };
         work.code = written * (3 * registers + blocks) as f64;
-        if weights == Weights::Map {
-            work.data = (8 * registers * (columns + 1)) as f64;
-        }
+        work.data = (8 * registers * (columns + 1)) as f64;
         let (per_register, per_value) = match (shape.lanes, shape.ending) {
             (1, Ending::Raw) => {
                 work.add(Kind::RawAlone, rows);

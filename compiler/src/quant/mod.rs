@@ -4,11 +4,12 @@
 //! scaler (`scaling`), rows to calibrate on
 //! (`sample`, `draw`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), what lies outside of it (`frontier`), decision trees, which need none (`forest`), and the report ([`report`]).
+//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), what lies outside of it (`frontier`), decision trees, which need none (`forest`), a reconstruction that finds anomalies only (`anomalies`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
 mod reconstruction;
+mod anomalies;
 pub(crate) mod scaling;
 pub mod report;
 mod sample;

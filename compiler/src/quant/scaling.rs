@@ -6,7 +6,7 @@
 
 use super::float::{Column, Watch, margins, real_rows, walk};
 use super::sample::scalers;
-use super::{Calibration, Contract};
+use super::{Calibration, Contract, anomalies};
 use crate::diag::codes::quant::NO_SCALER;
 use crate::diag::{Diagnostic, Origin};
 use crate::model::{Dense, Head, Model};
@@ -28,9 +28,11 @@ pub(crate) fn warnings(
     spec: Option<&FeatureSpec>,
 ) -> Vec<Diagnostic> {
     // The error of a reconstruction is as large as the features are, scaled or not.
-    let classifies = spec.is_none_or(|spec| spec.reconstruction.is_none());
-    let looked_at = rows.filter(|_| classifies);
-    looked_at.and_then(|rows| warning(model, contract, rows.rows)).into_iter().collect()
+    let found = rows.and_then(|rows| match spec.filter(|spec| spec.reconstruction.is_some()) {
+        Some(spec) => anomalies::warning(model, contract, rows, spec),
+        None => warning(model, contract, rows.rows),
+    });
+    found.into_iter().collect()
 }
 
 /// The warning about a model that lacks its scaler, by rows (raw values) that are like those to come.

@@ -101,3 +101,20 @@ fn differences_are_measured_for_the_report_only() {
     let quantisation = &report["quantisation"];
     assert!(quantisation["errors"]["rows"].is_u64() && quantisation["precision"]["rows"].is_u64());
 }
+
+#[test]
+fn a_reconstruction_that_finds_anomalies_only_is_warned_about() {
+    let folder = Folder::new();
+    folder.copy("testdata/cases/autoencoder-5-3-5/model.onnx", "model.onnx");
+    folder.copy("testdata/cases/autoencoder-5-3-5/autoencoder.spec", "a.spec");
+    folder.copy("testdata/ids/capture.pcap", "capture.pcap");
+    folder.succeeds("extract a.spec capture.pcap -o rows.csv");
+    let spec = folder.text("a.spec");
+    for (threshold, warned) in [("0.000001", true), ("1000", false)] {
+        folder.write("b.spec", spec.replace("l1 > 0.7", &format!("l1 > {threshold}")).as_bytes());
+        let outcome = folder.run("model.onnx b.spec --calibrate rows.csv -o a.o");
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.contains("warning[E0332]"), warned, "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.contains("b.spec:22:"), warned, "{}", outcome.stderr);
+    }
+}

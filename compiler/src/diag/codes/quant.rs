@@ -21,6 +21,7 @@ pub static TABLE: &[&Code] = &[
     &RECONSTRUCTION,
     &NO_SCALER,
     &LEVELS,
+    &ANOMALIES,
     &SLOW,
 ];
 
@@ -158,6 +159,15 @@ pub static LEVELS: Code = Code {
                   like a float model: rounded values may come out as the neighbouring level. Labels are compared as \
                   for every model, and `--report` has the differences of outputs. Where the model is to be exact, \
                   quantise it statically: features, weights, and what each layer gives.",
+};
+
+pub static ANOMALIES: Code = Code {
+    id: "E0332",
+    title: "nearly every calibration row is an anomaly (warning)",
+    explanation: "The error of a reconstruction compares the network's outputs with the scaled features, as most \
+                  autoencoders are trained. Where it is above the threshold for more than nine tenths of the rows, either \
+                  the threshold is for other units, or the network's last layer undoes its scaler, so that outputs and \
+                  scaled features are not comparable. Export such a network without that layer.",
 };
 
 pub static SLOW: Code = Code {

@@ -295,7 +295,9 @@ impl Author<'_> {
             }
             None => {
                 let cost = |lanes| layer_ns(dense.rows, dense.columns, lanes, false);
-                let fitting = EVEN.into_iter().filter(|&lanes| fits(lanes));
+                // A retrained model needs room in the same lanes.
+                let roomy = EVEN.into_iter().filter(|lanes| lanes.count() <= Lanes::THREE.count());
+                let fitting = roomy.filter(|&lanes| fits(lanes));
                 fitting.min_by(|&one, &other| cost(one).total_cmp(&cost(other)))?
             }
         };
