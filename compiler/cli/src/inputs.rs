@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nnbpf_compiler::compile::{self, Named, Plan, Sources};
 use nnbpf_compiler::diag::codes::files::FLAG;
-use nnbpf_compiler::diag::{Diagnostic, Origin, render};
+use nnbpf_compiler::diag::{Diagnostic, Origin};
 use nnbpf_compiler::explore;
 use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network;
@@ -124,8 +124,8 @@ impl<'a> Files<'a> {
     pub fn frontier(&self, max_flips: MaxFlips) -> Result<Vec<Plan>, Refusal> {
         let plans =
             explore::plans(&self.sources(), max_flips).map_err(|diagnostics| self.refusal(diagnostics))?;
-        for warning in plans.first().iter().flat_map(|plan| &plan.warnings) {
-            eprint!("{}", render::plain(warning, &[]));
+        if let Some(plan) = plans.first() {
+            self.refusal(plan.warnings.clone()).print();
         }
         Ok(plans)
     }
@@ -145,9 +145,7 @@ impl<'a> Files<'a> {
         let options = Options { max_flips: max_flips(&accuracy.max_flips)?, lanes: None, like, measure };
         let plan =
             compile::plan(&self.sources(), &options).map_err(|diagnostics| self.refusal(diagnostics))?;
-        for warning in &plan.warnings {
-            eprint!("{}", render::plain(warning, &[]));
-        }
+        self.refusal(plan.warnings.clone()).print();
         Ok(plan)
     }
 

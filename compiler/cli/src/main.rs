@@ -51,6 +51,15 @@ impl Refusal {
         self.sources.push((file.to_owned(), String::from_utf8_lossy(text).into_owned()));
         self
     }
+
+    /// Prints every diagnostic with what it quotes.
+    fn print(&self) {
+        let sources: Vec<(&str, &str)> =
+            self.sources.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+        for diagnostic in &self.diagnostics {
+            eprint!("{}", render::plain(diagnostic, &sources));
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,11 +84,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            let sources: Vec<(&str, &str)> =
-                refusal.sources.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-            for diagnostic in &refusal.diagnostics {
-                eprint!("{}", render::plain(diagnostic, &sources));
-            }
+            refusal.print();
             ExitCode::FAILURE
         }
     }
