@@ -21,7 +21,7 @@ pub struct KernelVersion {
 impl KernelVersion {
     /// What objects are built for unless told otherwise.
     pub const DEFAULT: Self = Self { major: 6, minor: 1 };
-    /// The last part of what every object needs; see [`EVERY_OBJECT`].
+    /// Has the last part of what every object needs: tail calls out of functions.
     pub const OLDEST: Self = Self { major: 5, minor: 10 };
     /// The oldest kernel that was seen to take values of arrays of more than 4 MiB; 5.10 refuses them.
     pub const LARGE_VALUES: Self = Self { major: 6, minor: 1 };
