@@ -147,7 +147,12 @@ fn large_parameters_need_a_later_kernel_e0410() {
     slots(&mut module, lower::LARGEST_OLD_VALUE + 8);
     assert!(fits(&module, KernelVersion::LARGE_VALUES));
     let error = lower::loads_on(&module, before).unwrap_err();
-    assert_eq!(lower::refusal(None, &error).code.id, "E0410");
+    let refusal = lower::refusal(None, &error);
+    assert_eq!(refusal.code.id, "E0410");
+    assert!(refusal.help.contains("--weights const"), "{}", refusal.help);
+    slots(&mut module, 2 * lower::LARGEST_OLD_VALUE + 16);
+    let refusal = lower::refusal(None, &lower::loads_on(&module, before).unwrap_err());
+    assert!(refusal.help.contains("fewer weights"), "{}", refusal.help);
 }
 
 /// The network of a plan with a hidden layer of this width put before its last layer's inputs.

@@ -3,7 +3,7 @@
 use super::network::{self, MAX_STAGES, NetworkCode, Weights, shadow};
 use super::packet::{self, Options};
 use super::scratch::Scratch;
-use super::{LowerError, Need, internal, loads_on};
+use super::{LARGEST_OLD_VALUE, LowerError, Need, internal, loads_on};
 use crate::bpf::module::Module;
 use crate::check::Checked;
 use crate::compile::{Plan, Target};
@@ -11,6 +11,7 @@ use crate::diag::codes::check::{KERNEL_TOO_OLD, TOO_LARGE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::Network;
 use crate::ir::flow::FlowProgram;
+use crate::params::layout::{SECTION, SLOTS};
 use crate::spec::typed::FeatureSpec;
 
 /// Lowers a plan with a specification to the module that is shipped, or replayed.
@@ -166,11 +167,16 @@ pub(crate) fn refusal_in(file: &str, error: &LowerError) -> Diagnostic {
             Origin::File { file: file.to_owned() },
             "use fewer or shorter features, fewer rules with `when p >= …`, or a model with narrower layers",
         ),
-        LowerError::KernelTooOld { since, need: Need::LargeValue { .. }, .. } => Diagnostic::new(
+        LowerError::KernelTooOld { since, need: Need::LargeValue { section, bytes }, .. } => Diagnostic::new(
             &KERNEL_TOO_OLD,
             Origin::Flag { flag: "--kernel".to_owned() },
             error.to_string(),
-            format!("target Linux {since} or later, or use a model with fewer weights"),
+            // Constants stand in the object once, slots twice.
+            if section == SECTION && bytes / SLOTS as usize <= LARGEST_OLD_VALUE {
+                format!("target Linux {since} or later, or give up updates: `--weights const` needs half of it")
+            } else {
+                format!("target Linux {since} or later, or use a model with fewer weights")
+            },
         ),
         LowerError::KernelTooOld { since, need: Need::FlowRecords { span }, .. } => Diagnostic::new(
             &KERNEL_TOO_OLD,

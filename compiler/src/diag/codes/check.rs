@@ -64,7 +64,7 @@ pub static KERNEL_TOO_OLD: Code = Code {
     explanation: "Every object needs Linux 5.10: tail calls out of functions. Flow records are updated by atomic \
                   operations that fetch, so specifications with `flow` need Linux 5.12. On 5.10 and 5.11 single \
                   packets (`packets on …;`) can be judged. Parameters of more than 4 MiB, both slots together, need \
-                  Linux 6.1.",
+                  Linux 6.1; constant weights (`--weights const`) stand in the object once.",
 };
 
 pub static TOO_LARGE: Code = Code {
