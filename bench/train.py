@@ -16,15 +16,7 @@ from pathlib import Path
 import numpy
 import torch
 
-DSN24 = ["max_packet_length", "max_duration_ns", "min_packet_length", "dst_port", "header_length", "num_packet"]
-CIC6 = {
-    "Dst Port": "dst_port",
-    "Total Fwd Packet": "fwd_packets",
-    "Total Length of Fwd Packet": "fwd_bytes",
-    "Fwd Packet Length Min": "fwd_len_min",
-    "Fwd Packet Length Max": "fwd_len_max",
-    "Fwd Packet Length Std": "fwd_len_std",
-}
+from harness.columns import CIC6, DSN24
 
 
 class Classifier(torch.nn.Module):
@@ -78,22 +70,26 @@ def write(path, header, rows):
         writer.writerows(rows)
 
 
+def read(flows, source):
+    """All rows, the features of each, and the features' names."""
+    path, columns = source
+    with gzip.open(flows / path, "rt") as file:
+        table = list(csv.DictReader(file))
+    return table, [[row[name] for name in columns] for row in table], columns.values()
+
+
 def main():
     flows, out = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(2)
-    with gzip.open(flows / "dsn24_nn_ebpf.csv.gz", "rt") as file:
-        table = list(csv.DictReader(file))
-    text = [[row[name] for name in DSN24] for row in table]
+    table, text, names = read(flows, DSN24)
     model = train(numpy.array(text, dtype=float), [int(row["label"]) for row in table], 30)
     export(model, out / "dsn24.onnx")
-    write(out / "dsn24.csv", DSN24, text)
+    write(out / "dsn24.csv", names, text)
 
-    with gzip.open(flows / "cicids2017_improved_train.csv.gz", "rt") as file:
-        table = list(csv.DictReader(file))
-    text = [[row[name] for name in CIC6] for row in table]
+    table, text, names = read(flows, CIC6)
     model = train(numpy.array(text, dtype=float), [int(row["Label"] != "BENIGN") for row in table], 40)
     export(model, out / "cic6.onnx")
-    write(out / "cic6.csv", CIC6.values(), text)
+    write(out / "cic6.csv", names, text)
 
 
 if __name__ == "__main__":

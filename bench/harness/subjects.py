@@ -6,24 +6,13 @@ import struct
 from pathlib import Path
 
 from . import c_trees, int8
+from .columns import SETS
 from .common import BENCH, FLOWS, NNBPFC, ROOT, run
 from .kernel import Kernel, Loaded, Subject
 from .models import Forest, Layer
 
 STAGES = ["scale", "layer_1", "relu_1", "layer_2", "relu_2", "layer_3"]
 ACK, FIN_ACK = 0x10, 0x11
-# The file of the training rows, and where their columns are named otherwise, the names of the specification.
-SETS = {
-    "dsn24": ("dsn24_nn_ebpf.csv.gz", {}),
-    "cic6": ("cicids2017_improved_train.csv.gz", {
-        "Dst Port": "dst_port",
-        "Total Fwd Packet": "fwd_packets",
-        "Total Length of Fwd Packet": "fwd_bytes",
-        "Fwd Packet Length Min": "fwd_len_min",
-        "Fwd Packet Length Max": "fwd_len_max",
-        "Fwd Packet Length Std": "fwd_len_std",
-    }),
-}
 
 # Why a form of (b) does not exist, by the words of clang and libbpf.
 REFUSALS = {
@@ -49,7 +38,6 @@ def calibration(name: str, directory: Path) -> Path | None:
         return None
     with gzip.open(FLOWS / source, "rt") as file:
         rows = list(csv.DictReader(file))
-    columns = columns or {key: key for key in list(rows[0])[:6]}
     path = directory / f"{name}.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -28,6 +28,7 @@ pub mod onnx;
 pub mod spec;
 pub mod rows;
 pub mod capture;
+pub mod random;
 pub mod ir;
 pub mod quant;
 pub mod check;

@@ -8,6 +8,7 @@ use crate::ir::{
     QuantiseOne, Rule, RuleTest, Table,
 };
 use crate::quant::value_bits;
+use crate::random::SplitMix;
 
 /// Bits of every activation.
 const BITS: u8 = 7;
@@ -51,32 +52,19 @@ pub(super) struct Trees {
     pub(super) single: bool,
 }
 
-/// Pseudo-random numbers (SplitMix64).
-struct Random(u64);
+/// In `-most..=most`.
+fn around_zero(random: &mut SplitMix, most: i64) -> i64 {
+    let span = most.unsigned_abs().saturating_mul(2).saturating_add(1);
+    i64::try_from(random.next() % span).unwrap_or(0).saturating_sub(most)
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In `-most..=most`.
-    fn around_zero(&mut self, most: i64) -> i64 {
-        let span = most.unsigned_abs().saturating_mul(2).saturating_add(1);
-        i64::try_from(self.next() % span).unwrap_or(0).saturating_sub(most)
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % (count.max(1) as u64)).unwrap_or(0)
-    }
+fn below(random: &mut SplitMix, count: usize) -> usize {
+    usize::try_from(random.next() % (count.max(1) as u64)).unwrap_or(0)
 }
 
 /// A network of dense layers.
 pub(super) fn network(seed: u64, layers: &Layers<'_>) -> Network {
-    let mut random = Random(seed);
+    let mut random = SplitMix(seed);
     let inputs = layers.widths.first().copied().unwrap_or(0);
     let high = (1i64 << BITS) - 1;
     let output = Interval { low: -high - 1, high };
@@ -105,7 +93,7 @@ pub(super) fn network(seed: u64, layers: &Layers<'_>) -> Network {
     }
     let outputs = layers.widths.last().copied().unwrap_or(0);
     // As many rules as the seed says, so that a rule has a price of its own.
-    let mut tests = vec![RuleTest::Label { output: 0, class: 1 }; random.below(4)];
+    let mut tests = vec![RuleTest::Label { output: 0, class: 1 }; below(&mut random, 4)];
     if layers.curve == Curve::Probabilities {
         let lead = Lead { low: -RAW, high: 0, drop: 0, multiplier: 1 << 10, offset: (TOP << SHIFT) - 1 };
         tests = (0u32..).take(outputs).map(|class| RuleTest::Softmax { output: 0, class, lead }).collect();
@@ -115,7 +103,7 @@ pub(super) fn network(seed: u64, layers: &Layers<'_>) -> Network {
 
 /// Full trees: every walk has as many steps as the deepest.
 pub(super) fn forest(seed: u64, shape: &Trees) -> Network {
-    let mut random = Random(seed);
+    let mut random = SplitMix(seed);
     let Trees { inputs, trees, depth, outputs, single } = *shape;
     let stride = if single { 1 } else { outputs };
     let rows = 64;
@@ -124,14 +112,14 @@ pub(super) fn forest(seed: u64, shape: &Trees) -> Network {
         let mut open = vec![(tree, 0)];
         while let Some((at, steps)) = open.pop() {
             let node = if steps == depth {
-                Node::leaf(at, u16::try_from(random.below(rows)).unwrap_or(0))
+                Node::leaf(at, u16::try_from(below(&mut random, rows)).unwrap_or(0))
             } else {
                 let next = nodes.len();
                 nodes.extend([Node::leaf(next, 0), Node::leaf(next + 1, 0)]);
                 open.extend([(next, steps + 1), (next + 1, steps + 1)]);
-                let feature = u16::try_from(random.below(inputs)).unwrap_or(0);
+                let feature = u16::try_from(below(&mut random, inputs)).unwrap_or(0);
                 let pair = u32::try_from(next / 2).unwrap_or(0);
-                Node { threshold: random.around_zero(RAW), pair, feature, row: 0 }
+                Node { threshold: around_zero(&mut random, RAW), pair, feature, row: 0 }
             };
             if let Some(place) = nodes.get_mut(at) {
                 *place = node;
@@ -149,10 +137,10 @@ pub(super) fn forest(seed: u64, shape: &Trees) -> Network {
         rows,
         targets: if single { (0..trees).map(target).collect() } else { Vec::new() },
         nodes,
-        leaves: (0..rows * stride).map(|_| random.around_zero(RAW)).collect(),
-        base: (0..outputs).map(|_| random.around_zero(RAW)).collect(),
+        leaves: (0..rows * stride).map(|_| around_zero(&mut random, RAW)).collect(),
+        base: (0..outputs).map(|_| around_zero(&mut random, RAW)).collect(),
     });
-    let tests = vec![RuleTest::Label { output: 0, class: 1 }; random.below(4)];
+    let tests = vec![RuleTest::Label { output: 0, class: 1 }; below(&mut random, 4)];
     Network {
         inputs: features(inputs),
         ops: vec![op],
@@ -203,7 +191,7 @@ fn post(layers: &Layers<'_>) -> Post {
 
 /// Weights and biases as large as every accumulator's lane allows.
 fn dense(
-    random: &mut Random,
+    random: &mut SplitMix,
     (rows, columns): (usize, usize),
     magnitude: i64,
     lanes: Lanes,
@@ -216,8 +204,8 @@ fn dense(
     Dense {
         rows,
         columns,
-        weights: (0..rows * columns).map(|_| random.around_zero(weight)).collect(),
-        bias: (0..rows).map(|_| random.around_zero(bias)).collect(),
+        weights: (0..rows * columns).map(|_| around_zero(random, weight)).collect(),
+        bias: (0..rows).map(|_| around_zero(random, bias)).collect(),
         lanes,
         post,
     }

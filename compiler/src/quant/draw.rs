@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use super::Contract;
 use super::curve::{self, Way};
-use super::sample::{SplitMix, scalers, trained_range, work};
+use super::sample::{scalers, trained_range, work};
 use super::stats::REACHES;
 use crate::ir::Interval;
 use crate::model::{Activation, Model};
+use crate::random::SplitMix;
 
 /// Rows kept: enough for a share of 0.1 % to mean something.
 const KEPT_ROWS: usize = 4096;

@@ -5,17 +5,18 @@
 
 use super::build::decision;
 use super::contract::Contract;
-use super::cost::network_ns;
 use super::report::{ForestReport, InputReport, QuantReport};
-use super::sample::{self, Sample, SplitMix};
+use super::sample::{self, Sample};
+use super::summary::{outline, signed_bits, within_budget};
 use super::table::{self, Table};
-use super::{Calibration, Options, Quantised, error, evaluate, threshold};
+use super::{Calibration, Options, Quantised, error};
 use crate::check::{MOST_RAW, check};
-use crate::diag::codes::quant::{BUDGET, COARSE, NO_FIT, SHAPE};
+use crate::diag::codes::quant::{COARSE, NO_FIT, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Forest, Input, Interval, Network, Op, OpOrigin, Quantise, QuantiseOne};
 use crate::model::forest::Node;
 use crate::model::{self, Model};
+use crate::random::SplitMix;
 
 /// Rows drawn when there is no calibration file.
 const DRAWN_ROWS: usize = 4096;
@@ -80,35 +81,13 @@ pub(super) fn run(
     };
     let sample = sample::prepare(model, contract, Some(Calibration { rows }))?;
     let sample = Sample { calibrated: calibration.is_some(), ..sample };
-    let allowed = options.max_flips.allowed(sample.count());
-    let flips = evaluate::flipped_rows(&network, &sample, sample.count(), u64::MAX).len() as u64;
-    if flips > allowed {
-        let count = sample.count();
-        return Err(vec![Diagnostic::new(
-            &BUDGET,
-            origin(),
-            format!(
-                "fixed point changes the label of {flips} of {count} rows, and the budget allows {allowed}"
-            ),
-            "raise `--max-flips`, or calibrate with rows like those that the model was trained on",
-        )]);
-    }
+    let flips = within_budget(&network, &sample, options, origin())?;
     let sums = network.certificate().ops.last().map(|op| op.values.clone()).unwrap_or_default();
     let report = QuantReport {
-        calibrated: sample.calibrated,
-        rows: sample.count(),
-        ties: sample.ties,
-        flips,
-        allowed,
-        predicted_ns: network_ns(network.get()),
         inputs: contract.inputs.iter().map(input_report).collect(),
-        layers: Vec::new(),
-        levels: None,
         forest: Some(forest_report(trees, &table, &sums)),
-        thresholds: threshold::report(model, contract, &network, &sample),
         errors: options.measure.then(|| error::errors(model, contract, network.get(), &sample)),
-        precision: None,
-        search: Vec::new(),
+        ..outline(model, contract, &network, &sample, flips)
     };
     Ok(Quantised { network: network.into_inner(), report, warnings: Vec::new() })
 }
@@ -171,7 +150,6 @@ fn input_report(input: &Input) -> InputReport {
 }
 
 fn forest_report(trees: &model::Forest, table: &Table, sums: &[Interval]) -> ForestReport {
-    let bits = |value: i64| 65 - (value ^ (value >> 63)).leading_zeros();
     ForestReport {
         node: trees.origin.name.clone(),
         trees: table.forest.trees,
@@ -181,7 +159,7 @@ fn forest_report(trees: &model::Forest, table: &Table, sums: &[Interval]) -> For
         leaf_rows: table.leaf_rows,
         leaf_row_capacity: table.forest.rows,
         outputs: table.forest.outputs,
-        sum_bits: sums.iter().map(|sum| bits(sum.low).max(bits(sum.high))).max().unwrap_or(0),
+        sum_bits: sums.iter().copied().map(signed_bits).max().unwrap_or(0),
         score_error: table.error,
     }
 }

@@ -268,26 +268,6 @@ pub(super) fn trained_range(scaler: &Scaler, input: &Input, reach: f64) -> Inter
     Interval { low, high }
 }
 
-/// The generator of Steele, Lea and Flood (OOPSLA 2014): tiny, and the same everywhere.
-#[derive(Debug)]
-pub(super) struct SplitMix(pub(super) u64);
-
-impl SplitMix {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn within(&mut self, range: Interval) -> i64 {
-        let span = (i128::from(range.high) - i128::from(range.low) + 1) as u128;
-        let offset = (u128::from(self.next()) * span) >> 64;
-        (i128::from(range.low) + offset as i128) as i64
-    }
-}
-
 fn refusal(code: &'static crate::diag::Code, message: String, help: &str) -> Diagnostic {
     Diagnostic::new(code, Origin::Flag { flag: "--calibrate".to_owned() }, message, help)
 }

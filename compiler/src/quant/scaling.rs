@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::model::{Activation, Body, Matrix, Normalise, Output};
     use crate::quant::contract::without_spec;
-    use crate::quant::sample::SplitMix;
+    use crate::random::SplitMix;
 
     /// A network over three features whose weights are of one size, as training on standardised features leaves them.
     fn model(normalise: Normalise) -> Model {

@@ -6,8 +6,12 @@ use super::curve::Curve;
 use super::report::{Attempt, InputReport, LayerReport, QuantReport, TableReport};
 use super::sample::Sample;
 use super::stats::CLIPS;
-use super::threshold;
-use crate::ir::{Interval, Op, Post, interpret};
+use super::{Contract, Options, evaluate, threshold};
+use crate::check::{Checked, OpIntervals};
+use crate::diag::codes::quant::BUDGET;
+use crate::diag::{Diagnostic, Origin, Outcome};
+use crate::ir::{Dense, Interval, Network, Op, Post, interpret};
+use crate::model::Model;
 
 /// Rows over which saturation is counted, and multiply-accumulates that it may cost.
 pub(super) const SATURATION_ROWS: usize = 1024;
@@ -87,41 +91,91 @@ pub(super) fn report(
                 Post::Relu { shift, bits } | Post::Signed { shift, bits } => (shift, Some(bits)),
             };
             LayerReport {
-                layer: index,
-                node: layer.origin.name.clone(),
-                outputs: dense.rows,
-                inputs: dense.columns,
-                lanes: dense.lanes.count(),
                 bits,
                 shift,
                 table: candidate.curves.get(index).and_then(Option::as_ref).map(table_report),
-                accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
-                lane_bits: dense.lanes.widest(),
-                widths: dense.lanes.widths().collect(),
                 finest_unit: units.iter().copied().fold(f64::INFINITY, f64::min),
                 coarsest_unit: units.iter().copied().fold(0.0, f64::max),
                 saturated,
                 clamped: clamped(dense),
-                predicted_ns: dense_ns(dense),
+                ..layer_outline(index, layer.origin.name.clone(), dense, proof)
             }
         })
         .collect();
+    let outline = outline(setup.model, setup.contract, &candidate.network, sample, (flips, allowed));
+    QuantReport { inputs, layers, search, ..outline }
+}
+
+/// What is said in the same way about every network: all but the features, layers, trees, the author's levels, what
+/// was measured on request, and what was searched. `flips` are those there are and those that the budget allows.
+pub(super) fn outline(
+    model: &Model,
+    contract: &Contract,
+    network: &Checked<Network>,
+    sample: &Sample,
+    (flips, allowed): (u64, u64),
+) -> QuantReport {
     QuantReport {
         calibrated: sample.calibrated,
         rows: sample.count(),
         ties: sample.ties,
         flips,
         allowed,
-        predicted_ns: network_ns(network),
-        inputs,
-        layers,
+        predicted_ns: network_ns(network.get()),
+        inputs: Vec::new(),
+        layers: Vec::new(),
         forest: None,
         levels: None,
-        thresholds: threshold::report(setup.model, setup.contract, &candidate.network, sample),
+        thresholds: threshold::report(model, contract, network, sample),
         errors: None,
         precision: None,
-        search,
+        search: Vec::new(),
     }
+}
+
+/// A layer as its code and its proof show it, with units of 1 and nothing saturated.
+pub(super) fn layer_outline(layer: usize, node: String, dense: &Dense, proof: &OpIntervals) -> LayerReport {
+    LayerReport {
+        layer,
+        node,
+        outputs: dense.rows,
+        inputs: dense.columns,
+        lanes: dense.lanes.count(),
+        bits: None,
+        shift: 0,
+        table: None,
+        accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
+        lane_bits: dense.lanes.widest(),
+        widths: dense.lanes.widths().collect(),
+        finest_unit: 1.0,
+        coarsest_unit: 1.0,
+        saturated: 0,
+        clamped: false,
+        predicted_ns: dense_ns(dense),
+    }
+}
+
+/// The rows whose label changes, and how many the budget allows; refused where they are more.
+pub(super) fn within_budget(
+    network: &Checked<Network>,
+    sample: &Sample,
+    options: &Options,
+    origin: Origin,
+) -> Outcome<(u64, u64)> {
+    let count = sample.count();
+    let allowed = options.max_flips.allowed(count);
+    let flips = evaluate::flipped_rows(network, sample, count, u64::MAX).len() as u64;
+    if flips > allowed {
+        return Err(vec![Diagnostic::new(
+            &BUDGET,
+            origin,
+            format!(
+                "fixed point changes the label of {flips} of {count} rows, and the budget allows {allowed}"
+            ),
+            "raise `--max-flips`, or calibrate with rows like those that the model was trained on",
+        )]);
+    }
+    Ok((flips, allowed))
 }
 
 fn table_report(curve: &Curve) -> TableReport {

@@ -1,11 +1,11 @@
 //! Tests of quantisation as a whole.
 
-use super::sample::SplitMix;
 use super::{Calibration, Contract, MaxFlips, Options, Quantised, contract, plan_of, quantise};
 use crate::check::check;
 use crate::diag::{NodeRef, Origin};
 use crate::ir::{FractionBits, Input, Interval, Lanes, Post, RuleTest, interpret};
 use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
+use crate::random::SplitMix;
 use crate::spec::typed::Probability;
 
 /// A number in -1..1 of roughly bell shape.

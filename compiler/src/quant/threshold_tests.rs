@@ -1,8 +1,8 @@
 //! Rule tests against the softmax in floating point.
 
-use super::super::sample::SplitMix;
 use super::*;
 use crate::ir::softmax::{ERROR, ONE};
+use crate::random::SplitMix;
 
 fn uniform(random: &mut SplitMix) -> f64 {
     (random.next() >> 11) as f64 / (1u64 << 53) as f64

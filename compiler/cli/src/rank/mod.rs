@@ -4,10 +4,9 @@
 //! The other is permutation importance (Breiman 2001): the mean loss of balanced accuracy on the held-out rows when
 //! one column is shuffled. Everything is a function of the rows: the seed is fixed.
 
-mod random;
 mod tree;
 
-use random::Random;
+use nnbpf_compiler::random::SplitMix;
 use tree::{Data, Limits, Tree};
 
 /// The seed of every shuffle.
@@ -51,7 +50,7 @@ impl Bench {
         let column = |feature| values.iter().skip(feature).step_by(width.max(1)).copied().collect();
         let columns = (0..width).map(column).collect();
         let mut order: Vec<usize> = (0..classes.len()).collect();
-        Random(SEED).shuffle(&mut order);
+        SplitMix(SEED).shuffle(&mut order);
         let (mut training, mut held_out) = (Vec::new(), Vec::new());
         for class in 0..count {
             let of_class = |row: &usize| classes.get(*row) == Some(&class);
@@ -70,7 +69,7 @@ impl Bench {
         let data = Data { columns: &self.columns, classes: &self.classes, count: self.count };
         let tree = Tree::grow(data, &self.training, LIMITS);
         let accuracy = self.accuracy(&tree, &self.columns, None);
-        let mut random = Random(SEED);
+        let mut random = SplitMix(SEED);
         let permutation = tree
             .importance
             .iter()

@@ -79,7 +79,7 @@ pub(crate) fn compare<'f>(
 }
 
 /// One form of one plan, loaded once and reset before each capture.
-struct Engines<'p> {
+pub(crate) struct Engines<'p> {
     plan: &'p Plan,
     module: nnbpf_compiler::bpf::module::Module,
     running: Option<Running>,
@@ -88,7 +88,7 @@ struct Engines<'p> {
 }
 
 impl<'p> Engines<'p> {
-    fn new(plan: &'p Plan, split: Split, mode: Mode, fragments: bool, kernel: bool) -> Self {
+    pub(crate) fn new(plan: &'p Plan, split: Split, mode: Mode, fragments: bool, kernel: bool) -> Self {
         let mut target = target(split, Clock::Replay);
         target.fragments = fragments;
         let module = compile::module(plan, &target).unwrap();
@@ -96,7 +96,8 @@ impl<'p> Engines<'p> {
         Self { plan, module, running, mode, guard: None }
     }
 
-    fn compare(&mut self, place: &str, packets: &[Packet<'_>], seen: &mut Seen) {
+    /// Frames of packets go through all engines, from an empty state on.
+    pub(crate) fn compare(&mut self, place: &str, packets: &[Packet<'_>], seen: &mut Seen) {
         let flow = self.plan.flow.as_ref().unwrap();
         let mut reference = Interpreted::new(flow, self.plan, self.mode);
         let mut machine = Virtual::new(&self.module, self.plan, self.mode);

@@ -9,9 +9,9 @@ use nnbpf_compiler::lower::packet::{Clock, ENTRY};
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, Loaded, RunInput};
 
-use super::captures::{Seen, compare};
+use super::captures::{Engines, Seen};
 use super::common::{captures, plan_of, skip, target};
-use super::engines::{Engine, Interpreted, LINEAR, Running, SHORTEST, Virtual};
+use super::engines::{LINEAR, SHORTEST};
 use super::two_cpus::frame;
 
 /// Times that packets' records keep, with one clock or the other.
@@ -30,21 +30,12 @@ fn replays_with_a_coarse_clock_are_exact() {
     let test = "replays_with_a_coarse_clock_are_exact";
     let kernel = !skip(test);
     let plan = plan("coarse", "end, every 3 packets, after 40 ms");
-    let module = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
-    let mut running = kernel.then(|| Running::new(&module, &plan, Mode::Monitor));
+    let mut engines = Engines::new(&plan, Split::Auto, Mode::Monitor, false, kernel);
     let mut seen = Seen::default();
     for file in &captures(test) {
         let fits = |data: &[u8]| (SHORTEST..=LINEAR).contains(&data.len());
         let packets: Vec<_> = file.packets().into_iter().filter(|packet| fits(packet.data)).collect();
-        let mut reference = Interpreted::new(plan.flow.as_ref().unwrap(), &plan, Mode::Monitor);
-        let mut machine = Virtual::new(&module, &plan, Mode::Monitor);
-        let mut others: Vec<(&str, &mut dyn Engine)> = vec![("VM", &mut machine)];
-        if let Some(running) = &mut running {
-            running.reset();
-            others.push(("kernel", running));
-        }
-        let frames = packets.iter().map(|packet| (packet.number, packet.data, packet.ts_ns));
-        compare(&format!("{test}: {}", file.name), &mut reference, &mut others, frames, &mut seen);
+        engines.compare(&format!("{test}: {}", file.name), &packets, &mut seen);
     }
     println!("{test}: {} packets, {} verdicts agree", seen.packets, seen.verdicts);
     assert!(seen.verdicts > 0);

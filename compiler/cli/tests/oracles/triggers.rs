@@ -14,9 +14,9 @@ use nnbpf_compiler::onnx::NoFiles;
 use nnbpf_compiler::quant::Options;
 use nnbpf_runtime_loader::{Kernel, RunInput, pin_to_cpu};
 
-use super::captures::{Seen, compare};
+use super::captures::{Engines, Seen};
 use super::common::{captures, root, skip, target};
-use super::engines::{Engine, Interpreted, LINEAR, Running, SHORTEST, Virtual};
+use super::engines::{LINEAR, SHORTEST};
 use super::ring::Ring;
 use super::two_cpus::frame;
 
@@ -58,27 +58,12 @@ fn each_trigger_alone_agrees_on_captures() {
         ["after 3 packets", "after 40 ms", "every 30 ms", "end, after 2 s", "every 3000 ms, after 9 packets"]
     {
         let plan = plan(triggers);
-        let module = compile::module(&plan, &target(Split::Auto, Clock::Replay)).unwrap();
-        let mut running = kernel.then(|| Running::new(&module, &plan, Mode::Monitor));
+        let mut engines = Engines::new(&plan, Split::Auto, Mode::Monitor, false, kernel);
         let mut seen = Seen::default();
         for file in &files {
             let fits = |data: &[u8]| (SHORTEST..=LINEAR).contains(&data.len());
             let packets: Vec<_> = file.packets().into_iter().filter(|packet| fits(packet.data)).collect();
-            let mut reference = Interpreted::new(plan.flow.as_ref().unwrap(), &plan, Mode::Monitor);
-            let mut machine = Virtual::new(&module, &plan, Mode::Monitor);
-            let mut others: Vec<(&str, &mut dyn Engine)> = vec![("VM", &mut machine)];
-            if let Some(running) = &mut running {
-                running.reset();
-                others.push(("kernel", running));
-            }
-            let frames = packets.iter().map(|packet| (packet.number, packet.data, packet.ts_ns));
-            compare(
-                &format!("{test}: {triggers}: {}", file.name),
-                &mut reference,
-                &mut others,
-                frames,
-                &mut seen,
-            );
+            engines.compare(&format!("{test}: {triggers}: {}", file.name), &packets, &mut seen);
         }
         println!("{test}: {triggers}: {} packets, {} verdicts agree", seen.packets, seen.verdicts);
         assert!(seen.verdicts > 0, "{triggers}: nothing was judged");

@@ -27,8 +27,8 @@ pub(super) fn emit_block(
         (0..width).map(|register| emitter.parameter(start + word_bytes(register))).collect();
     let weights = start + word_bytes(width);
     let words = part.columns * width;
-    let zeros = (0..words).filter(|word| emitter.constant(weights + word_bytes(*word)) == Some(0)).count();
-    let straight = emitter.has_constants() && zeros * SPARSE.1 >= words * SPARSE.0;
+    let zeros = || (0..words).filter(|word| emitter.constant(weights + word_bytes(*word)) == Some(0)).count();
+    let straight = emitter.has_constants() && zeros() * SPARSE.1 >= words * SPARSE.0;
     let looped = part.blocking().rounds(part.columns).filter(|_| !straight).map_or(0, |rounds| {
         let (trips, unroll) = (rounds.count, rounds.inputs);
         let step = unroll * bytes_of(inputs.element) as usize;

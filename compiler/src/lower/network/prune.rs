@@ -10,21 +10,22 @@ use crate::ir::{Dense, Interval, Network, Op};
 
 /// The network without neurons that cost and change nothing; itself when that cannot be proved.
 pub(super) fn pruned(network: &Network) -> Network {
-    let mut current = network.clone();
+    let Ok(mut current) = check(network.clone()) else { return network.clone() };
     // Each round removes a neuron or is the last one.
     loop {
-        let Ok(checked) = check(current.clone()) else { return network.clone() };
-        let values = checked.certificate().ops.iter().map(|op| op.values.as_slice());
-        let mut smaller = current.clone();
+        let mut smaller = current.get().clone();
         let mut changed = false;
-        for (op, values) in values.enumerate() {
-            changed |= narrow(&mut smaller.ops, op, values);
+        for (op, proof) in current.certificate().ops.iter().enumerate() {
+            changed |= narrow(&mut smaller.ops, op, &proof.values);
         }
-        // A layer whose sums need more than its lanes hold stays as it was.
-        if !changed || check(smaller.clone()).is_err() {
-            return current;
+        if !changed {
+            return current.into_inner();
         }
-        current = smaller;
+        match check(smaller) {
+            Ok(proved) => current = proved,
+            // A layer whose sums need more than its lanes hold stays as it was.
+            Err(_) => return current.into_inner(),
+        }
     }
 }
 

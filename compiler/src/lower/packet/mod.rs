@@ -167,7 +167,7 @@ pub fn lower(
         (true, false) => FrameLimit::ReachesTailCall,
         (true, true) => FrameLimit::Share(FrameLimit::ReachesTailCall.bytes() - shadow::FRAME),
     };
-    let path = |name| Path::new(name, program, spec, scratch, &shared, outputs, options);
+    let path = |name| Path::new(name, (program, spec, scratch, &shared, options), outputs);
     let mut packets = path(ENTRY);
     let ends = packets.parse();
     match program.scope {

@@ -105,7 +105,7 @@ pub(super) type Build<'a> = (&'a FlowProgram, &'a FeatureSpec, &'a Scratch, &'a 
 impl<'a> Path<'a> {
     /// A function beside the entry program, whose packet is in the scratch value; gives the register with that.
     pub(super) fn function(name: &str, build: Build<'a>) -> (Self, VReg) {
-        let (program, spec, scratch, shared, options) = build;
+        let (program, _, _, shared, _) = build;
         let mut b = Builder::new(name, ".text", &[Parameter::Context]);
         let context = b.parameter(0);
         let nowhere = StackSlot { offset: 0, size: 0 };
@@ -117,32 +117,11 @@ impl<'a> Path<'a> {
             dst: nowhere,
             fields: Vec::new(),
         };
-        let (unknown, payload) = (b.fresh(), b.fresh());
-        let mut path = Self {
-            b,
-            program,
-            scratch,
-            shared,
-            options,
-            outputs: 0,
-            spec,
-            hook: spec.hook,
-            answers: Answers { pass: 0, drop: 0 },
-            frame,
-            context,
-            payload,
-            unknown,
-            pending: Vec::new(),
-            shadows: Vec::new(),
-            exits: Vec::new(),
-            images: None,
-            judged_at: None,
-            packet: None,
-        };
+        let mut path = Self::bare(b, build, context, frame);
         let value = path.scratch_value();
         // The direction is 0 or 1.
-        path.b.load_to(unknown, Size::DW, value, shared.backward);
-        path.b.rsh(unknown, 1);
+        path.b.load_to(path.unknown, Size::DW, value, shared.backward);
+        path.b.rsh(path.unknown, 1);
         let offset =
             |index: usize| shared.fields.saturating_add(i16::try_from(index * 8).unwrap_or(i16::MAX));
         path.packet = Some(value);
@@ -154,15 +133,9 @@ impl<'a> Path<'a> {
         (path, value)
     }
 
-    pub(super) fn new(
-        name: &str,
-        program: &'a FlowProgram,
-        spec: &'a FeatureSpec,
-        scratch: &'a Scratch,
-        shared: &'a Shared,
-        outputs: usize,
-        options: Options,
-    ) -> Self {
+    /// The entry program of a model with so many outputs.
+    pub(super) fn new(name: &str, build: Build<'a>, outputs: usize) -> Self {
+        let (program, spec, _, _, options) = build;
         let section = hook::section(spec.hook, options.fragments);
         let mut b = Builder::new(name, section, &[Parameter::Context]);
         let context = b.parameter(0);
@@ -178,6 +151,16 @@ impl<'a> Path<'a> {
             (b.stack_slot(16), b.stack_slot(16))
         };
         let frame = Frame { key, zero, src, dst, fields: places(asked_fields(program), &mut b) };
+        Self { outputs, answers: hook::answers(spec.hook), ..Self::bare(b, build, context, frame) }
+    }
+
+    /// What both kinds begin with.
+    fn bare(
+        mut b: Builder,
+        (program, spec, scratch, shared, options): Build<'a>,
+        context: VReg,
+        frame: Frame,
+    ) -> Self {
         let (unknown, payload) = (b.fresh(), b.fresh());
         Self {
             b,
@@ -185,10 +168,10 @@ impl<'a> Path<'a> {
             scratch,
             shared,
             options,
-            outputs,
+            outputs: 0,
             spec,
             hook: spec.hook,
-            answers: hook::answers(spec.hook),
+            answers: Answers { pass: 0, drop: 0 },
             frame,
             context,
             payload,

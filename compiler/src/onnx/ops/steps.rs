@@ -124,25 +124,9 @@ fn not(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let Value::Tail(Tail { row, form, shape, classes: None, .. }) = value else {
         return Err(node.unsupported_value(value));
     };
-    let strict = match form {
-        Form::Label { logistic: true } | Form::EachLabel => false,
-        Form::EachAtLeast => true,
-        Form::Softmax
-        | Form::LogSoftmax
-        | Form::Probability
-        | Form::Complement
-        | Form::BothProbabilities
-        | Form::SomeProbabilities { .. }
-        | Form::Label { logistic: false }
-        | Form::BothScores { .. }
-        | Form::OneVersusRest
-        | Form::Values
-        | Form::EachProbability
-        | Form::Exponential { .. }
-        | Form::ExponentialSum { .. }
-        | Form::EachClass => return Err(node.unsupported_value(value)),
-    };
-    Ok(vec![label(Row { affine: row.affine.scaled(-1.0), shape: shape.clone(), integer: false }, strict)])
+    let strict = strictness(form).ok_or_else(|| node.unsupported_value(value))?;
+    let row = Row { affine: row.affine.scaled(-1.0), shape: shape.clone(), integer: false };
+    Ok(vec![label(row, !strict)])
 }
 
 /// Both of two labels, or one of them at least; they are 1 or 0 here.
@@ -207,7 +191,13 @@ fn choose(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
 
 /// What must be above zero, or at least zero.
 fn condition(tail: &Tail) -> Option<(&Row, bool)> {
-    let strict = match tail.form {
+    let strict = strictness(&tail.form)?;
+    (tail.shape == tail.row.shape).then_some((&tail.row, strict))
+}
+
+/// Whether a label is 1 above zero only, or at zero as well.
+const fn strictness(form: &Form) -> Option<bool> {
+    Some(match form {
         Form::Label { logistic: true } | Form::EachLabel => true,
         Form::EachAtLeast => false,
         Form::Softmax
@@ -224,8 +214,7 @@ fn condition(tail: &Tail) -> Option<(&Row, bool)> {
         | Form::Exponential { .. }
         | Form::ExponentialSum { .. }
         | Form::EachClass => return None,
-    };
-    (tail.shape == tail.row.shape).then_some((&tail.row, strict))
+    })
 }
 
 /// `x` where it is above a number (or below one), else 0.

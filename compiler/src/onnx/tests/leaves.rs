@@ -14,10 +14,10 @@ fn refused(builder: &Builder) -> (&'static str, String) {
     (reasons[0].code.id, reasons[0].message.clone())
 }
 
-/// A regressor of one comparison of the feature with 0: the numbers on either side are the output `name`.
-fn tree(builder: Builder, name: &str, feature: i64, values: [f32; 2]) -> Builder {
+/// A node of one tree: one comparison of the feature with 0.
+fn comparison(builder: Builder, operator: &str, output: &str, feature: i64) -> Builder {
     builder
-        .node("ai.onnx.ml.TreeEnsembleRegressor", &["x"], name)
+        .node(operator, &["x"], output)
         .ints("nodes_treeids", &[0, 0, 0])
         .ints("nodes_nodeids", &[0, 1, 2])
         .ints("nodes_featureids", &[feature, 0, 0])
@@ -25,6 +25,11 @@ fn tree(builder: Builder, name: &str, feature: i64, values: [f32; 2]) -> Builder
         .texts("nodes_modes", &["BRANCH_LEQ", "LEAF", "LEAF"])
         .ints("nodes_truenodeids", &[1, 0, 0])
         .ints("nodes_falsenodeids", &[2, 0, 0])
+}
+
+/// A regressor of one comparison of the feature with 0: the numbers on either side are the output `name`.
+fn tree(builder: Builder, name: &str, feature: i64, values: [f32; 2]) -> Builder {
+    comparison(builder, "ai.onnx.ml.TreeEnsembleRegressor", name, feature)
         .ints("target_treeids", &[0, 0])
         .ints("target_nodeids", &[1, 2])
         .ints("target_ids", &[0, 0])
@@ -34,15 +39,8 @@ fn tree(builder: Builder, name: &str, feature: i64, values: [f32; 2]) -> Builder
 
 /// The probabilities of two classes as `name`, the label as `name.label`, by one comparison of the feature with 0.
 fn classifier(builder: Builder, name: &str, feature: i64, values: [f32; 2]) -> Builder {
-    let mut builder = builder
-        .node("ai.onnx.ml.TreeEnsembleClassifier", &["x"], &format!("{name}.label"))
-        .ints("nodes_treeids", &[0, 0, 0])
-        .ints("nodes_nodeids", &[0, 1, 2])
-        .ints("nodes_featureids", &[feature, 0, 0])
-        .floats("nodes_values", &[0.0; 3])
-        .texts("nodes_modes", &["BRANCH_LEQ", "LEAF", "LEAF"])
-        .ints("nodes_truenodeids", &[1, 0, 0])
-        .ints("nodes_falsenodeids", &[2, 0, 0])
+    let label = format!("{name}.label");
+    let mut builder = comparison(builder, "ai.onnx.ml.TreeEnsembleClassifier", &label, feature)
         .ints("class_treeids", &[0, 0])
         .ints("class_nodeids", &[1, 2])
         .ints("class_ids", &[0, 0])

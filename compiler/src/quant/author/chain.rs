@@ -125,7 +125,7 @@ pub(super) fn elementwise(layer: &model::Dense) -> Option<Vec<(usize, f64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::sample::SplitMix;
+    use crate::random::SplitMix;
     use std::cmp::Ordering;
 
     /// A hard swish between two quantisations.

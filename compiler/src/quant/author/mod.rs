@@ -11,12 +11,11 @@ mod quantiser;
 #[cfg(test)]
 mod tests;
 
-use super::cost::{dense_ns, network_ns};
 use super::report::{InputReport, LayerReport, LevelsReport, Precision, QuantReport};
 use super::sample::{self, Sample};
-use super::summary::{SATURATION_ROWS, signed_bits};
-use super::{Calibration, Contract, Options, Quantised, error, evaluate, plan_of, threshold};
-use crate::diag::codes::quant::{BUDGET, LEVELS, SHAPE};
+use super::summary::{SATURATION_ROWS, layer_outline, outline, signed_bits, within_budget};
+use super::{Calibration, Contract, Options, Quantised, error, plan_of};
+use crate::diag::codes::quant::{LEVELS, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::ir::{Op, OpOrigin, interpret};
 use crate::model::{Activation, Function, Model};
@@ -131,20 +130,8 @@ fn judged(
         return Err(vec![shape(whole(), OTHER_LAYERS)]);
     }
     let sample = sample::prepare(model, contract, calibration)?;
-    let allowed = options.max_flips.allowed(sample.count());
-    let flips = evaluate::flipped_rows(&authored.network, &sample, sample.count(), u64::MAX).len() as u64;
-    if flips > allowed {
-        let count = sample.count();
-        return Err(vec![Diagnostic::new(
-            &BUDGET,
-            whole(),
-            format!(
-                "fixed point changes the label of {flips} of {count} rows, and the budget allows {allowed}"
-            ),
-            "raise `--max-flips`, or calibrate with rows like those that the model was trained on",
-        )]);
-    }
-    let mut report = report(model, contract, &sample, &authored, flips, allowed);
+    let flips = within_budget(&authored.network, &sample, options, whole())?;
+    let mut report = report(model, contract, &sample, &authored, flips);
     if options.measure {
         report.errors = Some(error::errors(model, contract, authored.network.get(), &sample));
         report.precision =
@@ -158,8 +145,7 @@ fn report(
     contract: &Contract,
     sample: &Sample,
     authored: &Authored,
-    flips: u64,
-    allowed: u64,
+    flips: (u64, u64),
 ) -> QuantReport {
     let network = authored.network.get();
     let saturated = saturation(sample, authored);
@@ -209,42 +195,18 @@ fn report(
                 Some(Op::Quantise(quantise)) => Some(quantise),
                 Some(Op::Dense(_) | Op::Table(_) | Op::Forest(_)) | None => None,
             };
+            let node = model.layers().get(layer).map_or_else(String::new, |layer| layer.origin.name.clone());
             LayerReport {
-                layer,
-                node: model.layers().get(layer).map_or_else(String::new, |layer| layer.origin.name.clone()),
-                outputs: dense.rows,
-                inputs: dense.columns,
-                lanes: dense.lanes.count(),
                 bits: rescaled.map(|quantise| u8::try_from(signed_bits(quantise.output)).unwrap_or(64)),
-                shift: 0,
-                table: None,
-                accumulator_bits: proof.accumulators.iter().copied().map(signed_bits).max().unwrap_or(0),
-                lane_bits: dense.lanes.widest(),
-                widths: dense.lanes.widths().collect(),
                 finest_unit: finest,
                 coarsest_unit: coarsest,
                 saturated: counted(position + 1).iter().sum(),
-                clamped: false,
-                predicted_ns: dense_ns(dense),
+                ..layer_outline(layer, node, dense, proof)
             }
         })
         .collect();
-    QuantReport {
-        calibrated: sample.calibrated,
-        rows: sample.count(),
-        ties: sample.ties,
-        flips,
-        allowed,
-        predicted_ns: network_ns(network),
-        inputs,
-        layers,
-        forest: None,
-        levels: Some(LevelsReport { kept: true, nearly: authored.nearly, node: None, reason: None }),
-        thresholds: threshold::report(model, contract, &authored.network, sample),
-        errors: None,
-        precision: None,
-        search: Vec::new(),
-    }
+    let levels = Some(LevelsReport { kept: true, nearly: authored.nearly, node: None, reason: None });
+    QuantReport { inputs, layers, levels, ..outline(model, contract, &authored.network, sample, flips) }
 }
 
 /// How many rows, spread evenly through the sample, the limits of each quantiser cut, value by value. What a ReLU

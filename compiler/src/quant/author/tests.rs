@@ -5,8 +5,8 @@ use super::levels::{Demand, Line, rescale};
 use crate::diag::NodeRef;
 use crate::ir::{FractionBits, Interval, Lanes, Op, QuantiseOne, interpret};
 use crate::model::{Activation, Body, Dense, Function, Head, Levels, Matrix, Model, Normalise, Output};
-use crate::quant::sample::SplitMix;
 use crate::quant::{Contract, MaxFlips, NetworkPlan, Options, contract, plan_of, quantise};
+use crate::random::SplitMix;
 
 const INT8: (i64, i64) = (-128, 127);
 const UINT8: (i64, i64) = (0, 255);
