@@ -8,4 +8,5 @@ pub mod prices;
 pub mod send;
 pub mod stress;
 pub mod verdicts;
+pub mod vm_cases;
 mod packet_socket;

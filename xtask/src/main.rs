@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{errors, modules, prices, send, stress, tree, verdicts};
+use xtask::{errors, modules, prices, send, stress, tree, verdicts, vm_cases};
 
 /// Chores of the repository.
 #[derive(Parser)]
@@ -17,6 +17,7 @@ enum Chore {
     Send(send::Send),
     StressUpdate(stress::Stress),
     Verdicts(verdicts::Verdicts),
+    VmCases(vm_cases::VmCases),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Chore::Send(chore) => chore.run(),
         Chore::StressUpdate(chore) => chore.run(),
         Chore::Verdicts(chore) => chore.run(),
+        Chore::VmCases(chore) => chore.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
