@@ -38,6 +38,7 @@ pub mod lower;
 pub mod elf;
 pub mod vm;
 pub mod metadata;
+pub mod verify;
 pub mod kernel;
 pub mod compile;
 pub mod explore;

@@ -31,7 +31,7 @@ use super::cost::{self, Trips};
 use super::scratch::{self, Buffer, Scratch};
 use crate::bpf::module::{Data, Function, Line, Map, MapKind, Parameter};
 use crate::bpf::{AluOp, Cond, Helper, Size};
-use crate::check::Checked;
+use crate::check::{Checked, check};
 use crate::cost::blocking::Style;
 use crate::ir::{Network, Op, OpOrigin};
 use crate::params::layout::{COMPILED_IN, CONSTANTS_SECTION, Layout, Part, SECTION, active_data, thresholds};
@@ -214,7 +214,14 @@ fn lower_whole(network: &Network, options: Options) -> Result<NetworkCode, Lower
     Ok(NetworkCode { infer, stages: functions, maps, data, scratch, layout, weights, predicted })
 }
 
-fn program_array(stages: &[Function]) -> Map {
+/// What the code of a network computes when its parameters are constants: the same outputs, without neurons that
+/// change nothing.
+pub(crate) fn pruned(network: &Checked<Network>) -> Checked<Network> {
+    check(prune::pruned(network.get())).unwrap_or_else(|_| network.clone())
+}
+
+/// The program array of a chain.
+pub(crate) fn program_array(stages: &[Function]) -> Map {
     Map {
         name: PROGRAMS.to_owned(),
         kind: MapKind::ProgArray,
