@@ -40,6 +40,7 @@ pub mod prove;
 pub mod elf;
 pub mod vm;
 pub mod metadata;
+pub mod verify;
 pub mod kernel;
 pub mod compile;
 pub mod explore;

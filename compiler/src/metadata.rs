@@ -8,6 +8,7 @@ mod stored;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::check::Certificate;
 use crate::compile::{Plan, Target};
@@ -16,17 +17,17 @@ use crate::diag::{Diagnostic, Origin, Outcome};
 use crate::elf::metadata::read_metadata;
 use crate::ir::flow::FlowProgram;
 use crate::ir::forest::Node;
-use crate::ir::{Network, Op};
-use crate::lower::network::Weights;
+use crate::ir::{Input, Network, Op};
+use crate::lower::network::{Weights, pruned};
 use crate::lower::packet::maps::SIDE_FLOWS;
 use crate::params::file::ParamsFile;
 use crate::params::layout::Layout;
 use crate::params::slot;
 use crate::quant::QuantReport;
-use crate::spec::typed::{Hook, TimeUnit, Unit};
+use crate::spec::typed::{FeatureSpec, Hook, Rule, TimeUnit, Unit};
 
 /// Version of the payload's structure.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Most weights of a plan that is read: as many instructions as a chain of 33 programs may process, rounded up.
 const MOST_WEIGHTS: usize = 1 << 25;
@@ -56,7 +57,13 @@ pub struct Metadata {
     pub slot_bytes: u32,
     /// The network without its parameters, which are in `.data.nn_params` or in the code.
     pub plan: Network,
-    /// The proved interval of every accumulator and value, for the compiled-in parameters.
+    /// What the code computes when the parameters are constants: the plan without neurons that change nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constants: Option<Network>,
+    /// SHA-256 of the compiled-in parameters: the bytes of a slot, or of `.rodata.nn_weights`.
+    pub parameters_hash: String,
+    /// The proved interval of every accumulator and value, for the compiled-in parameters: those of `constants`
+    /// where there are constants.
     pub certificate: Certificate,
     pub quantisation: QuantReport,
     /// Instructions that the verifier is predicted to process for each program.
@@ -150,52 +157,19 @@ impl Metadata {
         let network = plan.network.get();
         let layout = Layout::new(network);
         let spec = plan.spec.as_ref();
+        let constants = match target.network.weights {
+            Weights::Map => None,
+            Weights::Const => Some(pruned(&plan.network)),
+        };
+        let computed = constants.as_ref().unwrap_or(&plan.network);
         Self {
             format: FORMAT,
             compiler: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: target.kernel.to_string(),
             model_hash: hex(&plan.model.hash),
-            spec: spec.map(|spec| SpecMetadata {
-                name: spec.name.clone(),
-                version: spec.version,
-                sha256: stored::digest(spec),
-                source: spec.source.clone(),
-                fragments: stored::fragments(spec),
-                parameters: stored::parameters(spec),
-                records: plan.flow.as_ref().map(|flow| hex(&flow.identity())).unwrap_or_default(),
-                tables: plan.flow.as_ref().map(tables).unwrap_or_default(),
-                rules: spec
-                    .rules
-                    .iter()
-                    .map(|rule| RuleMetadata {
-                        label: spec
-                            .outputs
-                            .get(rule.output)
-                            .and_then(|output| output.labels.get(rule.label))
-                            .cloned()
-                            .unwrap_or_default(),
-                        output: spec
-                            .outputs
-                            .get(rule.output)
-                            .filter(|_| spec.outputs.len() > 1)
-                            .and_then(|output| output.name.clone()),
-                        threshold: rule.threshold.map(|probability| probability.0),
-                    })
-                    .collect(),
-            }),
+            spec: spec.map(|spec| SpecMetadata::of(spec, plan.flow.as_ref())),
             hook: spec.map(|spec| spec.hook),
-            features: network
-                .inputs
-                .iter()
-                .enumerate()
-                .map(|(index, input)| FeatureMetadata {
-                    name: input.name.clone(),
-                    unit: spec.and_then(|spec| spec.features.get(index)).map(|feature| unit(feature.unit)),
-                    fraction_bits: input.fraction_bits.0,
-                    low: input.range.low,
-                    high: input.range.high,
-                })
-                .collect(),
+            features: features(network, spec),
             labels: network.decision.first.labels.clone(),
             layout_hash: hex(&layout.hash()),
             weights: target.network.weights,
@@ -204,13 +178,57 @@ impl Metadata {
                 Weights::Const => 0,
             },
             plan: without_parameters(network),
-            certificate: plan.network.certificate().clone(),
+            constants: constants.as_ref().map(|network| without_parameters(network.get())),
+            parameters_hash: parameters_hash(&slot::bytes(computed.get())),
+            certificate: computed.certificate().clone(),
             // Measurements for `--report`, which say nothing about the object itself.
             quantisation: QuantReport { errors: None, precision: None, ..plan.report.clone() },
             verifier: BTreeMap::new(),
             stack: BTreeMap::new(),
         }
     }
+}
+
+impl SpecMetadata {
+    /// What is said of a specification and its flow program.
+    pub(crate) fn of(spec: &FeatureSpec, flow: Option<&FlowProgram>) -> Self {
+        let rule = |rule: &Rule| {
+            let output = spec.outputs.get(rule.output);
+            RuleMetadata {
+                label: output.and_then(|output| output.labels.get(rule.label)).cloned().unwrap_or_default(),
+                output: output.filter(|_| spec.outputs.len() > 1).and_then(|output| output.name.clone()),
+                threshold: rule.threshold.map(|probability| probability.0),
+            }
+        };
+        Self {
+            name: spec.name.clone(),
+            version: spec.version,
+            sha256: stored::digest(spec),
+            source: spec.source.clone(),
+            fragments: stored::fragments(spec),
+            parameters: stored::parameters(spec),
+            records: flow.map(|flow| hex(&flow.identity())).unwrap_or_default(),
+            tables: flow.map(tables).unwrap_or_default(),
+            rules: spec.rules.iter().map(rule).collect(),
+        }
+    }
+}
+
+/// What is said of the inputs of a network.
+pub(crate) fn features(network: &Network, spec: Option<&FeatureSpec>) -> Vec<FeatureMetadata> {
+    let one = |(index, input): (usize, &Input)| FeatureMetadata {
+        name: input.name.clone(),
+        unit: spec.and_then(|spec| spec.features.get(index)).map(|feature| unit(feature.unit)),
+        fraction_bits: input.fraction_bits.0,
+        low: input.range.low,
+        high: input.range.high,
+    };
+    network.inputs.iter().enumerate().map(one).collect()
+}
+
+/// SHA-256 of the bytes of a slot, in hexadecimal.
+pub(crate) fn parameters_hash(slot: &[u8]) -> String {
+    hex(&Sha256::digest(slot))
 }
 
 /// The payload of the metadata section; [`crate::elf::write`] puts the frame around it.
@@ -237,7 +255,10 @@ pub fn decode(object: &[u8], file: &str) -> Outcome<Metadata> {
 pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
     let metadata: Result<Metadata, _> = serde_json::from_slice(payload);
     let reason = match metadata {
-        Ok(metadata) if metadata.format == FORMAT && !plausible(&metadata.plan) => {
+        Ok(metadata)
+            if metadata.format == FORMAT
+                && !std::iter::once(&metadata.plan).chain(&metadata.constants).all(plausible) =>
+        {
             "its plan has more weights than any object".to_owned()
         }
         Ok(metadata) if metadata.format == FORMAT => return Ok(metadata),
@@ -275,7 +296,30 @@ fn plausible(plan: &Network) -> bool {
 /// parameters: words that belong to no parameter must be zero, because the proof knows nothing of them.
 #[must_use]
 pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Network> {
-    let mut plan = metadata.plan.clone();
+    let plan = room_for_parameters(&metadata.plan)?;
+    let layout = Layout::new(&plan).hash();
+    if layout != params.layout_hash || hex(&layout) != metadata.layout_hash {
+        return None;
+    }
+    let mut network = read_slot(&plan, &params.slot)?;
+    network.decision.unit = params.unit;
+    Some(network)
+}
+
+/// A network of a plan without parameters with those of a slot, as unproved as its bytes: check it. `None` when the
+/// slot is none that the compiler would write.
+pub(crate) fn filled(plan: &Network, slot: &[u8]) -> Option<Network> {
+    read_slot(&room_for_parameters(plan)?, slot)
+}
+
+fn read_slot(plan: &Network, slot: &[u8]) -> Option<Network> {
+    let network = slot::read(plan, slot)?;
+    (slot::bytes(&network) == slot).then_some(network)
+}
+
+/// The plan with zeros for parameters.
+fn room_for_parameters(plan: &Network) -> Option<Network> {
+    let mut plan = plan.clone();
     for op in &mut plan.ops {
         match op {
             Op::Quantise(_) => {}
@@ -291,13 +335,7 @@ pub fn with_parameters(metadata: &Metadata, params: &ParamsFile) -> Option<Netwo
             }
         }
     }
-    let layout = Layout::new(&plan).hash();
-    if layout != params.layout_hash || hex(&layout) != metadata.layout_hash {
-        return None;
-    }
-    let mut network = slot::read(&plan, &params.slot)?;
-    network.decision.unit = params.unit;
-    (slot::bytes(&network) == params.slot).then_some(network)
+    Some(plan)
 }
 
 /// Lower-case hexadecimal digits.
@@ -311,7 +349,8 @@ fn tables(flow: &FlowProgram) -> BTreeMap<String, String> {
     hashes.map(|(name, hash)| (format!("{SIDE_FLOWS}{name}"), hex(&hash))).collect()
 }
 
-fn without_parameters(network: &Network) -> Network {
+/// The plan of a network.
+pub(crate) fn without_parameters(network: &Network) -> Network {
     let mut plan = network.clone();
     for op in &mut plan.ops {
         match op {

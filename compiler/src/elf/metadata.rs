@@ -13,7 +13,7 @@ use crate::diag::codes::object as codes;
 pub const MAGIC: [u8; 8] = *b"nnbpfmd\0";
 
 /// Version of the framing and the payload together; a reader refuses a newer one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 const LENGTH_AT: usize = 16;
 const CHECKSUM_AT: usize = 24;

@@ -70,10 +70,31 @@ fn with_reason(
     target: &Target,
 ) -> Result<(Module, Option<NoShadow>), LowerError> {
     let mut code = network::lower(network, target.network)?;
-    let Some((flow, spec)) = path else {
+    let Some(path) = path else {
         return Ok((assemble(code, None), Some(NoShadow::NoPacketPath)));
     };
-    let tail_calls = code.stages.len();
+    let network = Called { network: network.get(), tail_calls: code.stages.len(), weights: code.weights };
+    let (path, reason) = packet_path(path, network, &mut code.scratch, target)?;
+    Ok((assemble(code, Some(path)), reason))
+}
+
+/// What a packet path needs to know of the network that it calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Called<'a> {
+    pub(crate) network: &'a Network,
+    /// Programs of the chain behind `nn_infer`.
+    pub(crate) tail_calls: usize,
+    pub(crate) weights: Weights,
+}
+
+/// The packet path around a network, which appends its part to scratch, and why there is no code for a shadow.
+pub(crate) fn packet_path(
+    (flow, spec): (&FlowProgram, &FeatureSpec),
+    called: Called<'_>,
+    scratch: &mut Scratch,
+    target: &Target,
+) -> Result<(packet::PacketPath, Option<NoShadow>), LowerError> {
+    let Called { network, tail_calls, weights } = called;
     let verdicts = flow.verdicts_per_packet();
     if tail_calls * verdicts > MAX_STAGES {
         return Err(LowerError::TooLarge {
@@ -83,46 +104,42 @@ fn with_reason(
         });
     }
     let path = |scratch: &mut Scratch, with_shadow: bool| {
-        let shadow = if with_shadow { Some(shadow::lower(network.get(), scratch)?) } else { None };
+        let shadow = if with_shadow { Some(shadow::lower(network, scratch)?) } else { None };
         let options = Options {
             clock: target.clock,
             fragments: target.fragments,
             chained: tail_calls > 0,
-            weights: code.weights,
+            weights,
             shadow: with_shadow,
             kernel: target.kernel,
         };
-        let outputs = network.get().output_count();
-        let mut path = packet::lower(flow, spec, outputs, scratch, options)?;
+        let mut path = packet::lower(flow, spec, network.output_count(), scratch, options)?;
         if let Some((function, map)) = shadow {
             path.functions.push(function);
             path.maps.push(map);
         }
         Ok(path)
     };
-    let reason = if code.weights == Weights::Const {
+    let reason = if weights == Weights::Const {
         NoShadow::ConstantWeights
     } else if !shadow::fits(tail_calls, verdicts) {
         NoShadow::TailCalls
     } else {
-        let before = code.scratch.clone();
-        match path(&mut code.scratch, true) {
+        let before = scratch.clone();
+        match path(scratch, true) {
             // A shadow is no reason to refuse what fits without one.
             Err(error @ (LowerError::FrameTooLarge { .. } | LowerError::TooLarge { .. })) => {
-                code.scratch = before;
+                *scratch = before;
                 NoShadow::Room(error)
             }
-            result => {
-                let path = result?;
-                return Ok((assemble(code, Some(path)), None));
-            }
+            result => return Ok((result?, None)),
         }
     };
-    let path = path(&mut code.scratch, false)?;
-    Ok((assemble(code, Some(path)), Some(reason)))
+    Ok((path(scratch, false)?, Some(reason)))
 }
 
-fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
+/// Everything but the metadata.
+pub(crate) fn assemble(code: NetworkCode, path: Option<packet::PacketPath>) -> Module {
     let NetworkCode { infer, stages, maps, data, scratch, .. } = code;
     let mut module = Module {
         programs: Vec::new(),

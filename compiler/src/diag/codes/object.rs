@@ -91,6 +91,81 @@ pub static METADATA_FALSE: Code = Code {
                   was changed after it was compiled. Nothing in the kernel was touched.",
 };
 
+/// The bytes of the object are not those that its content is written as.
+pub static NOT_AS_WRITTEN: Code = Code {
+    id: "E0710",
+    title: "object that is not as it was written",
+    explanation: "What the object holds was decoded and written again, and other bytes came out: something was added, \
+                  moved, reordered or changed that belongs to no function, map, section or line of it. Such an object \
+                  was changed after it was compiled, or linked or stripped by another tool. Compile the model again.",
+};
+
+/// The parameters are not those that the object was compiled with.
+pub static OTHER_PARAMETERS: Code = Code {
+    id: "E0711",
+    title: "parameters that the object was not compiled with",
+    explanation: "The numbers of the model in the object do not have the hash that its metadata states, or its two \
+                  slots differ, or they hold words that belong to no parameter. The object was changed after it was \
+                  compiled, or its metadata is that of another object.",
+};
+
+/// The certificate does not hold.
+pub static CERTIFICATE_FALSE: Code = Code {
+    id: "E0712",
+    title: "certificate that does not hold",
+    explanation: "The intervals of accumulators and values were derived again from the parameters in the object, and \
+                  the intervals that the metadata states do not contain them, or are not those of this network: the \
+                  certificate belongs to another object, or was changed.",
+};
+
+/// The code does not compute the network.
+pub static NOT_THE_NETWORK: Code = Code {
+    id: "E0713",
+    title: "code that does not compute the network",
+    explanation: "The instructions of the network were executed symbolically, and what they leave in an output, a \
+                  value or a verdict is not what the network says, for at least one instruction. The code was changed \
+                  after it was compiled. Compile the model again, and report it when a fresh object is refused.",
+};
+
+/// The packet path is not that of the specification.
+pub static NOT_THE_PATH: Code = Code {
+    id: "E0714",
+    title: "packet path that is not the specification's",
+    explanation: "The specification in the metadata was compiled again, and a function, map or section of the object \
+                  differs from what came out. The object was changed after it was compiled, or its metadata is that of \
+                  another object. Compile the model again.",
+};
+
+/// The packet path cannot be derived again.
+pub static OTHER_COMPILER: Code = Code {
+    id: "E0715",
+    title: "object of another release",
+    explanation: "The packet path is checked by compiling the specification in the metadata again, which only the \
+                  release that compiled the object can do. Use that release's `nnbpfc` and `nnbpf`, or compile the \
+                  model again with this one. `nnbpfc verify --network-only` checks what does not depend on the release: \
+                  the network with its parameters and certificate, and every access to memory. The loader never loads \
+                  an object that it cannot check.",
+};
+
+/// An access to memory that cannot be shown to stay within what it may touch.
+pub static ACCESS: Code = Code {
+    id: "E0716",
+    title: "access beyond a value or a packet",
+    explanation: "An instruction reads or writes memory that it may not: beyond the value of a map, beyond the bytes \
+                  of a packet that a comparison has shown to be there, outside of the stack, or through what is no \
+                  pointer. The code was changed after it was compiled.",
+};
+
+/// The object was compiled from another model or specification.
+pub static OTHER_SOURCE: Code = Code {
+    id: "E0717",
+    title: "object of another model or specification",
+    explanation: "`nnbpfc verify` was given the model or the specification, and the object was compiled from others: \
+                  the hash of the model differs, the model compiles to other parameters in the object's plan, or the \
+                  specification says something else than the one in the metadata. A model that was compiled with \
+                  `--calibrate` needs the same rows.",
+};
+
 /// The parameter file comes from another release.
 pub static PARAMS_VERSION: Code = Code {
     id: "E0722",
@@ -118,6 +193,14 @@ pub static TABLE: &[&Code] = &[
     &OTHER_PLAN,
     &CONSTANT_WEIGHTS,
     &METADATA_FALSE,
+    &NOT_AS_WRITTEN,
+    &OTHER_PARAMETERS,
+    &CERTIFICATE_FALSE,
+    &NOT_THE_NETWORK,
+    &NOT_THE_PATH,
+    &OTHER_COMPILER,
+    &ACCESS,
+    &OTHER_SOURCE,
     &PARAMS_FORMAT,
     &PARAMS_VERSION,
     &PARAMS_CHECKSUM,

@@ -4,7 +4,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use super::types::{Record, Types};
 use super::{MAPS_SECTION, MapEntry, malformed, open};
-use crate::bpf::module::MapKind;
+use crate::bpf::module::{Map, MapKind, Type};
 use crate::diag::Outcome;
 
 /// Member that holds the initial content of a program array.
@@ -66,6 +66,30 @@ pub(super) fn definitions(object: &object::File<'_>) -> Result<Vec<MapEntry>, St
         }
         map.kind = kind(map.kernel_type);
         maps.push(map);
+    }
+    Ok(maps)
+}
+
+/// The definitions as the compiler's maps.
+pub(super) fn modelled(object: &object::File<'_>, types: &Types<'_>) -> Result<Vec<Map>, String> {
+    let mut maps = Vec::new();
+    for (entry, (_, variable)) in definitions(object)?.into_iter().zip(variables(types)) {
+        let MapEntry { name, kind, max_entries, flags, programs, .. } = entry;
+        let kind = kind.ok_or_else(|| format!("the map `{name}` is of no kind that the compiler uses"))?;
+        let Some(Record::Variable { ty, .. }) = types.get(variable) else { continue };
+        let Some(Record::Struct { members, .. }) = types.get(*ty) else { continue };
+        let typed = |field: &str| -> Result<Option<Type>, String> {
+            let Some(member) = members.iter().find(|member| types.string(member.name) == Some(field)) else {
+                return Ok(None);
+            };
+            let Some(Record::Pointer { to }) = types.get(member.ty) else {
+                return Err(format!("`{field}` of map `{name}` is no type"));
+            };
+            let ty = types.c_type(*to).ok_or_else(|| format!("`{field}` of map `{name}` is no type"))?;
+            Ok(Some(ty))
+        };
+        let (key, value) = (typed("key")?, typed("value")?);
+        maps.push(Map { name, kind, key, value, max_entries, flags, programs });
     }
     Ok(maps)
 }

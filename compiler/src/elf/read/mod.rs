@@ -1,9 +1,11 @@
 //! Looks into an object: programs, maps, data sections and sizes, for `inspect` and the loader.
 //!
-//! Input is untrusted: every offset is checked and nothing here panics. `types` reads the few BTF records
-//! that map definitions need.
+//! [`module()`] decodes all of it, for `verify`. Input is untrusted: every offset is checked and nothing here panics.
+//! `types` reads the BTF records that maps, data and functions need, `lines` the line info.
 
+mod lines;
 mod maps;
+mod module;
 mod types;
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
@@ -14,6 +16,7 @@ use crate::diag::codes::object as codes;
 use crate::diag::{Code, Diagnostic, Origin, Outcome};
 
 pub use maps::hide_program_arrays;
+pub use module::module;
 
 /// What an object holds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,17 +1,35 @@
-//! A reader of the BTF records that map definitions consist of. Everything else is passed over by its size.
+//! A reader of the BTF records that our objects consist of: types of maps, data and functions. Everything else is
+//! passed over by its size.
+
+use crate::bpf::module::{self, Parameter, Struct, Type};
 
 const MAGIC: u16 = 0xeb9f;
+
+/// The bit of an integer's encoding that says it is signed.
+const INT_SIGNED: u32 = 1 << 24;
 
 /// Deepest chain of arrays and structures that sizes are computed through.
 const MAX_DEPTH: u32 = 32;
 
-/// A record, with what map definitions need of it.
+/// Most parts that one type is built of, counted as a tree: hostile tables share their branches.
+const MOST_PARTS: u32 = 1 << 20;
+
+/// Most bytes of a value, as the kernel's limit for values of arrays.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Names of the contexts that programs get.
+const CONTEXTS: [&str; 2] = ["xdp_md", "__sk_buff"];
+
+/// A record, with what is read of it.
 #[derive(Debug, Clone)]
 pub(super) enum Record {
-    Int { bytes: u32 },
+    Int { bytes: u32, signed: bool },
     Pointer { to: u32 },
     Array { element: u32, count: u32 },
-    Struct { bytes: u32, members: Vec<Member> },
+    Struct { name: u32, bytes: u32, members: Vec<Member> },
+    Function { name: u32, prototype: u32 },
+    /// Types of the parameters.
+    Prototype { parameters: Vec<u32> },
     Variable { name: u32, ty: u32 },
     Section { name: u32, variables: Vec<Placed> },
     Other,
@@ -89,11 +107,95 @@ impl<'data> Types<'data> {
             return None;
         }
         match self.get(id)? {
-            Record::Int { bytes } | Record::Struct { bytes, .. } => Some(*bytes),
+            Record::Int { bytes, .. } | Record::Struct { bytes, .. } => Some(*bytes),
             Record::Pointer { .. } => Some(8),
             Record::Array { element, count } => self.size_at(*element, depth + 1)?.checked_mul(*count),
-            Record::Variable { .. } | Record::Section { .. } | Record::Other => None,
+            Record::Function { .. }
+            | Record::Prototype { .. }
+            | Record::Variable { .. }
+            | Record::Section { .. }
+            | Record::Other => None,
         }
+    }
+
+    /// The C type of a key, a value or a variable.
+    pub(super) fn c_type(&self, id: u32) -> Option<Type> {
+        let mut parts = MOST_PARTS;
+        let ty = self.c_type_at(id, 0, &mut parts)?;
+        Some(ty.0)
+    }
+
+    /// The type with its bytes.
+    fn c_type_at(&self, id: u32, depth: u32, parts: &mut u32) -> Option<(Type, u64)> {
+        *parts = parts.checked_sub(1)?;
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        let (ty, bytes) = match self.get(id)? {
+            Record::Int { bytes, signed } => {
+                let width = u8::try_from(*bytes).ok().filter(|width| [1, 2, 4, 8].contains(width))?;
+                (if *signed { Type::Signed(width) } else { Type::Unsigned(width) }, u64::from(width))
+            }
+            Record::Array { element, count } => {
+                let (element, bytes) = self.c_type_at(*element, depth + 1, parts)?;
+                (Type::Array(Box::new(element), *count), bytes.checked_mul(u64::from(*count))?)
+            }
+            Record::Struct { name, bytes, members } => {
+                let mut fields = Vec::new();
+                for member in members {
+                    let (ty, size) = self.c_type_at(member.ty, depth + 1, parts)?;
+                    let offset = member.bit_offset / 8;
+                    if u64::from(offset) + size > u64::from(*bytes) {
+                        return None;
+                    }
+                    let name = self.string(member.name)?.to_owned();
+                    fields.push(module::Member { name, offset, ty });
+                }
+                let name = self.string(*name)?.to_owned();
+                (Type::Struct(Struct { name, size: *bytes, members: fields }), u64::from(*bytes))
+            }
+            Record::Pointer { .. }
+            | Record::Function { .. }
+            | Record::Prototype { .. }
+            | Record::Variable { .. }
+            | Record::Section { .. }
+            | Record::Other => return None,
+        };
+        (bytes <= MOST_BYTES).then_some((ty, bytes))
+    }
+
+    /// What a function of this name takes.
+    pub(super) fn parameters(&self, function: &str) -> Option<Vec<Parameter>> {
+        let prototype = self.records.iter().find_map(|record| match record {
+            Record::Function { name, prototype } if self.string(*name) == Some(function) => Some(*prototype),
+            _ => None,
+        })?;
+        let Record::Prototype { parameters } = self.get(prototype)? else { return None };
+        parameters.iter().map(|id| self.parameter(*id)).collect()
+    }
+
+    fn parameter(&self, id: u32) -> Option<Parameter> {
+        match self.get(id)? {
+            Record::Int { bytes: 8, signed: false } => Some(Parameter::Scalar),
+            Record::Pointer { to } => match self.get(*to)? {
+                Record::Struct { name, .. } if CONTEXTS.contains(&self.string(*name)?) => {
+                    Some(Parameter::Context)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The only variable of a section: its name and type.
+    pub(super) fn variable_of(&self, section: &str) -> Option<(String, Type)> {
+        let variables = self.records.iter().find_map(|record| match record {
+            Record::Section { name, variables } if self.string(*name) == Some(section) => Some(variables),
+            _ => None,
+        })?;
+        let [only] = variables.as_slice() else { return None };
+        let Record::Variable { name, ty } = self.get(only.variable)? else { return None };
+        Some((self.string(*name)?.to_owned(), self.c_type(*ty)?))
     }
 }
 
@@ -104,7 +206,7 @@ fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
     let vlen = to_usize(info & 0xffff);
     let kind = (info >> 24) & 0x1f;
     let (record, words) = match kind {
-        1 => (Record::Int { bytes: size_or_type }, 1),
+        1 => (Record::Int { bytes: size_or_type, signed: at(3)? & INT_SIGNED != 0 }, 1),
         2 => (Record::Pointer { to: size_or_type }, 0),
         3 => (Record::Array { element: at(3)?, count: at(5)? }, 3),
         4 => {
@@ -113,7 +215,7 @@ fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
                 let first = 3 + index * 3;
                 members.push(Member { name: at(first)?, ty: at(first + 1)?, bit_offset: at(first + 2)? });
             }
-            (Record::Struct { bytes: size_or_type, members }, vlen * 3)
+            (Record::Struct { name, bytes: size_or_type, members }, vlen * 3)
         }
         14 => (Record::Variable { name, ty: size_or_type }, 1),
         15 => {
@@ -125,15 +227,20 @@ fn decode(bytes: &[u8]) -> Result<(Record, usize), String> {
             (Record::Section { name, variables }, vlen * 3)
         }
         5 | 19 => (Record::Other, vlen * 3),
-        6 | 13 => (Record::Other, vlen * 2),
-        7..=12 | 16 | 18 => (Record::Other, 0),
+        6 => (Record::Other, vlen * 2),
+        12 => (Record::Function { name, prototype: size_or_type }, 0),
+        13 => {
+            let parameters = (0..vlen).map(|index| at(4 + index * 2)).collect::<Result<_, _>>()?;
+            (Record::Prototype { parameters }, vlen * 2)
+        }
+        7..=11 | 16 | 18 => (Record::Other, 0),
         17 => (Record::Other, 1),
         other => return Err(format!("BTF kind {other} is unknown")),
     };
     Ok((record, 12 + words * 4))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 

@@ -15,15 +15,20 @@
 //! | `live` | which registers and stack slots are read again |
 //! | `state` | a machine state, the kept ones, which numbers matter |
 //! | `step` | what an instruction does to a state |
+//! | `access` | what an instruction touches, for `verify` |
 
 mod value;
 mod live;
 mod state;
 mod step;
+mod access;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+
+pub use access::{Beyond, Field, Touched};
 
 use crate::bpf::limits::PROCESSED_INSTRUCTIONS as LIMIT;
 use crate::bpf::module::{Function, Module, Parameter};
@@ -125,8 +130,30 @@ struct Counts {
     kept_jumps: u64,
 }
 
+/// Walks one function and looks at every access to memory.
+///
+/// # Errors
+///
+/// The first access that is not known to stay where it may, or a function that the verifier gives up on.
+pub fn touched(module: &Module, function: &Function) -> Result<Touched, Beyond> {
+    let mut touched = Touched::default();
+    let count = walk_with(module, function, |insn, at, state| touched.look(module, insn, at, state))?;
+    if count >= LIMIT {
+        return Err(Beyond { instruction: 0, reason: "more than the verifier would walk".to_owned() });
+    }
+    Ok(touched)
+}
+
 /// Walks one function.
 fn walk(module: &Module, function: &Function) -> u64 {
+    walk_with(module, function, |_, _, _| Ok::<(), Infallible>(())).unwrap_or_else(|never| match never {})
+}
+
+fn walk_with<E>(
+    module: &Module,
+    function: &Function,
+    mut look: impl FnMut(&Insn<Reg>, usize, &State) -> Result<(), E>,
+) -> Result<u64, E> {
     let code = Code::new(function);
     let live = Live::new(&code, module);
     let stepper = Stepper::new(module, &code);
@@ -146,7 +173,7 @@ fn walk(module: &Module, function: &Function) -> u64 {
         while let Some(insn) = code.insns.get(at) {
             counts.insns += 1;
             if counts.insns >= LIMIT {
-                return LIMIT;
+                return Ok(LIMIT);
             }
             if code.compared.get(at).copied().unwrap_or(false)
                 && visit(&mut store, &mut state, at, &live, &mut counts) == Kept::Covered
@@ -163,6 +190,7 @@ fn walk(module: &Module, function: &Function) -> u64 {
             ) {
                 counts.jumps += 1;
             }
+            look(insn, at, &state)?;
             match stepper.step(insn, at, &mut state, &mut store) {
                 Next::At(next) => at = next,
                 Next::Both { next, other, there } => {
@@ -175,5 +203,5 @@ fn walk(module: &Module, function: &Function) -> u64 {
         }
         store.ended(&state);
     }
-    counts.insns
+    Ok(counts.insns)
 }

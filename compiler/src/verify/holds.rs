@@ -1,20 +1,19 @@
-//! Whether an object is what its metadata says: the loader relies on the metadata, the kernel runs the object.
+//! Whether an object has the parts that its metadata speaks of: the loader relies on the metadata, the kernel runs
+//! the object.
 
-use nnbpf_compiler::bpf::module::MapKind;
-use nnbpf_compiler::diag::codes::object as codes;
-use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
-use nnbpf_compiler::elf::read::Inventory;
-use nnbpf_compiler::ir::flow::Counter;
-use nnbpf_compiler::ir::flow::record::{KEY_SIZE, Layout as Record};
-use nnbpf_compiler::lower::network::Weights;
-use nnbpf_compiler::lower::packet::ENTRY;
-use nnbpf_compiler::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN, filter, fuse, seen};
-use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, COUNTERS, EVENTS, FLOWS};
-use nnbpf_compiler::lower::packet::sweep::SWEEP;
-use nnbpf_compiler::metadata::{Metadata, hex};
-use nnbpf_compiler::params::layout::Layout;
-
-use crate::hot_update::{ACTIVE, PARAMS};
+use crate::bpf::module::MapKind;
+use crate::diag::codes::object as codes;
+use crate::diag::{Diagnostic, Origin, Outcome};
+use crate::elf::read::Inventory;
+use crate::ir::flow::Counter;
+use crate::ir::flow::record::{KEY_SIZE, Layout as Record};
+use crate::lower::network::Weights;
+use crate::lower::packet::ENTRY;
+use crate::lower::packet::guard::{FILTER, FUSE, FUSE_SEEN, filter, fuse, seen};
+use crate::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, COUNTERS, EVENTS, FLOWS};
+use crate::lower::packet::sweep::SWEEP;
+use crate::metadata::{Metadata, hex};
+use crate::params::layout::{ACTIVE_SECTION as ACTIVE, Layout, SECTION as PARAMS};
 
 /// Bytes of `.data.nn_active`: index and generation.
 const ACTIVE_BYTES: u64 = 8;
@@ -37,7 +36,7 @@ const MAPS: [(&str, MapKind, u32, u32); 5] = [
 ///
 /// # Errors
 /// `E0709`, one for each statement that does not hold; `file` is how the user named the object.
-pub fn check(inventory: &Inventory, metadata: &Metadata, file: &str) -> Outcome<()> {
+pub(super) fn check(inventory: &Inventory, metadata: &Metadata, file: &str) -> Outcome<()> {
     let mut wrong = Wrong { file, found: Vec::new() };
     wrong.plan(metadata);
     wrong.parameters(inventory, metadata);
