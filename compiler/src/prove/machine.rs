@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use super::jumps::{decided, holds, refuses};
 use super::sum::Sum;
 use super::term::{Id, Node, Reason, ones};
 use super::world::World;
 use crate::bpf::limits::STACK_BYTES;
 use crate::bpf::module::{Function, MapKind, Module};
 use crate::bpf::{AluOp, Cond, Helper, Imm64, Insn, Label, Operand, Reg, Size, Width};
-use crate::ir::Interval;
 use crate::lower::network::{MAX_STAGES, PROGRAMS, Weights};
 use crate::lower::scratch::{MAP, bytes_of};
 use crate::params::layout::{CONSTANTS_SECTION, SECTION};
@@ -76,8 +76,6 @@ pub(super) struct Machine<'a> {
 const REGISTERS: usize = 11;
 /// Number of the frame pointer.
 const FP: u8 = 10;
-/// Steps that a refusal may take.
-const REFUSAL_STEPS: usize = 16;
 
 impl<'a> Machine<'a> {
     pub(super) const fn new(module: &'a Module, world: World<'a>) -> Self {
@@ -349,10 +347,12 @@ impl<'a> Machine<'a> {
                 self.world.terms.spend(left.terms().len() + right.terms().len())?;
                 let terms = &mut self.world.terms;
                 let (a, b) = (terms.close(&left), terms.close(&right));
-                let result = match op {
-                    AluOp::And => terms.and(a, b),
-                    AluOp::Or => terms.or(a, b),
-                    _ => terms.xor(a, b),
+                let result = if op == AluOp::And {
+                    terms.and(a, b)
+                } else if op == AluOp::Or {
+                    terms.or(a, b)
+                } else {
+                    terms.xor(a, b)
                 };
                 left = Rc::new(terms.open(result));
             }
@@ -497,11 +497,10 @@ impl<'a> Machine<'a> {
         let other = self.operand(right)?;
         if matches!(self.get(left), Value::Found) {
             let zero = matches!(&other, Value::Number(sum) if sum.as_constant() == Some(0));
-            let taken = match cond {
-                Cond::Ne => true,
-                Cond::Eq => false,
-                _ => return Err("compares what a look-up gave otherwise than with zero".to_owned()),
-            };
+            let taken = cond == Cond::Ne;
+            if !taken && cond != Cond::Eq {
+                return Err("compares what a look-up gave otherwise than with zero".to_owned());
+            }
             let target = labels.get(&target).copied().unwrap_or(code.len());
             let refusal = if taken { self.at + 1 } else { target };
             if width != Width::W64 || !zero || !refuses(code, labels, refusal) {
@@ -553,9 +552,10 @@ impl<'a> Machine<'a> {
 
     /// `bpf_tail_call(context, nn_progs, number)`.
     fn tail_call(&self) -> Result<u64, Reason> {
-        let context = match self.get(Reg::R1) {
-            Value::Pointer { region: Region::Context, offset } => offset.as_constant() == Some(0),
-            _ => false,
+        let context = if let Value::Pointer { region: Region::Context, offset } = self.get(Reg::R1) {
+            offset.as_constant() == Some(0)
+        } else {
+            false
         };
         let array = matches!(self.get(Reg::R2), Value::Map(Map::Programs));
         let number = self.number(Reg::R3)?;
@@ -586,77 +586,4 @@ fn in_frame(offset: &Sum, size: Size) -> Result<i64, Reason> {
         return Err("uses memory outside of its frame".to_owned());
     }
     Ok(at)
-}
-
-/// Whether code returns 1 at once.
-fn refuses(code: &[Insn<Reg>], labels: &HashMap<Label, usize>, start: usize) -> bool {
-    let (mut at, mut result) = (start, None);
-    for _ in 0..REFUSAL_STEPS {
-        let Some(insn) = code.get(at) else { return false };
-        at += 1;
-        match insn {
-            Insn::Label(_) => {}
-            Insn::Goto { target } => match labels.get(target) {
-                Some(&target) => at = target,
-                None => return false,
-            },
-            Insn::Alu { width: Width::W64, op: AluOp::Mov, dst: Reg::R0, src: Operand::Imm(value) } => {
-                result = Some(*value);
-            }
-            Insn::Exit => return result == Some(1),
-            Insn::Alu { .. }
-            | Insn::Neg { .. }
-            | Insn::ToBigEndian { .. }
-            | Insn::LoadImm64 { .. }
-            | Insn::Load { .. }
-            | Insn::Store { .. }
-            | Insn::Atomic { .. }
-            | Insn::Jump { .. }
-            | Insn::Call { .. }
-            | Insn::CallFunction { .. } => return false,
-        }
-    }
-    false
-}
-
-/// Whether a comparison of numbers holds.
-fn holds(width: Width, cond: Cond, a: u64, b: u64) -> bool {
-    // Moved to the top, halves compare as whole numbers do.
-    let (a, b) = if width == Width::W64 { (a, b) } else { (a << 32, b << 32) };
-    let (signed_a, signed_b) = (a.cast_signed(), b.cast_signed());
-    match cond {
-        Cond::Eq => a == b,
-        Cond::Ne => a != b,
-        Cond::Gt => a > b,
-        Cond::Ge => a >= b,
-        Cond::Lt => a < b,
-        Cond::Le => a <= b,
-        Cond::Set => a & b != 0,
-        Cond::Sgt => signed_a > signed_b,
-        Cond::Sge => signed_a >= signed_b,
-        Cond::Slt => signed_a < signed_b,
-        Cond::Sle => signed_a <= signed_b,
-    }
-}
-
-/// The outcome of a comparison of 64 bits that is the same for all numbers of two intervals.
-fn decided(cond: Cond, a: Interval, b: Interval) -> Option<bool> {
-    let positive = a.low >= 0 && b.low >= 0;
-    let less = |a: Interval, b: Interval| {
-        if a.high < b.low {
-            Some(true)
-        } else if a.low >= b.high {
-            Some(false)
-        } else {
-            None
-        }
-    };
-    match cond {
-        Cond::Lt | Cond::Gt | Cond::Le | Cond::Ge if !positive => None,
-        Cond::Lt | Cond::Slt => less(a, b),
-        Cond::Gt | Cond::Sgt => less(b, a),
-        Cond::Le | Cond::Sle => less(b, a).map(|less| !less),
-        Cond::Ge | Cond::Sge => less(a, b).map(|less| !less),
-        Cond::Eq | Cond::Ne | Cond::Set => None,
-    }
 }

@@ -35,6 +35,7 @@ mod bdd;
 mod word;
 mod reference;
 mod world;
+mod jumps;
 mod machine;
 #[cfg(test)]
 mod tests;

@@ -176,15 +176,21 @@ fn features_of_any_size_are_proved() {
     let shapes = [Shape { rows: 4, lanes: Lanes::TWO, post: Post::Raw }];
     let mut network = network(5, 70, &shapes, Rule::ArgMax);
     network.decision.tests.clear();
-    ways().for_each(|options| drop(proved(&network, options)));
+    ways().for_each(|options| {
+        proved(&network, options);
+    });
     for input in network.inputs.iter_mut().skip(3) {
         input.range = Interval { low: i64::MIN, high: i64::MAX };
     }
-    ways().for_each(|options| drop(proved(&network, options)));
+    ways().for_each(|options| {
+        proved(&network, options);
+    });
     for input in &mut network.inputs {
         input.range = Interval { low: i64::MIN, high: i64::MAX };
     }
-    ways().for_each(|options| drop(proved(&network, options)));
+    ways().for_each(|options| {
+        proved(&network, options);
+    });
 }
 
 #[test]
@@ -209,7 +215,9 @@ fn many_trees_are_proved() {
         let shape = Trees { inputs: 9, trees, depth, outputs, single, clamped: false };
         let rule = if outputs == 1 { Rule::Positive } else { Rule::ArgMax };
         let network = forest(3, shape, rule);
-        ways().for_each(|options| drop(proved(&network, options)));
+        ways().for_each(|options| {
+            proved(&network, options);
+        });
     }
 }
 
@@ -220,7 +228,7 @@ fn proofs_are_timed() {
     let of = |inputs: usize, widths: &[usize]| {
         let last = widths.len() - 1;
         let shape = |(index, &rows): (usize, &usize)| {
-            let lanes = if index == last { Lanes::ONE } else { Lanes::THREE };
+            let lanes = if index == last { Lanes::ONE } else { Lanes::TWO };
             Shape { rows, lanes, post: if index == last { Post::Raw } else { relu(lanes) } }
         };
         let shapes: Vec<Shape> = widths.iter().enumerate().map(shape).collect();
