@@ -7,5 +7,6 @@ pub mod modules;
 pub mod prices;
 pub mod send;
 pub mod stress;
+pub mod mutate;
 pub mod verdicts;
 mod packet_socket;
