@@ -35,6 +35,7 @@ pub mod bpf;
 pub mod cost;
 pub mod params;
 pub mod lower;
+pub mod prove;
 pub mod elf;
 pub mod vm;
 pub mod metadata;

@@ -212,7 +212,7 @@ proptest! {
         };
         let single = single && outputs > 1;
         let network = forest(seed, Trees { inputs, trees, depth, outputs, single, clamped }, rule);
-        let network = crate::check::check(network).unwrap().into_inner();
+        let network = check(network).unwrap().into_inner();
         let rows = rows(&network, seed ^ 1, 12);
         agree(&network, &rows, Options { split, ..Options::default() })?;
         // The parameters survive the way through a slot.
