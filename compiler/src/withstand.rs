@@ -14,6 +14,7 @@ use crate::params::layout::Layout;
 use crate::rows::{self, Columns};
 use crate::spec::sources::{Found, Fragments, Parameter, Surroundings};
 use crate::spec::typed::Transports;
+use crate::verify::{self, Extent};
 use crate::{capture, check, elf, ir, metadata, params, spec};
 
 /// Multiply-accumulates up to which an accepted model is also evaluated.
@@ -81,11 +82,30 @@ pub fn model(bytes: &[u8]) {
 pub fn object(bytes: &[u8]) {
     outcome(elf::read::read(bytes, "input"));
     outcome(metadata::decode(bytes, "input"));
+    outcome(elf::read::module(bytes, "input"));
+    outcome(verify::object(bytes, "input", Extent::Network));
     let _ = elf::read::hide_program_arrays(&mut bytes.to_vec(), "input");
     let params = params::file::read("input", bytes).inspect_err(|d| refused(std::slice::from_ref(d), ""));
     // Behind checksums that no mutation gets right.
     if let Some(metadata) = outcome(metadata::from_payload(bytes, "input")) {
         plan(&metadata, params.ok());
+    }
+}
+
+/// An object with some of its bytes changed and the checksum of its metadata repaired: all of verification. Each edit
+/// is five bytes, a place and what is put there; what holds in the end is read in full.
+pub fn patched(object: &[u8], edits: &[u8]) {
+    let mut bytes = object.to_vec();
+    for edit in edits.as_chunks::<5>().0 {
+        let [a, b, c, d, value] = *edit;
+        let place = u32::from_le_bytes([a, b, c, d]) as usize % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte = value;
+        }
+    }
+    elf::metadata::repair(&mut bytes);
+    for extent in [Extent::Network, Extent::Whole] {
+        outcome(verify::object(&bytes, "input", extent));
     }
 }
 

@@ -37,7 +37,6 @@
 pub mod permission;
 pub mod bounded;
 pub mod lost;
-pub mod holds;
 pub mod open;
 pub mod load;
 pub mod test_run;

@@ -1,4 +1,4 @@
-//! Reads an object file and checks that it is one of ours before the kernel sees it.
+//! Reads an object file and verifies it before the kernel sees it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,10 @@ use nnbpf_compiler::diag::codes::object as codes;
 use nnbpf_compiler::diag::{Diagnostic, Origin, Outcome};
 use nnbpf_compiler::elf::metadata::read_metadata;
 use nnbpf_compiler::elf::read;
-use nnbpf_compiler::metadata::{self, Metadata};
+use nnbpf_compiler::metadata::Metadata;
+use nnbpf_compiler::verify::{self, Extent};
 
-use crate::{bounded, holds};
+use crate::bounded;
 
 /// An object file that was read and checked.
 #[derive(Debug, Clone)]
@@ -50,7 +51,7 @@ impl OpenError {
 /// Reads and checks an object file.
 ///
 /// # Errors
-/// A file that cannot be read, that is no object, or whose metadata is missing, damaged or not true.
+/// A file that cannot be read, or in which something does not hold ([`verify::object`]).
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
     let bytes = bounded::read(path, bounded::OBJECT)
         .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -58,9 +59,8 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
 }
 
 fn check(bytes: Vec<u8>, file: &str) -> Outcome<Opened> {
+    let metadata = verify::object(&bytes, file, Extent::Whole)?.metadata;
     let inventory = read::read(&bytes, file)?;
     let payload = read_metadata(&bytes, file)?;
-    let metadata = metadata::from_payload(&payload, file)?;
-    holds::check(&inventory, &metadata, file)?;
     Ok(Opened { bytes, inventory, payload, metadata })
 }

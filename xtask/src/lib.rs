@@ -7,6 +7,7 @@ pub mod modules;
 pub mod prices;
 pub mod send;
 pub mod stress;
+pub mod mutate;
 pub mod verdicts;
 pub mod vm_cases;
 mod packet_socket;

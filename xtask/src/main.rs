@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::{errors, modules, prices, send, stress, tree, verdicts, vm_cases};
+use xtask::{errors, modules, mutate, prices, send, stress, tree, verdicts, vm_cases};
 
 /// Chores of the repository.
 #[derive(Parser)]
@@ -16,6 +16,7 @@ enum Chore {
     Prices(prices::Prices),
     Send(send::Send),
     StressUpdate(stress::Stress),
+    Mutate(mutate::Mutate),
     Verdicts(verdicts::Verdicts),
     VmCases(vm_cases::VmCases),
 }
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Chore::Prices(chore) => chore.run(),
         Chore::Send(chore) => chore.run(),
         Chore::StressUpdate(chore) => chore.run(),
+        Chore::Mutate(chore) => chore.run(),
         Chore::Verdicts(chore) => chore.run(),
         Chore::VmCases(chore) => chore.run(),
     };

@@ -33,6 +33,8 @@ pub enum Command {
     Explore(ExploreArgs),
     /// Show what is inside an object.
     Inspect(InspectArgs),
+    /// Check an object again from its bytes alone.
+    Verify(VerifyArgs),
     /// Show what a specification costs, feature by feature, without a model.
     Explain(ExplainArgs),
     /// Rank a specification's features by what they are worth and what they cost.
@@ -73,6 +75,9 @@ pub struct CompileArgs {
     /// Take packets' time from the kernel, or from `.data.nn_clock`, which whoever replays a capture writes.
     #[arg(long, value_enum, default_value_t = ClockArg::Kernel)]
     pub clock: ClockArg,
+    /// Do not check the object again, as `nnbpfc verify` and the loader do, before it is written.
+    #[arg(long, conflicts_with = "like")]
+    pub no_verify: bool,
     /// Write a Makefile rule that names every input.
     #[arg(long, value_name = "FILE")]
     pub depfile: Option<PathBuf>,
@@ -261,6 +266,31 @@ pub struct ExploreArgs {
 pub struct InspectArgs {
     /// An object that nnbpfc wrote.
     pub object: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// An object that nnbpfc wrote.
+    pub object: PathBuf,
+    /// The model that the object is said to be compiled from.
+    #[arg(long, value_name = "ONNX")]
+    pub model: Option<PathBuf>,
+    /// The feature rows that it was calibrated on.
+    #[arg(long, value_name = "CSV", requires = "model")]
+    pub calibrate: Option<PathBuf>,
+    /// The feature specification that the object is said to be compiled from.
+    #[arg(long, value_name = "SPEC")]
+    pub spec: Option<PathBuf>,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
+    /// Leave out the comparison of the packet path with the specification, which only the release that compiled the
+    /// object can make.
+    #[arg(long)]
+    pub network_only: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

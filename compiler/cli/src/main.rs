@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         Some(Command::Bench(args)) => commands::bench::run(&args),
         Some(Command::Explore(args)) => commands::explore::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
+        Some(Command::Verify(args)) => commands::verify::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
         Some(Command::Rank(args)) => commands::rank::run(&args),
         Some(Command::Check(args)) => commands::check::run(&args),

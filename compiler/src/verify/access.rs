@@ -1,5 +1,5 @@
 //! Accesses to memory of everything around the network, by decoding alone: each stays within the value of its map,
-//! the bytes of the packet that were compared before, or the stack; and none touches bytes of a value that are no
+//! the bytes of the packet that were compared before, or the stack; and none begins at bytes of a value that are no
 //! member of its type.
 //!
 //! The network's functions address its slot and scratch through masks and loops, which their own proof covers.
@@ -43,7 +43,10 @@ pub(super) fn all(module: &Module, file: &str) -> Outcome<All> {
         declared(ty, 0, &mut members);
         if let Some(field) = fields.iter().find(|field| !lies_in(&members, field)) {
             let Field { offset, bytes, .. } = field;
-            let message = format!("bytes {offset} to {} of `{name}` belong to no member of its type", offset + u32::from(*bytes));
+            let message = format!(
+                "bytes {offset} to {} of `{name}` belong to no member of its type",
+                offset + u32::from(*bytes)
+            );
             return Err(refused(&ACCESS, file, message));
         }
     }
@@ -74,6 +77,6 @@ fn declared(ty: &Type, start: u32, ranges: &mut Vec<(u32, u32)>) {
 }
 
 fn lies_in(ranges: &[(u32, u32)], field: &Field) -> bool {
-    let end = field.offset.saturating_add(u32::from(field.bytes));
-    ranges.iter().any(|(start, stop)| *start <= field.offset && end <= *stop)
+    // A new record is written in words, which may reach into what fills a word up.
+    ranges.iter().any(|(start, stop)| (*start..*stop).contains(&field.offset))
 }

@@ -15,7 +15,8 @@ mod holds;
 mod network;
 mod path;
 
-pub use network::WidestLane;
+pub use network::{WidestLane, vouched_again};
+pub use path::is_network;
 
 use std::collections::BTreeMap;
 
@@ -24,13 +25,18 @@ use serde::Serialize;
 use crate::bpf::module::{Function, Module};
 use crate::bpf::{Insn, Reg};
 use crate::check::Checked;
+use crate::compile::{Named, Plan};
+use crate::diag::codes::object::OTHER_SOURCE;
 use crate::diag::{Code, Diagnostic, Origin, Outcome};
 use crate::elf::read;
 use crate::ir::Network;
+use crate::lower::network::{Weights, pruned};
 use crate::lower::packet::Clock;
 use crate::lower::walk::Field;
 use crate::metadata::{self, Metadata};
-use path::{Expected, is_network};
+use crate::spec::Surroundings;
+use crate::spec::substance::substance;
+use path::Expected;
 
 /// Release of this compiler, which the packet path of an object must be compiled by.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -99,8 +105,12 @@ pub fn object(bytes: &[u8], file: &str, extent: Extent) -> Outcome<Verified> {
     module(read::module(bytes, file)?, metadata, file, extent)
 }
 
-/// Checks a module that was decoded from an object with its metadata.
-fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) -> Outcome<Verified> {
+/// Checks a module that was decoded from an object ([`read::module`]) with its metadata.
+///
+/// # Errors
+///
+/// As [`object`], but for what is wrong with the file.
+pub fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) -> Outcome<Verified> {
     let network = network::of(&module, &metadata, file)?;
     let expected = match extent {
         Extent::Whole => {
@@ -115,8 +125,7 @@ fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) -> Out
     };
     path::stack(&module, &metadata, file)?;
     let touched = access::all(&module, file)?;
-    let around: Vec<&Function> =
-        functions(&module).filter(|function| !is_network(&function.name)).collect();
+    let around: Vec<&Function> = functions(&module).filter(|function| !is_network(&function.name)).collect();
     let report = Report {
         functions: functions(&module).count(),
         instructions: functions(&module).map(length).sum(),
@@ -128,7 +137,11 @@ fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) -> Out
             derived: expected.is_some(),
             replay: expected.as_ref().is_some_and(|expected| expected.clock == Clock::Replay),
             packet_accesses: touched.packet.len(),
-            touched: touched.values.into_iter().map(|(name, fields)| (name, fields.into_iter().collect())).collect(),
+            touched: touched
+                .values
+                .into_iter()
+                .map(|(name, fields)| (name, fields.into_iter().collect()))
+                .collect(),
         },
     };
     Ok(Verified { metadata, module, network, report, expected })
@@ -146,6 +159,62 @@ impl Verified {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Compares a verified object with a plan of the model that it is said to be compiled from, in the object's own plan
+/// ([`crate::quant::plan_of`]): the hash of the file, and every number of the network.
+///
+/// # Errors
+///
+/// `E0717`; `model` is how the user named the model.
+pub fn same_model(verified: &Verified, plan: &Plan, model: &str) -> Outcome<()> {
+    let metadata = &verified.metadata;
+    let hash = metadata::hex(&plan.model.hash);
+    let other = |message: String| {
+        let help =
+            "give the model that the object was compiled from, with the rows that it was calibrated on";
+        vec![Diagnostic::new(&OTHER_SOURCE, Origin::File { file: model.to_owned() }, message, help)]
+    };
+    if hash != metadata.model_hash {
+        return Err(other(format!(
+            "the object was compiled from a model with the hash {}, and this one's is {hash}",
+            metadata.model_hash
+        )));
+    }
+    let computed = match metadata.weights {
+        Weights::Map => plan.network.clone(),
+        Weights::Const => pruned(&plan.network),
+    };
+    if computed.get() != verified.network.get() {
+        let message = "in the object's plan the model compiles to other parameters than those in the object";
+        return Err(other(message.to_owned()));
+    }
+    Ok(())
+}
+
+/// Compares the specification of an object with another text of it: what it says apart from the values of parameters
+/// and its names.
+///
+/// # Errors
+///
+/// `E0717`, and what is wrong with either text.
+pub fn same_spec(verified: &Verified, spec: Named<'_>, surroundings: &Surroundings<'_>) -> Outcome<()> {
+    let stored = verified.metadata.spec.as_ref();
+    let theirs = match stored {
+        Some(stored) => {
+            let parameters = stored.given();
+            let surroundings = Surroundings { parameters: &parameters, fragments: stored };
+            substance(Named { name: &stored.file(), bytes: stored.source.as_bytes() }, &surroundings)?
+        }
+        None => Vec::new(),
+    };
+    if substance(spec, surroundings)? == theirs {
+        return Ok(());
+    }
+    let help = "give the specification that the object was compiled from, with the values of its parameters";
+    let origin = Origin::File { file: spec.name.to_owned() };
+    let message = "the object was compiled from another specification";
+    Err(vec![Diagnostic::new(&OTHER_SOURCE, origin, message, help)])
 }
 
 fn functions(module: &Module) -> impl Iterator<Item = &Function> {

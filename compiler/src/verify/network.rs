@@ -36,6 +36,39 @@ pub(super) fn of(module: &Module, metadata: &Metadata, file: &str) -> Outcome<Ch
     Ok(network)
 }
 
+/// Metadata that vouches for the parameters that are now in a module: their hash, and the intervals that follow from
+/// them.
+///
+/// # Errors
+///
+/// As [`super::module`], for parameters of which nothing can be said.
+pub fn vouched_again(module: &Module, metadata: &Metadata) -> Outcome<Metadata> {
+    let file = "the module";
+    let plan = plan(metadata, file)?;
+    let slot = compiled_in(module, metadata.weights, file)?;
+    let network = filled(plan, slot)
+        .ok_or_else(|| refused(&OTHER_PARAMETERS, file, "the parameters are none of this plan"))?;
+    let network = check::check(network)?;
+    let mut metadata = metadata.clone();
+    metadata.parameters_hash = metadata::parameters_hash(slot);
+    metadata.certificate = network.certificate().clone();
+    let plan = without_parameters(network.get());
+    match metadata.weights {
+        Weights::Map => metadata.plan = plan,
+        Weights::Const => {
+            // Quantisers and rules stand in both.
+            for (ours, theirs) in metadata.plan.ops.iter_mut().zip(&plan.ops) {
+                if !matches!(ours, Op::Dense(_)) {
+                    ours.clone_from(theirs);
+                }
+            }
+            metadata.plan.decision.clone_from(&plan.decision);
+            metadata.constants = Some(plan);
+        }
+    }
+    Ok(metadata)
+}
+
 /// What the code was written for.
 fn plan<'a>(metadata: &'a Metadata, file: &str) -> Outcome<&'a Network> {
     match (metadata.weights, &metadata.constants) {
@@ -44,9 +77,11 @@ fn plan<'a>(metadata: &'a Metadata, file: &str) -> Outcome<&'a Network> {
         (Weights::Const, Some(_)) => {
             Err(refused(&METADATA_FALSE, file, "the plan of the constants is no part of the plan"))
         }
-        (Weights::Const, None) => {
-            Err(refused(&METADATA_FALSE, file, "the parameters are said to be constants, without a plan of them"))
-        }
+        (Weights::Const, None) => Err(refused(
+            &METADATA_FALSE,
+            file,
+            "the parameters are said to be constants, without a plan of them",
+        )),
         (Weights::Map, Some(_)) => {
             Err(refused(&METADATA_FALSE, file, "there is a plan of constants, and none are said to be there"))
         }
@@ -76,9 +111,8 @@ fn compiled_in<'a>(module: &'a Module, weights: Weights, file: &str) -> Outcome<
         Weights::Const => CONSTANTS_SECTION,
     };
     let data = module.data.iter().find(|data| data.section == section);
-    let data = data.ok_or_else(|| {
-        refused(&METADATA_FALSE, file, format!("the section `{section}` is missing"))
-    })?;
+    let data =
+        data.ok_or_else(|| refused(&METADATA_FALSE, file, format!("the section `{section}` is missing")))?;
     match weights {
         Weights::Const => Ok(&data.bytes),
         Weights::Map => {

@@ -41,8 +41,9 @@ pub(super) struct Expected {
     pub(super) clock: Clock,
 }
 
-/// Whether a function belongs to the network.
-pub(super) fn is_network(name: &str) -> bool {
+/// Whether a function belongs to the network: `nn_infer`, or a program of its chain.
+#[must_use]
+pub fn is_network(name: &str) -> bool {
     name == FUNCTION || name.strip_prefix("nn_layer").is_some_and(|rest| rest.parse::<usize>().is_ok())
 }
 
@@ -68,7 +69,8 @@ impl Expected {
             return Err(refused(&OTHER_COMPILER, file, message));
         }
         let wrong = |message: &str| refused(&METADATA_FALSE, file, message);
-        let kernel = KernelVersion::named(&metadata.kernel).filter(|kernel| kernel.to_string() == metadata.kernel);
+        let kernel =
+            KernelVersion::named(&metadata.kernel).filter(|kernel| kernel.to_string() == metadata.kernel);
         let kernel = kernel.ok_or_else(|| wrong("the kernel is no version"))?;
         let clock =
             if module.data.iter().any(|data| data.section == CLOCK) { Clock::Replay } else { Clock::Kernel };
@@ -187,9 +189,9 @@ fn statements(
 /// The network's part of the module: its functions as they are, everything else as it must be.
 fn network_code(module: &Module, network: &Network, weights: Weights, file: &str) -> Outcome<NetworkCode> {
     let infer = module.functions.iter().find(|function| function.name == FUNCTION);
-    let infer = infer.cloned().ok_or_else(|| {
-        refused(&METADATA_FALSE, file, format!("the function `{FUNCTION}` is missing"))
-    })?;
+    let infer = infer
+        .cloned()
+        .ok_or_else(|| refused(&METADATA_FALSE, file, format!("the function `{FUNCTION}` is missing")))?;
     let stages: Vec<Function> =
         module.programs.iter().filter(|program| is_network(&program.name)).cloned().collect();
     let layout = Layout::new(network);
@@ -243,13 +245,7 @@ fn normal(function: &Function) -> Option<Function> {
     Some(Function { code, line_of, ..function.clone() })
 }
 
-fn names<T>(
-    what: &str,
-    expected: &[T],
-    found: &[T],
-    name: impl Fn(&T) -> String,
-    file: &str,
-) -> Outcome<()> {
+fn names<T>(what: &str, expected: &[T], found: &[T], name: impl Fn(&T) -> String, file: &str) -> Outcome<()> {
     let all = |parts: &[T]| parts.iter().map(&name).collect::<Vec<_>>();
     let (expected, found) = (all(expected), all(found));
     if expected == found {

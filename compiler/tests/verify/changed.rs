@@ -6,6 +6,7 @@ use nnbpf_compiler::compile;
 use nnbpf_compiler::diag::Diagnostic;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::verify::{self, Extent};
+use nnbpf_compiler::withstand;
 use serde_json::Value;
 
 use super::cases::{FORMS, case, module};
@@ -79,7 +80,9 @@ fn relocated_objects_e0714() {
     let relocated = object(|module| {
         let entry = module.programs.iter_mut().find(|program| program.name == "nn_entry").unwrap();
         let place = entry.code.iter_mut().find_map(|insn| match insn {
-            Insn::LoadImm64 { value: nnbpf_compiler::bpf::Imm64::Map(name), .. } if name == "nn_allowed" || name == "nn_flows" => {
+            Insn::LoadImm64 { value: nnbpf_compiler::bpf::Imm64::Map(name), .. }
+                if name == "nn_allowed" || name == "nn_flows" =>
+            {
                 Some(name)
             }
             _ => None,
@@ -88,7 +91,11 @@ fn relocated_objects_e0714() {
     });
     let refused = refusal(&relocated);
     assert_eq!(refused.code.id, "E0714");
-    assert!(refused.message.contains("`nn_entry` has `") && refused.message.contains("nn_blocked"), "{}", refused.message);
+    assert!(
+        refused.message.contains("`nn_entry` has `") && refused.message.contains("nn_blocked"),
+        "{}",
+        refused.message
+    );
 }
 
 #[test]
@@ -123,7 +130,8 @@ fn patched_code_e0714() {
 #[test]
 fn parameters_of_another_model_e0711() {
     let section = ".data.nn_params";
-    let half = |module: &Module| module.data.iter().find(|data| data.section == section).unwrap().bytes.len() / 2;
+    let half =
+        |module: &Module| module.data.iter().find(|data| data.section == section).unwrap().bytes.len() / 2;
     let both = object(|module| {
         let at = half(module) / 2;
         let other = at + half(module);
@@ -140,8 +148,10 @@ fn parameters_of_another_model_e0711() {
 
 #[test]
 fn certificates_of_another_object_e0712() {
-    let other: Value = serde_json::from_slice(&module(case("cic6-6-16-2"), FORMS[0]).unwrap().metadata).unwrap();
-    let swapped = object(|module| metadata(module, |value| value["certificate"] = other["certificate"].clone()));
+    let other: Value =
+        serde_json::from_slice(&module(case("cic6-6-16-2"), FORMS[0]).unwrap().metadata).unwrap();
+    let swapped =
+        object(|module| metadata(module, |value| value["certificate"] = other["certificate"].clone()));
     assert_eq!(code(&swapped), "E0712");
     for by in [-1, 1] {
         let changed = object(|module| {
@@ -158,7 +168,7 @@ fn certificates_of_another_object_e0712() {
 fn metadata_that_lies_e0709() {
     let lies: [fn(&mut Value); 14] = [
         |value| value["labels"][0] = "good".into(),
-        |value| value["plan"]["decision"]["first"]["labels"][0] = "good".into(),
+        |value| value["plan"]["decision"]["labels"][0] = "good".into(),
         |value| value["features"][0]["high"] = 7.into(),
         |value| value["features"][0]["unit"] = "ms".into(),
         |value| value["plan"]["inputs"][0]["range"]["high"] = 7.into(),
@@ -176,7 +186,10 @@ fn metadata_that_lies_e0709() {
         let refused = refusal(&object(|module| metadata(module, lie)));
         assert_eq!(refused.code.id, "E0709", "{number}: {}", refused.message);
     }
-    assert_eq!(code(&constants(|module| metadata(module, |value| value["constants"] = Value::Null))), "E0709");
+    assert_eq!(
+        code(&constants(|module| metadata(module, |value| value["constants"] = Value::Null))),
+        "E0709"
+    );
 }
 
 /// A specification that is not the one that the code was compiled from.
@@ -185,7 +198,7 @@ fn another_specification_is_refused() {
     let changed = object(|module| {
         metadata(module, |value| {
             let source = value["spec"]["source"].as_str().unwrap().to_owned();
-            value["spec"]["source"] = format!("{source}\n# more").into();
+            value["spec"]["source"] = format!("{source}\n").into();
         });
     });
     assert_eq!(code(&changed), "E0709");
@@ -232,4 +245,19 @@ fn accesses_beyond_a_value_e0716() {
         entry.line_of = (0..length).map(|_| *kept.next().unwrap()).collect();
     });
     assert!(unchecked.contains("of a packet") || unchecked.contains("may access"), "{unchecked}");
+}
+
+/// Bytes changed one by one behind the checksum of the metadata: nothing panics, whatever is refused.
+#[test]
+fn patched_objects_never_panic() {
+    let good = object(|_| {});
+    let mut state = 1u64;
+    for _ in 0..400 {
+        let mut edits = Vec::new();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            edits.extend(state.to_le_bytes().into_iter().skip(3));
+        }
+        withstand::patched(&good, &edits);
+    }
 }

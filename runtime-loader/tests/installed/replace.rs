@@ -170,12 +170,9 @@ fn an_object_for_another_hook_is_refused_e0822() {
     }
     let setup = Setup::new("hook");
     setup.load(&[]);
-    let mut module = built::module(&setup.plan);
-    let mut metadata = nnbpf_compiler::metadata::from_payload(&module.metadata, "gate.o").unwrap();
-    metadata.hook = Some(nnbpf_compiler::spec::typed::Hook::TcEgress);
-    module.metadata = nnbpf_compiler::metadata::encode(&metadata);
+    let spec = built::SPEC.replace("attach xdp;", "attach tc egress;");
     let path = setup.file("egress.o");
-    std::fs::write(&path, nnbpf_compiler::compile::object(&module).unwrap()).unwrap();
+    std::fs::write(&path, built::object(&built::plan_of(built::MODEL, &spec))).unwrap();
     let error = refusal(&setup.run(&["update", &path]));
     assert!(error.contains("E0822") && error.contains("for tc egress, the installed one for xdp"), "{error}");
     assert_eq!(setup.status().code, 1);

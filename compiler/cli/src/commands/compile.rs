@@ -12,6 +12,7 @@ use nnbpf_compiler::kernel::{KernelVersion, LOOPS};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::metadata;
 use nnbpf_compiler::planned::Planned;
+use nnbpf_compiler::verify::{self, Extent};
 use serde_json::json;
 
 use super::like::Like;
@@ -49,9 +50,10 @@ pub fn run(args: &CompileArgs) -> Result<(), Refusal> {
     }
     let module = compile::module(&plan, &target).map_err(|refused| inputs.refusal(refused))?;
     let object = compile::object(&module)?;
+    let verified = if args.no_verify { None } else { Some(verified(&object, output)?) };
     files::write(output, &object)?;
     if let Some(path) = &args.report {
-        files::write(path, report(&plan, &object, output)?.as_bytes())?;
+        files::write(path, report(&plan, &object, output, verified)?.as_bytes())?;
     }
     depfile(args, &inputs, output, &[model, spec])
 }
@@ -70,8 +72,24 @@ fn too_old(args: &CompileArgs, refused: Diagnostic) -> Diagnostic {
         .fold(refused, Diagnostic::with_note)
 }
 
+/// Checks the bytes that are about to be written.
+fn verified(object: &[u8], output: &Path) -> Result<verify::Report, Refusal> {
+    let note = "this is a mistake of the compiler: report it together with the model and the specification";
+    match verify::object(object, &files::name(output), Extent::Whole) {
+        Ok(verified) => Ok(verified.report),
+        Err(refused) => {
+            Err(refused.into_iter().map(|one| one.with_note(note)).collect::<Vec<Diagnostic>>().into())
+        }
+    }
+}
+
 /// The report: what was decided and measured.
-fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> {
+fn report(
+    plan: &Plan,
+    object: &[u8],
+    output: &Path,
+    verified: Option<verify::Report>,
+) -> Result<String, Refusal> {
     let name = files::name(output);
     let inventory = read::read(object, &name)?;
     let metadata = metadata::decode(object, &name)?;
@@ -82,6 +100,7 @@ fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> 
         "programs": super::functions(&inventory.programs),
         "functions": super::functions(&inventory.functions),
         "verifier": metadata.verifier,
+        "verified": verified,
         "object_bytes": object.len(),
     });
     Ok(format!("{report:#}\n"))

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod explore;
 mod calibrate;
 pub mod inspect;
+pub mod verify;
 pub mod explain;
 pub mod rank;
 pub mod check;

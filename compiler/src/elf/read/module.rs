@@ -4,7 +4,9 @@
 //! everything else is as it was. Bytes that are not exactly those that the module is written as are refused: what
 //! does not come back was added, moved or changed by someone else.
 
-use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, SymbolKind, elf};
+use object::{
+    Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionKind, SymbolKind, elf,
+};
 
 use super::lines::{self, Placed};
 use super::maps;
@@ -129,13 +131,17 @@ fn functions(
         let code = code.ok_or_else(|| format!("`{function}` is cut"))?;
         let mut own = Vec::new();
         while let Some((at, target)) = relocations.next_if(|(at, _)| *at < end) {
-            let at = u32::try_from((at - start) / u64::from(SLOT_BYTES)).map_err(|error| error.to_string())?;
+            let at =
+                u32::try_from((at - start) / u64::from(SLOT_BYTES)).map_err(|error| error.to_string())?;
             own.push(Relocation { at: InstructionIndex(at), target });
         }
         let code = disassemble(code, &own).map_err(|error| format!("`{function}`: {error}"))?;
         let mut inside = Vec::new();
         while let Some(placed) = lines.next_if(|placed| u64::from(placed.offset) < end) {
-            inside.push((u64::from(placed.offset).saturating_sub(start) / u64::from(SLOT_BYTES), placed.line.clone()));
+            inside.push((
+                u64::from(placed.offset).saturating_sub(start) / u64::from(SLOT_BYTES),
+                placed.line.clone(),
+            ));
         }
         let parameters =
             types.parameters(&function).ok_or_else(|| format!("`{function}` has no prototype"))?;

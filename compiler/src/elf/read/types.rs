@@ -23,15 +23,38 @@ const CONTEXTS: [&str; 2] = ["xdp_md", "__sk_buff"];
 /// A record, with what is read of it.
 #[derive(Debug, Clone)]
 pub(super) enum Record {
-    Int { bytes: u32, signed: bool },
-    Pointer { to: u32 },
-    Array { element: u32, count: u32 },
-    Struct { name: u32, bytes: u32, members: Vec<Member> },
-    Function { name: u32, prototype: u32 },
+    Int {
+        bytes: u32,
+        signed: bool,
+    },
+    Pointer {
+        to: u32,
+    },
+    Array {
+        element: u32,
+        count: u32,
+    },
+    Struct {
+        name: u32,
+        bytes: u32,
+        members: Vec<Member>,
+    },
+    Function {
+        name: u32,
+        prototype: u32,
+    },
     /// Types of the parameters.
-    Prototype { parameters: Vec<u32> },
-    Variable { name: u32, ty: u32 },
-    Section { name: u32, variables: Vec<Placed> },
+    Prototype {
+        parameters: Vec<u32>,
+    },
+    Variable {
+        name: u32,
+        ty: u32,
+    },
+    Section {
+        name: u32,
+        variables: Vec<Placed>,
+    },
     Other,
 }
 
