@@ -204,7 +204,7 @@ impl Metadata {
                 Weights::Const => 0,
             },
             plan: without_parameters(network),
-            certificate: plan.network.certificate().clone(),
+            certificate: plan.certificate(),
             // Measurements for `--report`, which say nothing about the object itself.
             quantisation: QuantReport { errors: None, precision: None, ..plan.report.clone() },
             verifier: BTreeMap::new(),

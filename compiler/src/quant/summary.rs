@@ -103,6 +103,7 @@ pub(super) fn report(
                 saturated,
                 clamped: clamped(dense),
                 predicted_ns: dense_ns(dense),
+                order: setup.stats.layers.get(index).map(|stat| stat.order.clone()).unwrap_or_default(),
             }
         })
         .collect();

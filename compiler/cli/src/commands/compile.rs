@@ -78,7 +78,7 @@ fn report(plan: &Plan, object: &[u8], output: &Path) -> Result<String, Refusal> 
     let report = json!({
         "plan": Planned::of(&inventory, &metadata),
         "quantisation": plan.report,
-        "certificate": plan.network.certificate(),
+        "certificate": metadata.certificate,
         "programs": super::functions(&inventory.programs),
         "functions": super::functions(&inventory.functions),
         "verifier": metadata.verifier,
