@@ -132,7 +132,7 @@ pub(crate) fn search(
     let mut nearest = Nearest::default();
     let mut judge = |row: &[i64]| -> f64 {
         let differences = differences(model, network, row);
-        let ratio = |of: fn(&super::OutputBound) -> f64| {
+        let ratio = |of: fn(&OutputBound) -> f64| {
             differences
                 .iter()
                 .zip(&bound.outputs)
@@ -276,13 +276,13 @@ fn every_committed_case_has_a_bound_that_holds_or_a_reason() {
         assert!(nearest.whole <= 1.0 && nearest.uncut <= 1.0, "{name}: {nearest:?}");
     }
     eprintln!("{reasons:?}");
-    // What is left: levels of the models' own, and functions that step or jump.
+    // Its levels need more than 64 bits to be exact.
     let without: Vec<&str> = reasons.iter().map(|(name, _)| *name).collect();
     assert_eq!(without, WITHOUT);
 }
 
 /// Committed cases without a bound.
-const WITHOUT: [&str; 0] = [];
+const WITHOUT: [&str; 1] = ["qcoarse-5-6-2"];
 
 /// The same with other bounds.
 fn with(bound: &ErrorBound, value: f64) -> ErrorBound {

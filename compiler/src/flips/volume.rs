@@ -2,10 +2,10 @@
 //!
 //! Where the model's lead is larger than what it and the integers' differ by, the label is the same. Over a box, both
 //! are known by interval and affine analysis: a box is safe when every lead keeps its sign in both. In a box that is
-//! not, the lead is `c + Σ s_j X_j` within some `rest`, so that a flip needs `|c + Σ s_j X_j| <= T`, with `T` for the
-//! sum of the largest difference and `rest`: whatever the other features are, feature `j` then lies in an interval of
-//! `2 T / |s_j|`, and the part of the box is no larger than that for the feature for which it is least. Boxes
-//! with the largest such part are divided first.
+//! not, the lead is `c + Σ s_j X_j` within some `rest`. With what the integers' lead is off in `e..=E`, a flip needs a lead
+//! between `-max(E, 0)` and `max(-e, 0)`, so `c + Σ s_j X_j` in an interval of that length and twice `rest`: whatever the
+//! other features are, feature `j` then lies in an interval of that over `|s_j|`, and the part of the box is no larger
+//! than that for the feature for which it is least. Boxes with the largest such part are divided first.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -27,6 +27,10 @@ const RADII: [f64; 3] = [0.0001, 0.001, 0.01];
 const WORK: usize = 1 << 34;
 /// Leads of more classes than this are not looked at one by one.
 const MOST_CLASSES: usize = 32;
+/// Features that are tried when a box is divided.
+const CANDIDATES: usize = 3;
+/// Beyond this a box says nothing.
+const MOST_RATIO: f64 = 1e9;
 /// Room for the roundings of shares.
 const ROUNDING: f64 = 1.0 + 1e-9;
 
@@ -60,9 +64,7 @@ struct Part {
     share: f64,
     id: u64,
     region: Vec<Interval>,
-    /// The feature that is divided next.
-    next: Option<usize>,
-    constant: bool,
+    verdict: Verdict,
 }
 
 impl PartialEq for Part {
@@ -90,9 +92,12 @@ impl Ord for Part {
 struct Verdict {
     /// Part of the box that can flip, at most.
     open: f64,
+    /// The same before it is known to be no more than all: what is left to gain.
+    ratio: f64,
     /// Whether every label is the same everywhere.
     constant: bool,
-    next: Option<usize>,
+    /// The features that move leads most, in that order.
+    next: Vec<usize>,
 }
 
 /// Bounds the share of the region that can flip, with so many boxes at most.
@@ -102,48 +107,52 @@ pub(super) fn bound(judge: &Judge<'_>, subject: &Subject, most: usize) -> Volume
     let neurons: usize = judge.model.layers().iter().map(|layer| layer.weights.rows).sum();
     let cost = work.saturating_mul(neurons + region.len()).max(1);
     let most = most.min(WORK / cost).max(1);
-    let mut parts = BinaryHeap::new();
+    let mut open = BinaryHeap::new();
     let mut settled = Vec::new();
     let mut id = 0;
-    let mut place =
-        |share: f64, region: Vec<Interval>, parts: &mut BinaryHeap<Part>, settled: &mut Vec<Part>| {
-            let verdict = judged(judge, subject, &region);
-            id += 1;
-            let part = Part {
-                open: share * verdict.open,
-                share,
-                id,
-                region,
-                next: verdict.next,
-                constant: verdict.constant,
-            };
-            if part.next.is_some() && part.open > 0.0 { parts.push(part) } else { settled.push(part) }
-        };
-    place(1.0, region.clone(), &mut parts, &mut settled);
-    while parts.len() + settled.len() < most {
-        let Some(part) = parts.pop() else { break };
-        let Some((low, high, share)) = halves(&part) else {
-            settled.push(Part { next: None, ..part });
-            continue;
-        };
-        place(part.share * share, low, &mut parts, &mut settled);
-        place(part.share * (1.0 - share), high, &mut parts, &mut settled);
+    let mut place = |share: f64,
+                     region: Vec<Interval>,
+                     verdict: Verdict,
+                     open: &mut BinaryHeap<Part>,
+                     settled: &mut Vec<Part>| {
+        id += 1;
+        let part = Part { open: share * verdict.open, share, id, region, verdict };
+        if part.open > 0.0 { open.push(part) } else { settled.push(part) }
+    };
+    let whole = judged(judge, subject, &region);
+    place(1.0, region.clone(), whole, &mut open, &mut settled);
+    while open.len() + settled.len() < most {
+        let Some(part) = open.pop() else { break };
+        // Whichever of a few features leaves least.
+        let divided = part.verdict.next.iter().filter_map(|&feature| {
+            let (low, high, share) = halves(&part.region, feature)?;
+            let verdicts = (judged(judge, subject, &low), judged(judge, subject, &high));
+            let left = share * verdicts.0.ratio + (1.0 - share) * verdicts.1.ratio;
+            Some((left, share, (low, verdicts.0), (high, verdicts.1)))
+        });
+        match divided.reduce(|best, next| if next.0 < best.0 { next } else { best }) {
+            None => settled.push(part),
+            Some((_, share, low, high)) => {
+                place(part.share * share, low.0, low.1, &mut open, &mut settled);
+                place(part.share * (1.0 - share), high.0, high.1, &mut open, &mut settled);
+            }
+        }
     }
-    let all = || parts.iter().chain(&settled);
+    let all = || open.iter().chain(&settled);
+    let constant: f64 = all().filter(|part| part.verdict.constant).map(|part| part.share).sum();
     Volume {
         unsafe_share: (all().map(|part| part.open).sum::<f64>() * ROUNDING).min(1.0),
-        constant_share: all().filter(|part| part.constant).map(|part| part.share).sum::<f64>() / ROUNDING,
-        boxes: parts.len() + settled.len(),
+        constant_share: (constant / ROUNDING).max(0.0),
+        boxes: open.len() + settled.len(),
         region,
     }
 }
 
 /// Both halves of a box, and the share of the first.
-fn halves(part: &Part) -> Option<(Vec<Interval>, Vec<Interval>, f64)> {
-    let feature = part.next?;
-    let own = *part.region.get(feature)?;
+fn halves(region: &[Interval], feature: usize) -> Option<(Vec<Interval>, Vec<Interval>, f64)> {
+    let own = *region.get(feature)?;
     let middle = own.low.midpoint(own.high);
-    let (mut low, mut high) = (part.region.clone(), part.region.clone());
+    let (mut low, mut high) = (region.to_vec(), region.to_vec());
     *low.get_mut(feature)? = Interval { low: own.low, high: middle };
     *high.get_mut(feature)? = Interval { low: middle.checked_add(1)?, high: own.high };
     let count = |range: Interval| range.high.abs_diff(range.low) as f64 + 1.0;
@@ -158,7 +167,7 @@ fn judged(judge: &Judge<'_>, subject: &Subject, region: &[Interval]) -> Verdict 
     let mut influence = subject.influence(region);
     for (first, second) in leads(judge, &outputs) {
         let Some(lead) = outputs.lead(first, second) else {
-            return Verdict { open: 1.0, constant: false, next: widest(region) };
+            return Verdict { open: 1.0, ratio: MOST_RATIO, constant: false, next: widest(region) };
         };
         let kept = (lead.model.low > 0.0 && lead.integers.low > 0.0)
             || (lead.model.high < 0.0 && lead.integers.high < 0.0);
@@ -167,37 +176,37 @@ fn judged(judge: &Judge<'_>, subject: &Subject, region: &[Interval]) -> Verdict 
         }
         constant = false;
         let (_, slopes, rest) = lead.linear(region.len());
+        // A flip needs a lead of the model between these.
+        let (least, most) = (-lead.error.high.max(0.0), (-lead.error.low).max(0.0));
         // Roundings of the centre and the slopes are part of the rest.
-        let limit = (lead.error.magnitude() + rest) * ROUNDING;
-        let mut least = 1.0f64;
+        let limit = ((most - least) / 2.0 + rest) * ROUNDING;
+        let mut ratio = f64::INFINITY;
         for ((slope, range), influence) in slopes.iter().zip(region).zip(&mut influence) {
             let width = range.high.abs_diff(range.low) as f64;
             *influence += 8.0 * slope.abs();
             // Raw values in an interval of this length, of all that there are.
             let length = limit * width / slope.abs();
             let share = (length.floor() + 1.0) * ROUNDING / (width + 1.0);
-            if share.is_finite() {
-                least = least.min(share);
+            // A feature of a single value says nothing.
+            if share.is_finite() && width > 0.0 {
+                ratio = ratio.min(share);
             }
         }
-        // No model value within the error of zero: nothing flips.
-        if lead.model.low <= lead.error.magnitude() && lead.model.high >= -lead.error.magnitude() {
-            open += least;
+        if lead.model.low <= most && lead.model.high >= least {
+            open += ratio;
         }
     }
-    let next = influence
-        .iter()
-        .zip(region)
-        .enumerate()
-        .filter(|(_, (_, range))| range.high > range.low)
-        .max_by(|a, b| a.1.0.total_cmp(b.1.0).then(b.0.cmp(&a.0)))
-        .map(|(feature, _)| feature);
-    Verdict { open: open.min(1.0), constant, next }
+    let mut next: Vec<(usize, f64)> = influence.into_iter().enumerate().collect();
+    next.retain(|(feature, _)| region.get(*feature).is_some_and(|range| range.high > range.low));
+    next.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let next = next.into_iter().take(CANDIDATES).map(|(feature, _)| feature).collect();
+    Verdict { open: open.min(1.0), ratio: open.min(MOST_RATIO), constant, next }
 }
 
-fn widest(region: &[Interval]) -> Option<usize> {
+fn widest(region: &[Interval]) -> Vec<usize> {
     let widths = region.iter().map(|range| range.high.abs_diff(range.low)).enumerate();
-    widths.filter(|(_, width)| *width > 0).max_by_key(|(_, width)| *width).map(|(feature, _)| feature)
+    let widest = widths.filter(|(_, width)| *width > 0).max_by_key(|(_, width)| *width);
+    widest.map(|(feature, _)| feature).into_iter().collect()
 }
 
 /// The leads that decide labels: single values, and differences of two of which either can be the largest.
