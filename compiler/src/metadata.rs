@@ -180,7 +180,7 @@ impl Metadata {
             plan: without_parameters(network),
             constants: constants.as_ref().map(|network| without_parameters(network.get())),
             parameters_hash: parameters_hash(&slot::bytes(computed.get())),
-            certificate: computed.certificate().clone(),
+            certificate: Certificate { error: plan.certificate().error, ..computed.certificate().clone() },
             // Measurements for `--report`, which say nothing about the object itself.
             quantisation: QuantReport { errors: None, precision: None, ..plan.report.clone() },
             verifier: BTreeMap::new(),

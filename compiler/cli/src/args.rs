@@ -31,6 +31,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Show what cost is to be had at what accuracy: lanes, nanoseconds, flips, errors of scores.
     Explore(ExploreArgs),
+    /// Look for the closest inputs whose label quantisation changes, and prove how many there can be.
+    Flips(FlipsArgs),
     /// Show what is inside an object.
     Inspect(InspectArgs),
     /// Check an object again from its bytes alone.
@@ -256,6 +258,35 @@ pub struct ExploreArgs {
     /// Draw nanoseconds against flips.
     #[arg(long, value_name = "SVG")]
     pub plot: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nnbpfc flips`.
+#[derive(Debug, Args)]
+pub struct FlipsArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+    /// The feature specification.
+    pub spec: PathBuf,
+    #[command(flatten)]
+    pub surroundings: SpecArgs,
+    /// Feature rows to calibrate on and to look near.
+    #[arg(long, value_name = "CSV")]
+    pub calibrate: PathBuf,
+    /// Labels of calibration rows that may differ from the float model: a percentage or a count.
+    #[arg(long, value_name = "N%|N", default_value = "0.1%")]
+    pub max_flips: String,
+    /// Another seed looks at other inputs.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Inputs to look at, about.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub tries: u64,
+    /// Boxes that the proof may divide the calibrated box into.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub boxes: usize,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         Some(Command::Extract(args)) => commands::extract::run(&args),
         Some(Command::Bench(args)) => commands::bench::run(&args),
         Some(Command::Explore(args)) => commands::explore::run(&args),
+        Some(Command::Flips(args)) => commands::flips::run(&args),
         Some(Command::Inspect(args)) => commands::inspect::run(&args),
         Some(Command::Verify(args)) => commands::verify::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),

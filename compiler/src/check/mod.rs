@@ -19,6 +19,7 @@ pub use shapes::{MAX_FINER, MOST_RAW};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::ErrorBound;
 use crate::diag::Outcome;
 use crate::ir::{Interval, Network};
 
@@ -50,9 +51,12 @@ impl<T> Checked<T> {
 }
 
 /// Intervals of every operation, in order. Each can be re-checked from the one before.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Certificate {
     pub ops: Vec<OpIntervals>,
+    /// How far outputs can be off the float model: see [`crate::bounds`], which proves and re-checks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBound>,
 }
 
 /// Intervals of one operation, one entry per output.

@@ -52,7 +52,7 @@ pub(super) fn index_bits(more: i32) -> u8 {
 }
 
 /// The least and the greatest value of a function over some numbers, and where it goes from there if it becomes flat.
-fn span(function: Function, low: f64, high: f64) -> (f64, f64) {
+pub(crate) fn span(function: Function, low: f64, high: f64) -> (f64, f64) {
     let Shape { turns, jump, limits, .. } = shape(function);
     let inner = turns.into_iter().chain(jump).filter(|turn| (low..=high).contains(turn));
     let places = inner.chain([low, high]).map(|x| function.apply(x)).chain(limits.into_iter().flatten());
@@ -76,7 +76,7 @@ pub(super) fn part(function: Function, top: f64) -> f64 {
 
 /// How a function becomes integers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Sums are rounded to levels.
     Levels(Levels),
     /// Sums are 1 above zero.
@@ -85,7 +85,7 @@ pub(super) enum Way {
 }
 
 /// The way of a function.
-pub(super) fn way(function: Function) -> Way {
+pub(crate) fn way(function: Function) -> Way {
     match function {
         Function::Levels(levels) => Way::Levels(levels),
         Function::Step => Way::Step,
@@ -148,20 +148,20 @@ pub(super) fn slope(function: Function, x: f64) -> f64 {
 }
 
 /// What bounds rest on.
-struct Shape {
+pub(crate) struct Shape {
     /// Between neighbours of these the function only rises or only falls.
-    turns: Vec<f64>,
+    pub(crate) turns: Vec<f64>,
     /// Where it jumps: it has the lower value there.
-    jump: Option<f64>,
+    pub(crate) jump: Option<f64>,
     /// What it approaches far below and far above, monotonically beyond the turns.
-    limits: [Option<f64>; 2],
+    pub(crate) limits: [Option<f64>; 2],
     /// Bounds of the first derivative, of the second one between kinks, and of how much the first changes at a kink.
-    steep: f64,
-    bend: f64,
-    kink: f64,
+    pub(crate) steep: f64,
+    pub(crate) bend: f64,
+    pub(crate) kink: f64,
 }
 
-fn shape(function: Function) -> Shape {
+pub(crate) fn shape(function: Function) -> Shape {
     let smooth = |turns: Vec<f64>, limits: [Option<f64>; 2], [steep, bend, kink]: [f64; 3]| Shape {
         turns,
         jump: None,

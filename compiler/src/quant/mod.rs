@@ -26,7 +26,7 @@ mod cost;
 mod lanes;
 mod evaluate;
 mod blame;
-mod curve;
+pub(crate) mod curve;
 mod rescale;
 mod error;
 mod search;
@@ -217,9 +217,37 @@ pub fn quantise(
     }
 }
 
+/// How far outputs of trees are off at most, when a network is made of these trees:
+/// the table is built again and compared.
+pub(crate) fn forest_error(trees: &model::Forest, network: &Network) -> Result<f64, String> {
+    let plan = plan_of(network).forest;
+    let own = network.ops.iter().find_map(|op| match op {
+        Op::Forest(own) => Some(own),
+        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) => None,
+    });
+    let built = [None, plan.as_ref()].map(|plan| table::build(trees, &network.inputs, plan));
+    let same = built.into_iter().flatten().find(|built| own == Some(&built.forest));
+    let Some(table::Table { error, unit, forest, .. }) = same else {
+        return Err("the trees are not those of the model".to_owned());
+    };
+    if network.decision.unit.to_bits() != unit.to_bits() {
+        return Err("the trees have another unit than the model's".to_owned());
+    }
+    // Sums are below 2^52 units: they are exact in binary64 where leaves are, and else round once for each tree.
+    let rounding = if error == 0.0 { 0.0 } else { (forest.trees as f64 + 16.0) * unit };
+    Ok(error + rounding)
+}
+
+/// The same of a network of the author's integers; `None` when it is no such network.
+pub(crate) fn authored_error(model: &Model, network: &Network) -> Option<Result<f64, String>> {
+    let own = model.layers().first().map(|layer| layer.activation);
+    let levels = matches!(own, Some(Activation::Function(model::Function::Levels(_))));
+    if levels { author::error(model, network) } else { None }
+}
+
 /// A model whose last layer has an activation, with a layer behind it that leaves its values as they are: the
 /// values of a last layer are sums.
-fn linear_end(model: &Model) -> Option<Model> {
+pub(crate) fn linear_end(model: &Model) -> Option<Model> {
     let last = model.layers().last().filter(|layer| layer.activation != Activation::Identity)?;
     let width = last.weights.rows;
     let mut values = vec![0.0; width.checked_mul(width)?];

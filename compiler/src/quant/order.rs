@@ -137,6 +137,7 @@ pub(super) fn ordered(setup: Setup<'_>, lanes: &[Lanes]) -> Option<(Model, Stats
         let stat = stats.layers.get_mut(layer)?;
         stat.top.iter_mut().for_each(|top| *top = picked(top, &order));
         stat.influence = picked(&stat.influence, &order);
+        stat.order.clone_from(&order);
         let next = layers.get_mut(layer + 1)?;
         let rows = 0..next.weights.rows;
         next.weights.values = rows.flat_map(|row| picked(next.weights.row(row), &order)).collect();

@@ -147,6 +147,9 @@ pub struct LayerReport {
     /// Whether code clamps the activations of packed lanes: they are narrower than what a lane can hold.
     pub clamped: bool,
     pub predicted_ns: f64,
+    /// The model's row of each neuron, where lanes of different widths move them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<usize>,
 }
 
 /// A function by a table.

@@ -57,6 +57,8 @@ pub(super) struct LayerStat {
     pub(super) top: [Vec<f64>; CLIPS.len()],
     /// Mean square of the margin's derivative by each sum.
     pub(super) influence: Vec<f64>,
+    /// Which neuron stands in each row, where they were moved.
+    pub(super) order: Vec<usize>,
     /// Whether all this is from drawn rows.
     pub(super) drawn: bool,
 }
@@ -90,7 +92,15 @@ pub(super) fn collect(model: &Model, contract: &Contract, sample: &Sample) -> St
         let propagation = moments.as_deref().and_then(|moments| inverse_upper(moments, spread.len()));
         // The order of features never changes.
         let moments = moments.filter(|_| !stats.is_empty());
-        stats.push(LayerStat { spread, propagation, moments, top, influence, drawn: !sample.calibrated });
+        stats.push(LayerStat {
+            spread,
+            propagation,
+            moments,
+            top,
+            influence,
+            order: Vec::new(),
+            drawn: !sample.calibrated,
+        });
         columns = own;
         for (row, column) in columns.iter_mut().enumerate() {
             let activation = layer.activation_of(row);

@@ -98,6 +98,7 @@ pub(super) fn report(
                 coarsest_unit: units.iter().copied().fold(0.0, f64::max),
                 saturated,
                 clamped: clamped(dense),
+                order: setup.stats.layers.get(index).map(|stat| stat.order.clone()).unwrap_or_default(),
                 ..layer_outline(index, layer.origin.name.clone(), dense, proof)
             }
         })
@@ -152,6 +153,7 @@ pub(super) fn layer_outline(layer: usize, node: String, dense: &Dense, proof: &O
         saturated: 0,
         clamped: false,
         predicted_ns: dense_ns(dense),
+        order: Vec::new(),
     }
 }
 

@@ -96,7 +96,7 @@ fn report(
     let report = json!({
         "plan": Planned::of(&inventory, &metadata),
         "quantisation": plan.report,
-        "certificate": plan.network.certificate(),
+        "certificate": metadata.certificate,
         "programs": super::functions(&inventory.programs),
         "functions": super::functions(&inventory.functions),
         "verifier": metadata.verifier,

@@ -80,6 +80,9 @@ fn as_text(inventory: &Inventory, metadata: &Metadata) -> String {
     let quant = &metadata.quantisation;
     let basis = if quant.calibrated { "calibration rows" } else { "rows drawn from the scaler" };
     let _ = writeln!(out, "accuracy     {} of {} {basis} change their label", quant.flips, quant.rows);
+    if let Some(error) = &metadata.certificate.error {
+        let _ = writeln!(out, "outputs      {}", error.words());
+    }
     for rule in &quant.thresholds {
         let probability = f64::from(rule.millionths) / 1e6;
         let _ = writeln!(

@@ -7,6 +7,7 @@ pub mod replay;
 pub mod extract;
 pub mod bench;
 pub mod explore;
+pub mod flips;
 mod calibrate;
 pub mod inspect;
 pub mod verify;

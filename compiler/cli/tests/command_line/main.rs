@@ -17,5 +17,6 @@ mod privileges;
 mod tools;
 mod costs;
 mod explore;
+mod flips;
 mod uses;
 mod planned;

@@ -23,6 +23,7 @@ pub static TABLE: &[&Code] = &[
     &LEVELS,
     &ANOMALIES,
     &SLOW,
+    &NO_LABEL,
 ];
 
 pub static COUNT: Code = Code {
@@ -177,4 +178,11 @@ pub static SLOW: Code = Code {
                   that it takes longer. The notes say what would have to give, one thing at a time: flips, an object \
                   whose parameters can be updated, or neurons. Predictions are for the machine that the constants were \
                   measured on; `nnbpfc bench --calibrate-cost` measures another.",
+};
+
+pub static NO_LABEL: Code = Code {
+    id: "E0350",
+    title: "a model without labels has no decision boundary",
+    explanation: "`nnbpfc flips` looks for inputs whose label is another one after quantisation, and proves where there are \
+                  none. A regressor has no labels: `certificate.error` in the report bounds how far its outputs are off.",
 };

@@ -35,6 +35,8 @@ pub(super) struct Authored {
     pub(super) levels: Vec<Option<(f64, f64)>>,
     /// Quantisers that may give the neighbouring level very near to a half.
     pub(super) nearly: usize,
+    /// How far outputs are off at most in real arithmetic, where `nearly` is 0.
+    pub(super) error: f64,
 }
 
 /// Why a model is not built from its own integers.
@@ -91,6 +93,7 @@ fn attempt(
         layers: Vec::new(),
         levels: Vec::new(),
         nearly: 0,
+        error: 0.0,
         refused: None,
     };
     let left = |layer: usize, why: Why, refused: Option<&'static str>| Left {
@@ -108,9 +111,9 @@ fn attempt(
     let unit = author.outputs(place).ok_or_else(outputs)?;
     let finer = vec![0; model.outputs().count()];
     let decision = decision(model, contract, unit, &finer).ok_or_else(outputs)?;
-    let Author { ops, origins, layers, levels, nearly, .. } = author;
+    let Author { ops, origins, layers, levels, nearly, error, .. } = author;
     let network = Network { inputs: contract.inputs.clone(), ops, origins, decision };
-    Ok(check(network).map(|network| Authored { network, layers, levels, nearly }))
+    Ok(check(network).map(|network| Authored { network, layers, levels, nearly, error }))
 }
 
 /// Values as they stand between two operations.
@@ -133,6 +136,7 @@ pub(super) struct Author<'a> {
     levels: Vec<Option<(f64, f64)>>,
     /// See [`Authored::nearly`].
     pub(super) nearly: usize,
+    error: f64,
     /// Why the planned code does not give the levels, where other code would.
     pub(super) refused: Option<&'static str>,
 }
@@ -423,6 +427,21 @@ impl Author<'_> {
                 }
             })
             .collect();
+        self.error = features
+            .iter()
+            .zip(lines)
+            .zip(values)
+            .map(|((one, (slope, offset)), value)| {
+                let scale = f64::from(one.shift).exp2();
+                let reach = (value.low as f64).abs().max((value.high as f64).abs()) + 1.0;
+                let (slope, offset) = (slope.value() / unit * scale, offset.value() / unit * scale);
+                let rounded = (one.offset.saturating_sub(1i64 << (one.shift - 1))) as f64;
+                let off = (slope - one.multiplier as f64).abs() * reach + (offset - rounded).abs();
+                let conversions = (slope.abs() * reach + offset.abs()) * 16.0 * f64::EPSILON;
+                // The result is rounded to the nearest unit.
+                unit * ((off + conversions) / scale + 0.5)
+            })
+            .fold(0.0, f64::max);
         let results: Vec<Interval> = features
             .iter()
             .map(|one| {

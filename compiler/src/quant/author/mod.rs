@@ -11,13 +11,14 @@ mod quantiser;
 #[cfg(test)]
 mod tests;
 
+use super::contract::OutputNames;
 use super::report::{InputReport, LayerReport, LevelsReport, Precision, QuantReport};
 use super::sample::{self, Sample};
 use super::summary::{SATURATION_ROWS, layer_outline, outline, signed_bits, within_budget};
 use super::{Calibration, Contract, Options, Quantised, error, plan_of};
 use crate::diag::codes::quant::{LEVELS, SHAPE};
 use crate::diag::{Diagnostic, Origin, Outcome};
-use crate::ir::{Op, OpOrigin, interpret};
+use crate::ir::{Network, Op, OpOrigin, interpret};
 use crate::model::{Activation, Function, Model};
 use build::{Authored, Left, Why};
 
@@ -76,6 +77,32 @@ pub(super) fn run(
             }
         },
     }
+}
+
+/// How far outputs are off at most, in real arithmetic, when a network is made of the author's integers, which are
+/// built again and compared; `None` when it is not.
+pub(super) fn error(model: &Model, network: &Network) -> Option<Result<f64, String>> {
+    let outputs = network.decision.outputs();
+    let contract = Contract {
+        model: String::new(),
+        inputs: network.inputs.clone(),
+        outputs: outputs
+            .map(|output| OutputNames { name: output.name.clone(), labels: output.labels.clone() })
+            .collect(),
+        rules: Vec::new(),
+    };
+    let plan = plan_of(network);
+    let built =
+        [None, Some(&plan)].into_iter().filter_map(|like| build::build(model, &contract, like).ok()?.ok());
+    let same = |built: &Authored| {
+        let own = built.network.get();
+        own.ops == network.ops && own.decision.unit.to_bits() == network.decision.unit.to_bits()
+    };
+    let built = built.into_iter().find(same)?;
+    Some(match built.nearly {
+        0 => Ok(built.error),
+        _ => Err("some levels may be the neighbouring one, very near to a half".to_owned()),
+    })
 }
 
 fn origin(model: &Model, contract: &Contract, layer: usize) -> Origin {
