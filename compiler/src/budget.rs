@@ -104,7 +104,7 @@ fn smaller(network: &Network, weights: Weights, max_ns: f64) -> String {
     }
     let shape = |op: &Op| match op {
         Op::Dense(dense) => Some(LayerShape::of(dense)),
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
     };
     let shapes: Vec<LayerShape> = network.ops.iter().filter_map(shape).collect();
     // The narrowest change: a hidden layer that keeps most of its neurons.
@@ -171,7 +171,7 @@ pub fn on_an_older_kernel(plan: &Plan, weights: Weights, kernel: KernelVersion) 
         .map(|op| match op {
             Op::Dense(dense) => LayerShape::of(dense).registers() * dense.columns,
             Op::Forest(forest) => forest.trees.saturating_mul(forest.depth as usize),
-            Op::Quantise(_) | Op::Table(_) => 0,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) => 0,
         })
         .sum();
     let looped = planned::parts(network, weights)

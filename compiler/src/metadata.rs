@@ -276,7 +276,7 @@ pub fn from_payload(payload: &[u8], file: &str) -> Outcome<Metadata> {
 /// Whether a plan, whose shapes are but numbers, is small enough to be filled with parameters.
 fn plausible(plan: &Network) -> bool {
     let weights = plan.ops.iter().try_fold(0usize, |sum, op| match op {
-        Op::Quantise(_) => Some(sum),
+        Op::Quantise(_) | Op::Gate(_) => Some(sum),
         Op::Table(table) => sum.checked_add(1usize.checked_shl(u32::from(table.bits))?),
         Op::Dense(dense) => {
             let one = dense.rows.checked_mul(dense.columns.checked_add(1)?)?;
@@ -322,7 +322,7 @@ fn room_for_parameters(plan: &Network) -> Option<Network> {
     let mut plan = plan.clone();
     for op in &mut plan.ops {
         match op {
-            Op::Quantise(_) => {}
+            Op::Quantise(_) | Op::Gate(_) => {}
             Op::Dense(dense) => {
                 dense.weights = vec![0; dense.rows.checked_mul(dense.columns)?];
                 dense.bias = vec![0; dense.rows];
@@ -354,7 +354,7 @@ pub(crate) fn without_parameters(network: &Network) -> Network {
     let mut plan = network.clone();
     for op in &mut plan.ops {
         match op {
-            Op::Quantise(_) => {}
+            Op::Quantise(_) | Op::Gate(_) => {}
             Op::Dense(dense) => {
                 dense.weights.clear();
                 dense.bias.clear();

@@ -107,6 +107,7 @@ pub fn parts(network: &Network, weights: Weights) -> Vec<PlannedPart> {
             Op::Quantise(_) => "rescaling",
             Op::Dense(_) => "dense",
             Op::Table(_) => "table",
+            Op::Gate(_) => "gate",
             Op::Forest(_) => "trees",
         };
         PlannedPart {
@@ -119,7 +120,7 @@ pub fn parts(network: &Network, weights: Weights) -> Vec<PlannedPart> {
                     let unroll = blocking.rounds(dense.columns).map(|rounds| rounds.inputs);
                     Some(layer(dense, blocking.blocks, unroll))
                 }
-                (Op::Dense(_) | Op::Quantise(_) | Op::Table(_) | Op::Forest(_), _) => None,
+                (Op::Dense(_) | Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_), _) => None,
             },
         }
     })

@@ -497,6 +497,63 @@ write_forms("tanh-5-8-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2]
 # A retrained one, and one with a table less.
 write_forms("tanh-5-8-6-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [8, 6, 2], [tanh, sigmoid, softmax], 23)
 write_forms("tanh-5-8-6-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, relu, softmax], 23)
+def hard_swish(source, result, _):
+    return [helper.make_node("HardSwish", [source], [result])]
+
+
+def past_hard_swish(source, result, constants):
+    """What came in, plus the hard swish of the layer, written as exporters of older operator sets do."""
+    constants["three"], constants["zero"], constants["six"] = 3.0, 0.0, 6.0
+    return [
+        helper.make_node("Add", [source, "three"], [f"a_{result}"]),
+        helper.make_node("Clip", [f"a_{result}", "zero", "six"], [f"c_{result}"]),
+        helper.make_node("Mul", [source, f"c_{result}"], [f"m_{result}"]),
+        helper.make_node("Div", [f"m_{result}", "six"], [f"h_{result}"]),
+        helper.make_node("Add", [f"h_{result}", f"x{int(source[1:])}"], [result]),
+    ]
+
+
+# swish.spec: hard swishes, and a layer that is carried past one.
+write_forms("swish-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [hard_swish, past_hard_swish, softmax], 12)
+# A retrained one, and one with another function in its first layer.
+write_forms("swish-5-6-6-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [6, 6, 2], [hard_swish, past_hard_swish, softmax], 22)
+write_forms("swish-5-6-6-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, past_hard_swish, softmax], 22)
+
+
+def write_imputed(name, value, by, mean, scale, widths, seed):
+    """An imputer of a number, a scaler and an MLP."""
+    random = np.random.default_rng(seed)
+    constants = {}
+    nodes = [
+        helper.make_node(
+            "Imputer", ["input"], ["imputed"], "imputer", domain="ai.onnx.ml",
+            imputed_value_floats=[float(number) for number in by], replaced_value_float=float(value),
+        ),
+        helper.make_node(
+            "Scaler", ["imputed"], ["x0"], "scaler", domain="ai.onnx.ml",
+            offset=[float(number) for number in mean], scale=[1 / number for number in scale],
+        ),
+    ]
+    sizes = [len(mean), *widths]
+    for layer, (columns, rows) in enumerate(zip(sizes, widths)):
+        constants[f"w{layer}"] = random.normal(0, np.sqrt(2 / columns), (rows, columns))
+        constants[f"b{layer}"] = random.normal(0, 0.3, rows)
+        nodes.append(helper.make_node("Gemm", [f"x{layer}", f"w{layer}", f"b{layer}"], [f"z{layer}"], f"fc{layer}", transB=1))
+        tail = helper.make_node("Softmax", [f"z{layer}"], [f"x{layer + 1}"], axis=1)
+        nodes.append(relu(f"z{layer}", f"x{layer + 1}", None)[0] if layer + 1 < len(widths) else tail)
+    tensors = [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in constants.items()]
+    source = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", len(mean)])]
+    result = [helper.make_tensor_value_info(f"x{len(widths)}", TensorProto.FLOAT, ["batch", widths[-1]])]
+    save(name, helper.make_graph(nodes, name, source, result, tensors), [helper.make_opsetid("ai.onnx.ml", 3)])
+
+
+# imputed.spec: zeros are replaced, by whole numbers and by others.
+write_imputed("imputed-5-8-2", 0, [5, 64, 64, 0.4, 33.7], [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 2], 12)
+# A retrained one, whose imputer puts other numbers in place, and one without.
+write_imputed("imputed-5-8-2/retrained", 0, [7, 60, 60, 0.7, 41.3], [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [8, 2], 22)
+write_forms("imputed-5-8-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 2], [relu, softmax], 22)
+
+
 # beside.spec: a layer is carried past a curved activation.
 write_forms("beside-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, beside, softmax], 12)
 # autoencoder.spec: the inputs again, judged by the error.

@@ -17,7 +17,7 @@ use nnbpf_compiler::{diag, elf, ir};
 use nnbpf_runtime_loader::load::Kernel;
 use nnbpf_runtime_loader::maps::Update;
 use nnbpf_runtime_loader::test_run::RunInput;
-use testing::{Shape, Trees, divided, expected, forest, network, rescaled, rows};
+use testing::{Shape, Trees, divided, expected, forest, gated, network, rescaled, rows};
 
 /// Says why a kernel test does not run here, unless it must.
 fn skip(test: &str) -> bool {
@@ -158,6 +158,25 @@ fn rescaling_and_tables_agree_in_kernel_vm_and_interpreter() {
         for split in [Split::Auto, Split::Layer] {
             agree(&network, &rows, Options { split, ..Options::default() });
         }
+    }
+}
+
+#[test]
+fn gates_and_replaced_values_agree_in_kernel_vm_and_interpreter() {
+    if skip("gates_and_replaced_values_agree_in_kernel_vm_and_interpreter") {
+        return;
+    }
+    let mut random = testing::Random(45);
+    for seed in 0..24 {
+        let mut pick = |most: u64| 1 + usize::try_from(random.next() % most).unwrap();
+        // Some so wide that their quantisers are loops.
+        let inputs = if seed % 8 == 0 { 70 } else { pick(8) };
+        let network = checked(gated(seed, inputs, pick(20), Rule::ArgMax));
+        let rows = rows(network.get(), seed ^ 1, 200);
+        for split in [Split::Auto, Split::Layer] {
+            agree(&network, &rows, Options { split, ..Options::default() });
+        }
+        agree(&network, &rows, Options { weights: Weights::Const, ..Options::default() });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::diag::codes::check::{LANE, MARGIN, QUANTISER};
 use crate::diag::{Diagnostic, Outcome};
 use crate::ir::softmax::{self, Lead};
 use crate::ir::{
-    Dense, Forest, HALF_BITS, Interval, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table,
+    Dense, Forest, Gate, HALF_BITS, Interval, Network, Op, Quantise, QuantiseOne, Rule, RuleTest, Table,
 };
 
 pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
@@ -21,6 +21,7 @@ pub(super) fn prove(network: &Network) -> Outcome<Certificate> {
             Op::Quantise(quantise) => quantise_intervals(quantise, position, &values),
             Op::Dense(dense) => dense_intervals(dense, &values),
             Op::Table(table) => table_intervals(table, &values),
+            Op::Gate(gate) => gate_intervals(gate, &values),
             Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty() {
@@ -53,6 +54,7 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
             Op::Quantise(quantise) => quantise_intervals(quantise, position, &values),
             Op::Dense(dense) => dense_intervals(dense, &values),
             Op::Table(table) => table_intervals(table, &values),
+            Op::Gate(gate) => gate_intervals(gate, &values),
             Op::Forest(forest) => forest_intervals(forest, &values),
         };
         if !problems.is_empty()
@@ -70,7 +72,7 @@ pub(super) fn holds(network: &Network, certificate: &Certificate) -> bool {
 /// A claim may be wider than what follows, but not wider than the lane that it vouches for.
 fn claimed_fits(op: &Op, claimed: &OpIntervals) -> bool {
     match op {
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => true,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => true,
         Op::Dense(dense) => claimed.accumulators.iter().enumerate().all(|(row, acc)| {
             let lane = lane_range(dense.lanes.bits(row));
             i128::from(acc.low) >= lane.low && i128::from(acc.high) <= lane.high
@@ -87,6 +89,7 @@ enum Problem {
     Quantiser { input: usize },
     Planned { input: usize },
     Table { value: usize, greatest: i64 },
+    Gate { value: usize },
     Lane { row: usize, bits: u32, sum: Wide },
     Trees(String),
 }
@@ -110,6 +113,12 @@ impl Problem {
                 &QUANTISER,
                 origin,
                 format!("value {value} can lie outside of 0 to {greatest}, which its table covers"),
+                "compile the model anew instead of into the plan of an existing object",
+            ),
+            Self::Gate { value } => Diagnostic::new(
+                &QUANTISER,
+                origin,
+                format!("the product of value {value} with its gate can leave 64 bits"),
                 "compile the model anew instead of into the plan of an existing object",
             ),
             Self::Lane { row, bits, sum } => Diagnostic::new(
@@ -152,7 +161,10 @@ fn quantise_intervals(
             problems.push(Problem::Quantiser { input });
             continue;
         };
-        let value = Interval { low: quantise.round(one, acc.low), high: quantise.round(one, acc.high) };
+        let mut value = Interval { low: quantise.round(one, acc.low), high: quantise.round(one, acc.high) };
+        for replaced in quantise.replaced.iter().filter(|replaced| replaced.feature == input) {
+            value = Interval { low: value.low.min(replaced.to), high: value.high.max(replaced.to) };
+        }
         if value.low < quantise.output.low || value.high > quantise.output.high {
             problems.push(Problem::Planned { input });
         }
@@ -172,6 +184,25 @@ fn table_intervals(table: &Table, inputs: &[Interval]) -> (OpIntervals, Vec<Prob
             continue;
         }
         values.push(if value < table.mapped { table.results(*input) } else { *input });
+    }
+    (OpIntervals { accumulators: inputs.to_vec(), values }, problems)
+}
+
+fn gate_intervals(gate: &Gate, inputs: &[Interval]) -> (OpIntervals, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut values = Vec::with_capacity(inputs.len());
+    for (value, input) in inputs.iter().enumerate() {
+        if value >= gate.mapped {
+            values.push(*input);
+            continue;
+        }
+        // Where the gate opens and closes is told by the sign of a difference.
+        let narrow = input.low >= -MOST_RAW && input.high <= MOST_RAW;
+        let Some(acc) = gate.accumulators(*input).filter(|_| narrow) else {
+            problems.push(Problem::Gate { value });
+            continue;
+        };
+        values.push(Interval { low: acc.low >> gate.shift, high: acc.high >> gate.shift });
     }
     (OpIntervals { accumulators: inputs.to_vec(), values }, problems)
 }

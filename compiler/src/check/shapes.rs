@@ -3,7 +3,9 @@
 use super::forest;
 use crate::diag::codes::check::{DECISION, QUANTISER, SHAPE, WIDTH};
 use crate::diag::{Code, Diagnostic, Origin};
-use crate::ir::{Dense, Network, Op, OpOrigin, Output, Post, Quantise, Rule, RuleTest, Table};
+use crate::ir::{
+    Dense, Gate, Network, Op, OpOrigin, Output, Post, Quantise, Replaced, Rule, RuleTest, Table,
+};
 
 /// Largest shift of a quantiser: the bytecode masks shifts with 63, and 63 would keep the sign only.
 pub(super) const MAX_SHIFT: u8 = 62;
@@ -31,9 +33,10 @@ pub(super) fn errors(network: &Network) -> Vec<Diagnostic> {
     let mut width = network.inputs.len();
     for (position, op) in network.ops.iter().enumerate() {
         let problems = match op {
-            Op::Quantise(quantise) => quantise_problems(quantise, width),
+            Op::Quantise(quantise) => quantise_problems(quantise, position, width),
             Op::Dense(dense) => dense_problems(dense, width),
             Op::Table(table) => table_problems(table, width),
+            Op::Gate(gate) => gate_problems(gate, width),
             Op::Forest(forest) => forest::problems(forest, width),
         };
         let origin = origin(network, position);
@@ -62,7 +65,7 @@ pub(super) fn origin(network: &Network, position: usize) -> Origin {
 
 type Problem = (&'static Code, String);
 
-fn quantise_problems(quantise: &Quantise, width: usize) -> Vec<Problem> {
+fn quantise_problems(quantise: &Quantise, position: usize, width: usize) -> Vec<Problem> {
     let mut problems = Vec::new();
     if quantise.features.len() != width {
         let have = quantise.features.len();
@@ -81,6 +84,24 @@ fn quantise_problems(quantise: &Quantise, width: usize) -> Vec<Problem> {
         if one.low > one.high {
             problems.push((&WIDTH, format!("input {index} is clamped to an empty range")));
         }
+    }
+    let ordered = quantise.replaced.is_sorted_by(|one, next| one.feature < next.feature);
+    let sound = |one: &Replaced| {
+        one.feature < width && one.first <= one.last && one.first >= -MOST_RAW && one.last <= MOST_RAW
+    };
+    if !quantise.replaced.is_empty() && (position > 0 || !ordered || !quantise.replaced.iter().all(sound)) {
+        problems.push((&SHAPE, "what replaces raw values is not one interval for each feature".to_owned()));
+    }
+    problems
+}
+
+fn gate_problems(gate: &Gate, width: usize) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if gate.width == 0 || gate.width != width || !(1..=width).contains(&gate.mapped) {
+        problems.push((&SHAPE, format!("a gate for {} values reads {width}", gate.width)));
+    }
+    if gate.shift > MAX_SHIFT {
+        problems.push((&WIDTH, format!("a gate is shifted by {}, more than {MAX_SHIFT}", gate.shift)));
     }
     problems
 }

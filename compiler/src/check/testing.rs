@@ -72,7 +72,7 @@ fn assemble(features: Vec<QuantiseOne>, layers: Vec<Dense>) -> Network {
         .collect();
     let outputs = layers.last().map_or(0, |layer| layer.rows);
     let output = Interval { low: i64::from(i32::MIN), high: i64::from(i32::MAX) };
-    let mut ops = vec![Op::Quantise(Quantise { features, output, even: false })];
+    let mut ops = vec![Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() })];
     let mut origins = vec![OpOrigin::Inputs];
     for (layer, dense) in (0u32..).zip(layers) {
         let node =

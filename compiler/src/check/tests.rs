@@ -25,6 +25,7 @@ fn tiny() -> Network {
                 features: vec![one],
                 output: Interval { low: -100, high: 100 },
                 even: false,
+                replaced: Vec::new(),
             }),
             Op::Dense(Dense {
                 rows: 2,
@@ -48,14 +49,14 @@ fn tiny() -> Network {
 fn dense(network: &mut Network) -> &mut Dense {
     match &mut network.ops[1] {
         Op::Dense(dense) => dense,
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => unreachable!(),
     }
 }
 
 fn quantise(network: &mut Network) -> &mut Quantise {
     match &mut network.ops[0] {
         Op::Quantise(quantise) => quantise,
-        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
+        Op::Dense(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => unreachable!(),
     }
 }
 
@@ -243,6 +244,7 @@ fn rescaling(one: QuantiseOne) -> Op {
         features: vec![one; 2],
         output: Interval { low: -1000, high: 1000 },
         even: false,
+        replaced: Vec::new(),
     })
 }
 
@@ -270,7 +272,7 @@ fn looked_up(mapped: usize) -> Network {
 fn rescaler(network: &mut Network) -> &mut Quantise {
     match &mut network.ops[2] {
         Op::Quantise(quantise) => quantise,
-        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => unreachable!(),
+        Op::Dense(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => unreachable!(),
     }
 }
 
@@ -286,7 +288,7 @@ fn numbers_that_are_looked_up_stay_within_their_table() {
         move |network: &mut Network| {
             let output = Interval { low: 0, high: 1 << 20 };
             let features = vec![LEVELS, QuantiseOne { high, multiplier: 1 << shift, ..LEVELS }];
-            *rescaler(network) = Quantise { features, output, even: false };
+            *rescaler(network) = Quantise { features, output, even: false, replaced: Vec::new() };
         }
     };
     let mut longest = looked_up(1);
@@ -329,8 +331,12 @@ fn rounding_to_even_numbers_has_room() {
     refused_behind(behind(vec![rescaling(beyond)]), even);
     // Of the features too.
     let mut first = tiny();
-    *quantise(&mut first) =
-        Quantise { features: vec![one], output: Interval { low: 0, high: 2 }, even: true };
+    *quantise(&mut first) = Quantise {
+        features: vec![one],
+        output: Interval { low: 0, high: 2 },
+        even: true,
+        replaced: Vec::new(),
+    };
     refused_behind(first, |network| quantise(network).features[0].offset += 1);
 }
 

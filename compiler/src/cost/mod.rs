@@ -70,12 +70,13 @@ pub fn base_ns() -> f64 {
 pub fn op_ns(op: &Op, weights: Weights) -> f64 {
     let constants = constants::committed();
     match op {
-        Op::Quantise(quantise) => inputs_ns(quantise.features.len()),
+        Op::Quantise(quantise) => inputs_ns(quantise.features.len() + quantise.replaced.len()),
         Op::Dense(dense) => {
             let shape = LayerShape::of(dense);
             Work::layer(&shape, &alone(&shape), weights).ns(constants)
         }
         Op::Table(table) => Work::table(table).ns(constants),
+        Op::Gate(gate) => Work::gate(gate).ns(constants),
         Op::Forest(forest) => forest_ns(forest),
     }
 }

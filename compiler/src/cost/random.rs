@@ -172,7 +172,7 @@ fn quantiser(count: usize, from: Interval, to: Interval) -> Quantise {
     let multiplier = ((to.high - to.low) << shift) / span;
     let offset = (to.low << shift) - from.low.saturating_mul(multiplier);
     let one = QuantiseOne { low: from.low, high: from.high, multiplier, offset, shift };
-    Quantise { features: vec![one; count], output: to, even: false }
+    Quantise { features: vec![one; count], output: to, even: false, replaced: Vec::new() }
 }
 
 fn post(layers: &Layers<'_>) -> Post {

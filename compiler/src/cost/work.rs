@@ -5,7 +5,7 @@
 
 use super::blocking::Blocking;
 use super::constants::Constants;
-use crate::ir::{Dense, Forest, Network, Op, Post, RuleTest, Table};
+use crate::ir::{Dense, Forest, Gate, Network, Op, Post, RuleTest, Table};
 use crate::lower::network::Weights;
 use crate::params::layout::{Layout, Part};
 use crate::quant::clamped;
@@ -207,7 +207,11 @@ impl Work {
         work.code += 20.0;
         for op in &network.ops {
             match op {
-                Op::Quantise(quantise) => work = work.plus(&Self::inputs(quantise.features.len())),
+                // What replaces a value is compared and chosen in about as many steps as a value is quantised in.
+                Op::Quantise(quantise) => {
+                    work = work.plus(&Self::inputs(quantise.features.len() + quantise.replaced.len()));
+                }
+                Op::Gate(gate) => work = work.plus(&Self::gate(gate)),
                 Op::Table(table) => work = work.plus(&Self::table(table)),
                 Op::Forest(forest) => work = work.plus(&Self::forest(forest)),
                 Op::Dense(_) => {}
@@ -251,6 +255,15 @@ impl Work {
         work.add(Kind::Lookup, table.width.saturating_sub(table.mapped));
         work.code = 9.0 * table.mapped as f64;
         work.data = f64::from(1u32.checked_shl(u32::from(table.bits) + 1).unwrap_or(u32::MAX));
+        work
+    }
+
+    /// Values behind a gate: two clamps, a product and a shift, as a quantiser has.
+    pub(crate) fn gate(gate: &Gate) -> Self {
+        let mut work = Self::default();
+        work.add(Kind::Input, gate.mapped);
+        work.add(Kind::Lookup, gate.width.saturating_sub(gate.mapped));
+        work.code = 18.0 * gate.mapped as f64;
         work
     }
 

@@ -34,7 +34,12 @@ pub(super) fn network(spec: &FeatureSpec, fires: bool) -> Outcome<Checked<Networ
             .map(|index| Input { name: format!("f{index}"), fraction_bits: FractionBits(0), range: nothing })
             .collect(),
         ops: vec![
-            Op::Quantise(Quantise { features: vec![one; columns], output: nothing, even: false }),
+            Op::Quantise(Quantise {
+                features: vec![one; columns],
+                output: nothing,
+                even: false,
+                replaced: Vec::new(),
+            }),
             Op::Dense(Dense {
                 rows,
                 columns,

@@ -99,7 +99,7 @@ impl<'n> Batch<'n> {
             .zip(before)
             .map(|(op, before)| match (op, before) {
                 (Op::Dense(dense), Some(before)) => arithmetic(dense, &before.values),
-                (Op::Dense(_), None) | (Op::Quantise(_) | Op::Table(_) | Op::Forest(_), _) => {
+                (Op::Dense(_), None) | (Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_), _) => {
                     Arithmetic::Whole
                 }
             })
@@ -136,6 +136,11 @@ impl<'n> Batch<'n> {
                             *value = table.entry(*value);
                         }
                     }
+                    Op::Gate(gate) => {
+                        for value in self.current.iter_mut().take(gate.mapped).flatten() {
+                            *value = gate.result(*value);
+                        }
+                    }
                     Op::Dense(dense) => {
                         let (from, to) = (&self.current, &mut self.next);
                         match arithmetic {
@@ -165,9 +170,11 @@ impl<'n> Batch<'n> {
 }
 
 fn quantise_block(quantise: &Quantise, columns: &mut [[i64; BLOCK]]) {
-    for (column, one) in columns.iter_mut().zip(&quantise.features) {
+    for (feature, (column, one)) in columns.iter_mut().zip(&quantise.features).enumerate() {
+        let replaced = quantise.replaced.iter().find(|replaced| replaced.feature == feature);
         for value in column.iter_mut() {
-            *value = quantise.round(one, one.accumulate(*value));
+            let quantised = quantise.round(one, one.accumulate(*value));
+            *value = replaced.map_or(quantised, |replaced| replaced.result(*value, quantised));
         }
     }
 }

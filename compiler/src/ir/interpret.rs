@@ -6,8 +6,8 @@
 //! many rows at once, is in [`super::batch`].
 
 use super::{
-    Decision, Dense, HALF_BITS, Interval, Network, Op, Post, Quantise, QuantiseOne, Rule, RuleTest, Table,
-    softmax,
+    Decision, Dense, HALF_BITS, Interval, Network, Op, Post, Quantise, QuantiseOne, Replaced, Rule, RuleTest,
+    Table, softmax,
 };
 
 /// What one row of features gives.
@@ -161,6 +161,13 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
                 .map(|(at, &x)| if at < table.mapped { table.entry(x) } else { x })
                 .collect(),
         },
+        Op::Gate(gate) => Step {
+            accumulators: values.to_vec(),
+            values: (0..)
+                .zip(values)
+                .map(|(at, &x)| if at < gate.mapped { gate.result(x) } else { x })
+                .collect(),
+        },
         Op::Forest(forest) => {
             let sums = forest.sums(values);
             Step { accumulators: sums.clone(), values: sums }
@@ -171,8 +178,13 @@ pub fn step(op: &Op, values: &[i64]) -> Step {
 fn quantise_row(quantise: &Quantise, raw: &[i64]) -> Step {
     let accumulators: Vec<i64> =
         quantise.features.iter().zip(raw).map(|(one, &x)| one.accumulate(x)).collect();
-    let values =
+    let mut values: Vec<i64> =
         quantise.features.iter().zip(&accumulators).map(|(one, &acc)| quantise.round(one, acc)).collect();
+    for replaced in &quantise.replaced {
+        if let (Some(value), Some(&x)) = (values.get_mut(replaced.feature), raw.get(replaced.feature)) {
+            *value = replaced.result(x, *value);
+        }
+    }
     Step { accumulators, values }
 }
 
@@ -195,6 +207,14 @@ impl Quantise {
     pub const fn round(&self, one: &QuantiseOne, acc: i64) -> i64 {
         let odd = if self.even { (acc >> one.shift) & 1 } else { 0 };
         acc.wrapping_add(odd << HALF_BITS) >> one.shift
+    }
+}
+
+impl Replaced {
+    /// The result for a raw value that the quantiser makes `quantised` of.
+    #[must_use]
+    pub const fn result(&self, x: i64, quantised: i64) -> i64 {
+        if self.first <= x && x <= self.last { self.to } else { quantised }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod packet;
 pub mod flow;
 pub mod softmax;
 pub mod forest;
+mod gate;
 mod lanes;
 pub mod interpret;
 pub mod batch;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::diag::NodeRef;
 
 pub use forest::Forest;
+pub use gate::Gate;
 pub use lanes::Lanes;
 
 /// Closed interval of a signed 64-bit value.
@@ -79,6 +81,7 @@ pub enum Op {
     Quantise(Quantise),
     Dense(Dense),
     Table(Table),
+    Gate(Gate),
     Forest(Forest),
 }
 
@@ -98,6 +101,21 @@ pub struct Quantise {
     /// than one that rounds halves up, so that a product may be off by as much and is still taken for a half.
     #[serde(default, skip_serializing_if = "is_default")]
     pub even: bool,
+    /// Raw features that have a result of their own instead, by feature; of the input quantiser only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
+}
+
+/// Raw values of a feature in the place of which another number is read: where `first <= x <= last`, `q = to`.
+///
+/// Which feature is plan, the three numbers are parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Position among the features; each has one at most.
+    pub feature: usize,
+    pub first: i64,
+    pub last: i64,
+    pub to: i64,
 }
 
 /// A function of one number, of the first values that come in. The others stay as they are and lie in `0..2^16`.
@@ -310,6 +328,7 @@ impl Op {
             Self::Quantise(quantise) => quantise.features.len(),
             Self::Dense(dense) => dense.rows,
             Self::Table(table) => table.width,
+            Self::Gate(gate) => gate.width,
             Self::Forest(forest) => forest.outputs,
         }
     }

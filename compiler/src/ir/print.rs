@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::softmax::Lead;
-use super::{Forest, Network, Op, OpOrigin, Output, Post, RuleTest};
+use super::{Forest, Gate, Network, Op, OpOrigin, Output, Post, RuleTest};
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +68,9 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
                     one.low, one.high, one.multiplier, one.offset, one.shift
                 )?;
             }
+            for one in &quantise.replaced {
+                writeln!(f, "    {} in place of {}..={} of x{}", one.to, one.first, one.last, one.feature)?;
+            }
         }
         Op::Dense(dense) => {
             let post = match dense.post {
@@ -91,6 +94,10 @@ fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
             for entries in table.entries.chunks(16) {
                 writeln!(f, "    {entries:?}")?;
             }
+        }
+        Op::Gate(Gate { width, mapped, start, most, offset, shift }) => {
+            writeln!(f, "  gate for {mapped} of {width} values")?;
+            writeln!(f, "    (x * clamp(x + {start}, 0, {most}) + {offset}) >> {shift}")?;
         }
         Op::Forest(forest) => write_forest(f, forest)?,
     }

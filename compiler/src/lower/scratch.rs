@@ -215,7 +215,7 @@ pub(crate) const fn bytes_of(size: Size) -> u32 {
 /// in less than 64 bits, because loads extend with zeros.
 pub(crate) fn element(op: &Op) -> Size {
     match op {
-        Op::Quantise(_) | Op::Forest(_) => Size::DW,
+        Op::Quantise(_) | Op::Gate(_) | Op::Forest(_) => Size::DW,
         Op::Table(_) => Size::H,
         Op::Dense(Dense { post: Post::Raw | Post::Signed { .. }, .. }) => Size::DW,
         Op::Dense(Dense { post: Post::Relu { bits, .. }, lanes, .. }) => match (*bits, *lanes) {
@@ -233,7 +233,7 @@ pub(crate) fn element(op: &Op) -> Size {
 /// Number of results that are stored, those of unused lanes included.
 fn padded_width(op: &Op) -> u32 {
     let lanes = match op {
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => 1,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => 1,
         Op::Dense(dense) => dense.lanes.count(),
     };
     count(op.width().next_multiple_of(lanes))

@@ -5,8 +5,8 @@ use crate::diag::NodeRef;
 use crate::ir::forest::Node;
 use crate::ir::softmax::{COEFFICIENTS, Lead, SHIFT, TOP};
 use crate::ir::{
-    Decision, Dense, Forest, FractionBits, HALF_BITS, Input, Interval, Lanes, Network, Op, OpOrigin, Output,
-    Post, Quantise, QuantiseOne, Rule, RuleTest, Table,
+    Decision, Dense, Forest, FractionBits, Gate, HALF_BITS, Input, Interval, Lanes, Network, Op, OpOrigin,
+    Output, Post, Quantise, QuantiseOne, Replaced, Rule, RuleTest, Table,
 };
 
 /// A small generator of pseudo-random numbers (SplitMix64).
@@ -72,7 +72,7 @@ pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
         let output = Interval { low: 0, high };
         let even = index % 3 == 1;
         let features = (0..width).map(|_| rescaler(&mut random, output.high)).collect();
-        ops.push(Op::Quantise(Quantise { features, output, even }));
+        ops.push(Op::Quantise(Quantise { features, output, even, replaced: Vec::new() }));
         origins.push(origin.clone());
         if index % 2 == 1 {
             let entries = (0..1 << bits).map(|_| random.next() as u16 & 0xfff).collect();
@@ -83,6 +83,43 @@ pub(crate) fn rescaled(mut network: Network, seed: u64) -> Network {
     }
     network.ops = ops;
     network.origins = origins;
+    network
+}
+
+/// A network with a gate behind its hidden layer, and values of some features replaced, of wide ones too.
+pub(crate) fn gated(seed: u64, inputs: usize, rows: usize, rule: Rule) -> Network {
+    let shape = |rows| Shape { rows, lanes: Lanes::ONE, post: Post::Raw };
+    let mut network = network(seed, inputs, &[shape(rows), shape(3)], rule);
+    let mut random = Random(seed ^ 0x9a7e);
+    // Numbers on both sides of where the gate opens and of where it is open.
+    let output = Interval { low: -(1 << 13), high: 1 << 14 };
+    let features = (0..rows).map(|_| quantiser(&mut random, output)).collect();
+    let rescaling = Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() });
+    let gate = Gate {
+        width: rows,
+        mapped: 1 + usize::try_from(random.next() % rows as u64).unwrap(),
+        start: random.within(-(1 << 12), 1 << 13),
+        most: random.within(0, 1 << 14),
+        offset: random.within(-(1 << 12), 1 << 12),
+        shift: u8::try_from(random.within(0, 12)).unwrap(),
+    };
+    let origin = network.origins[1].clone();
+    network.ops.splice(2..2, [rescaling, Op::Gate(gate)]);
+    network.origins.splice(2..2, [origin.clone(), origin]);
+    let Op::Quantise(quantise) = &mut network.ops[0] else { unreachable!("the input quantiser") };
+    for (feature, (input, one)) in network.inputs.iter_mut().zip(&quantise.features).enumerate() {
+        let (first, last) = match random.next() % 4 {
+            0 => continue,
+            1 => (input.range.low - 7, one.low),
+            2 => (input.range.high, input.range.high),
+            _ => (one.low, one.low.midpoint(one.high)),
+        };
+        let to = random.within(quantise.output.low, quantise.output.high);
+        quantise.replaced.push(Replaced { feature, first, last, to });
+        if random.next().is_multiple_of(3) {
+            input.range = Interval { low: i64::MIN, high: i64::MAX };
+        }
+    }
     network
 }
 
@@ -103,7 +140,7 @@ pub(crate) fn network(seed: u64, inputs: usize, shapes: &[Shape], rule: Rule) ->
                 range: range(one),
             })
             .collect(),
-        ops: vec![Op::Quantise(Quantise { features, output, even: false })],
+        ops: vec![Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() })],
         origins: vec![OpOrigin::Inputs],
         decision: Decision::single(rule, 0.5, Vec::new(), Vec::new()),
     };
@@ -205,7 +242,12 @@ pub(crate) fn forest(seed: u64, shape: Trees, rule: Rule) -> Network {
     let mut ops = Vec::new();
     if clamped {
         let output = Interval { low: -most, high: most };
-        ops.push(Op::Quantise(Quantise { features: vec![one; inputs], output, even: false }));
+        ops.push(Op::Quantise(Quantise {
+            features: vec![one; inputs],
+            output,
+            even: false,
+            replaced: Vec::new(),
+        }));
     }
     ops.push(Op::Forest(forest));
     let mut tests: Vec<RuleTest> =
@@ -320,6 +362,12 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                     let near = rest >= (1i64 << q.shift) - (1 << HALF_BITS);
                     if quantise.even && whole % 2 != 0 && near { whole + 1 } else { whole }
                 })
+                .enumerate()
+                .map(|(feature, q)| {
+                    let own = quantise.replaced.iter().find(|one| one.feature == feature);
+                    own.filter(|one| (one.first..=one.last).contains(&values[feature]))
+                        .map_or(q, |one| one.to)
+                })
                 .collect(),
             Op::Table(table) => {
                 let (looked, kept) = values.split_at(table.mapped);
@@ -330,6 +378,15 @@ pub(crate) fn expected(network: &Network, row: &[i64]) -> (Vec<i64>, Vec<u32>, u
                     at(index) + ((at(index + 1) - at(index)) * rest).div_euclid(parts)
                 });
                 looked.chain(kept.iter().copied()).collect()
+            }
+            Op::Gate(gate) => {
+                let opened = |x: i64| {
+                    let open = x.checked_add(gate.start).unwrap().clamp(0, gate.most);
+                    let sum = i128::from(x) * i128::from(open) + i128::from(gate.offset);
+                    i64::try_from(sum.div_euclid(1 << gate.shift)).unwrap()
+                };
+                let (gated, kept) = values.split_at(gate.mapped);
+                gated.iter().map(|&x| opened(x)).chain(kept.iter().copied()).collect()
             }
             Op::Dense(dense) => (0..dense.rows)
                 .map(|i| {

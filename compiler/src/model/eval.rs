@@ -84,6 +84,8 @@ impl Model {
         if width == 0 {
             return Vec::new();
         }
+        let replaced = (!self.replaced.is_empty()).then(|| self.with_replaced(rows));
+        let rows = replaced.as_deref().unwrap_or(rows);
         if let Body::Forest(forest) = &self.body {
             return rows.chunks_exact(width).flat_map(|row| forest.outputs(row)).collect();
         }

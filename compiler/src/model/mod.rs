@@ -7,11 +7,13 @@ pub mod activation;
 pub mod eval;
 pub mod forest;
 mod head;
+mod replaced;
 
 use crate::diag::NodeRef;
 
 pub use activation::{Activation, Function, Levels};
 pub use forest::Forest;
+pub use replaced::Replaced;
 
 /// A classifier or regressor over one row of features.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Model {
     pub inputs: Vec<Option<String>>,
     /// Applied to each input before the body; one entry per input.
     pub normalise: Vec<Normalise>,
+    /// Values of inputs that are replaced before that, one of an input at most.
+    pub replaced: Vec<Replaced>,
     pub body: Body,
     /// The only output of most models.
     pub first: Output,

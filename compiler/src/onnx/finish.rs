@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use super::affine::{Affine, Tap};
-use super::forests;
 use super::limits::{MAX_MAGNITUDE, MAX_OUTPUTS, MAX_TENSOR_ELEMENTS};
 use super::report::Report;
 use super::value::{Form, Open, Row, Scores, Stage, Stages, Tail, Value};
+use super::{forests, replaced};
 use crate::diag::NodeRef;
 use crate::diag::codes::onnx as codes;
-use crate::model::{Activation, Body, Dense, Forest, Function, Head, Matrix, Model, Normalise, Output};
+use crate::model::{
+    Activation, Body, Dense, Forest, Function, Head, Matrix, Model, Normalise, Output, Replaced,
+};
 
 /// How far sums of probabilities may lie from one: their factors are in single precision.
 const UNIT: f64 = 1e-6;
@@ -33,10 +35,10 @@ pub(crate) fn model(
         return None;
     }
     let mut outputs = named(report, &heads);
-    let (body, normalise) = match stages.get(last.stage) {
+    let (body, normalise, replaced) = match stages.get(last.stage) {
         Stage::Trees { forest, scores } => {
-            let trees = trees(report, forest, &last, columns.len())?;
-            match (scores, &trees.0) {
+            let (body, normalise, replaced) = trees(report, stages, forest, &last, columns.len())?;
+            match (scores, &body) {
                 (Scores::Probabilities, _) => {
                     outputs.iter_mut().for_each(|output| output.head = of_probabilities(output.head));
                 }
@@ -45,7 +47,7 @@ pub(crate) fn model(
                 }
                 (Scores::Exact | Scores::Untransformed, Body::Mlp(_)) => {}
             }
-            trees
+            (body, normalise, replaced)
         }
         Stage::Inputs | Stage::Activated { .. } | Stage::Open { .. } => {
             let mut last = last;
@@ -62,12 +64,19 @@ pub(crate) fn model(
                 }
             }
             let layers = layers(report, stages, &last, columns.len())?;
-            (Body::Mlp(layers.dense), layers.normalise)
+            (Body::Mlp(layers.dense), layers.normalise, layers.replaced)
         }
     };
     let mut outputs = outputs.into_iter();
-    let model =
-        Model { inputs: columns, normalise, body, first: outputs.next()?, further: outputs.collect(), hash };
+    let model = Model {
+        inputs: columns,
+        normalise,
+        replaced,
+        body,
+        first: outputs.next()?,
+        further: outputs.collect(),
+        hash,
+    };
     finite(report, &model).then_some(model)
 }
 
@@ -297,10 +306,11 @@ const EACH: Option<Form> = Some(Form::EachProbability);
 /// Trees with what follows them folded in: the choice of some outputs, factors, constants, layers.
 fn trees(
     report: &mut Report,
+    stages: &Stages,
     forest: &Forest,
     last: &Affine,
     inputs: usize,
-) -> Option<(Body, Vec<Normalise>)> {
+) -> Option<(Body, Vec<Normalise>, Vec<Replaced>)> {
     let Some(folded) = forests::folded(forest, last) else {
         report.at_node(
             &codes::TOO_LARGE,
@@ -310,13 +320,14 @@ fn trees(
         );
         return None;
     };
+    let (folded, replaced) = replaced::resolved_trees(report, stages, folded)?;
     let mut normalise = vec![Normalise::IDENTITY; inputs];
     for column in folded.columns.iter().rev().filter(|column| column.normalise.scale != 0.0) {
         if let Some(slot) = normalise.get_mut(column.source) {
             *slot = column.normalise;
         }
     }
-    Some((Body::Forest(folded), normalise))
+    Some((Body::Forest(folded), normalise, replaced))
 }
 
 fn behind_trees(report: &mut Report, forest: &Forest) {
@@ -332,6 +343,7 @@ fn behind_trees(report: &mut Report, forest: &Forest) {
 struct Layers {
     dense: Vec<Dense>,
     normalise: Vec<Normalise>,
+    replaced: Vec<Replaced>,
 }
 
 fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) -> Option<Layers> {
@@ -344,7 +356,7 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
     };
     let mut dense = Vec::new();
     let mut next = Some((last, (Activation::Identity, 0), None));
-    let mut normalise = vec![Normalise::IDENTITY; inputs];
+    let (mut normalise, mut replaced) = (vec![Normalise::IDENTITY; inputs], Vec::new());
     while let Some((affine, activation, node)) = next {
         let (width, before) = match stages.get(affine.stage) {
             Stage::Inputs => (inputs, None),
@@ -360,9 +372,14 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
                 return None;
             }
         };
-        if before.is_none() {
-            normalise = normalisation(affine, inputs);
-        }
+        let of_inputs;
+        let affine = if before.is_none() {
+            (of_inputs, replaced) = replaced::resolved(report, stages, affine)?;
+            normalise = normalisation(&of_inputs, inputs);
+            &of_inputs
+        } else {
+            affine
+        };
         // The last layer's activation needs no further layer when its values leave as they are.
         let untouched = *affine == Affine::of_stage(affine.stage, width);
         if !(activation.0 == Activation::Identity && untouched && before.is_some()) {
@@ -384,14 +401,23 @@ fn layers(report: &mut Report, stages: &Stages, last: &Affine, inputs: usize) ->
             "check that the right model was exported",
         );
     }
-    trained.then_some(Layers { dense, normalise })
+    trained.then_some(Layers { dense, normalise, replaced })
 }
 
 fn open(report: &mut Report, part: Open, node: &NodeRef) {
+    if part == Open::Equal {
+        report.at_node(
+            &codes::OPERATOR,
+            node,
+            "a comparison for equality of data that depends on the input is only known where it replaces a number",
+            "known is `Where(x == v, c, x)` of features or scaled features; other comparisons may use Greater and Less",
+        );
+        return;
+    }
     let what = match part {
         Open::Exp => "an exponential",
         Open::Root => "a square root",
-        Open::Erf => "the error function",
+        Open::Equal | Open::Erf => "the error function",
         Open::Cubic { .. } => "a third power",
         Open::TanhOfCubic => "the hyperbolic tangent of a third power",
     };

@@ -19,6 +19,7 @@ mod affine;
 mod value;
 mod align;
 mod forests;
+mod replaced;
 mod cases;
 mod node;
 mod hidden;

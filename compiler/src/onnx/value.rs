@@ -6,7 +6,7 @@ use super::limits::MAX_TREE_NUMBERS;
 use super::shape::{Dim, Shape};
 use super::tensor::{Dims, Tensor};
 use crate::diag::NodeRef;
-use crate::model::{Activation, Forest, Function, Levels};
+use crate::model::{Activation, Forest, Function, Levels, Replaced};
 
 /// A value of the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -244,6 +244,8 @@ pub(crate) enum Open {
     Exp,
     /// The square root, which a comparison may read.
     Root,
+    /// 1 where a number is a constant, else 0; see [`Stages::equals`].
+    Equal,
     /// The error function.
     Erf,
     /// `linear * x + cube * x^3`.
@@ -269,6 +271,14 @@ pub(crate) enum PiecesShape {
     Abs,
 }
 
+/// Which numbers are compared with which constants.
+#[derive(Debug, Clone)]
+pub(crate) struct Equal {
+    pub(crate) stage: StageId,
+    pub(crate) row: Row,
+    pub(crate) values: Vec<f64>,
+}
+
 /// What a classifier of trees makes of its sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scores {
@@ -286,6 +296,10 @@ pub(crate) struct Stages {
     list: Vec<Stage>,
     /// What straight pieces stand for, as far as it matters.
     pub(crate) pieces: Vec<Pieces>,
+    /// Comparisons for equality.
+    pub(crate) equals: Vec<Equal>,
+    /// Values of inputs that are replaced.
+    pub(crate) replaced: Vec<Replaced>,
     /// Numbers that joined trees and constants of leaves hold.
     numbers: usize,
     /// Numbers that the maps between stages hold.

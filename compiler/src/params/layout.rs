@@ -5,8 +5,10 @@
 //! |---|---|
 //! | inputs | for each feature `low`, `span`, `multiplier`, `offset`, `shift` (see [`super::slot`]) |
 //! | a dense layer | for each block of registers: their bias words, then for each input one weight word per register |
-//! | a further quantiser | the same for each value |
+//! | replaced | for each feature whose values are replaced `first`, `last`, `to` |
+//! | a further quantiser | the same as the first for each value |
 //! | a table | its entries, four in a word |
+//! | a gate | `start`, `most`, `offset`, `shift` |
 //! | a forest | `nodes`, `leaves`, `base` (see [`super::slot`]) |
 //! | margins | for each [`RuleTest::Margin`] its margin |
 //! | thresholds | for each [`RuleTest::Softmax`] `low`, `span`, `drop`, `multiplier`, `offset` (see [`super::slot`]) |
@@ -39,6 +41,8 @@ pub const SLOTS: u32 = 2;
 pub(crate) const TABLE_PADDING: u32 = 4;
 /// Words of one feature's quantiser.
 pub(crate) const QUANTISER_WORDS: usize = 5;
+/// Words of what replaces values of one feature.
+pub(crate) const REPLACED_WORDS: usize = 3;
 /// Words of one probability over more than two classes.
 pub(crate) const THRESHOLD_WORDS: usize = 5;
 /// Bytes of a node of a tree, and where its parts stand behind its threshold.
@@ -63,6 +67,7 @@ pub(crate) enum Part {
     Quantise { offset: u32 },
     Dense(DensePart),
     Table { offset: u32 },
+    Gate { offset: u32 },
     Forest(ForestPart),
 }
 
@@ -124,7 +129,7 @@ impl Layout {
         let mut ways = ways.into_iter();
         let mut layout =
             Self { parts: Vec::new(), margins: 0, thresholds: 0, members: Vec::new(), bytes: 0, hash };
-        let (mut layer, mut quantisers, mut tables) = (0, 0, 0);
+        let (mut layer, mut quantisers, mut tables, mut gates) = (0, 0, 0, 0);
         for op in &network.ops {
             match op {
                 Op::Quantise(quantise) => {
@@ -133,6 +138,10 @@ impl Layout {
                         if quantisers == 0 { "inputs".to_owned() } else { format!("rescale{quantisers}") };
                     let offset = layout.push(name, ty);
                     layout.parts.push(Part::Quantise { offset });
+                    if !quantise.replaced.is_empty() {
+                        let ty = Type::Array(Box::new(replaced_type()), count(quantise.replaced.len()));
+                        layout.push("replaced".to_owned(), ty);
+                    }
                     quantisers += 1;
                 }
                 Op::Dense(dense) => {
@@ -154,6 +163,11 @@ impl Layout {
                     let offset = layout.push(format!("table{tables}"), ty);
                     layout.parts.push(Part::Table { offset });
                     tables += 1;
+                }
+                Op::Gate(_) => {
+                    let offset = layout.push(format!("gate{gates}"), gate_type());
+                    layout.parts.push(Part::Gate { offset });
+                    gates += 1;
                 }
                 Op::Forest(forest) => {
                     let part = layout.push_forest(forest);
@@ -239,7 +253,7 @@ impl Layout {
 fn blockings(network: &Network, style: Style) -> Vec<Blocking> {
     let shape = |op: &Op| match op {
         Op::Dense(dense) => Some(LayerShape::of(dense)),
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
     };
     let shapes: Vec<LayerShape> = network.ops.iter().filter_map(shape).collect();
     blocking::choose(&Work::fixed(network), &shapes, style)
@@ -319,6 +333,25 @@ fn threshold_type() -> Type {
     )
 }
 
+fn replaced_type() -> Type {
+    words_type(
+        "nn_replaced",
+        [("first", Type::Signed(8)), ("last", Type::Signed(8)), ("to", Type::Signed(8))],
+    )
+}
+
+fn gate_type() -> Type {
+    words_type(
+        "nn_gate",
+        [
+            ("start", Type::Signed(8)),
+            ("most", Type::Signed(8)),
+            ("offset", Type::Signed(8)),
+            ("shift", Type::Unsigned(8)),
+        ],
+    )
+}
+
 fn node_type() -> Type {
     let member = |name: &str, offset, ty| Member { name: name.to_owned(), offset, ty };
     Type::Struct(Struct {
@@ -333,11 +366,11 @@ fn node_type() -> Type {
     })
 }
 
-/// A structure of five words.
-fn words_type(name: &str, words: [(&str, Type); 5]) -> Type {
+/// A structure of words.
+fn words_type<const N: usize>(name: &str, words: [(&str, Type); N]) -> Type {
     let offsets = (0u32..).step_by(8);
     let members = offsets.zip(words).map(|(offset, (name, ty))| Member { name: name.to_owned(), offset, ty });
-    Type::Struct(Struct { name: name.to_owned(), size: 40, members: members.collect() })
+    Type::Struct(Struct { name: name.to_owned(), size: word_bytes(N), members: members.collect() })
 }
 
 /// Hashes everything that decides how code reads a slot and what its numbers mean, and no parameter.
@@ -361,6 +394,11 @@ fn plan_hash(network: &Network, ways: &[Blocking]) -> [u8; 32] {
             Op::Quantise(quantise) => {
                 put(&[if quantise.even { 5 } else { 1 }]);
                 put(&count(quantise.features.len()).to_le_bytes());
+                if !quantise.replaced.is_empty() {
+                    put(&[6]);
+                    put(&count(quantise.replaced.len()).to_le_bytes());
+                    quantise.replaced.iter().for_each(|one| put(&count(one.feature).to_le_bytes()));
+                }
             }
             Op::Dense(dense) => {
                 let post = match dense.post {
@@ -379,6 +417,11 @@ fn plan_hash(network: &Network, ways: &[Blocking]) -> [u8; 32] {
                 put(&count(table.width).to_le_bytes());
                 put(&count(table.mapped).to_le_bytes());
                 put(&[table.bits, table.fraction]);
+            }
+            Op::Gate(gate) => {
+                put(&[7]);
+                put(&count(gate.width).to_le_bytes());
+                put(&count(gate.mapped).to_le_bytes());
             }
             Op::Forest(forest) => {
                 put(&[3]);

@@ -17,7 +17,8 @@ use crate::check::bounds::quantiser_sum;
 use crate::ir::forest::Node;
 use crate::ir::softmax::Lead;
 use crate::ir::{
-    Dense, Forest, HALF_BITS, Interval, Lanes, Network, Op, Quantise, QuantiseOne, RuleTest, Table,
+    Dense, Forest, Gate, HALF_BITS, Interval, Lanes, Network, Op, Quantise, QuantiseOne, Replaced, RuleTest,
+    Table,
 };
 
 /// The bytes of a slot, `Layout::bytes()` of them.
@@ -35,6 +36,9 @@ pub(crate) fn bytes_in(network: &Network, layout: &Layout) -> Vec<u8> {
                 for one in &quantise.features {
                     quantiser_words(one).iter().for_each(|word| out.extend(word.to_le_bytes()));
                 }
+                for Replaced { first, last, to, .. } in &quantise.replaced {
+                    [first, last, to].into_iter().for_each(|word| out.extend(word.to_le_bytes()));
+                }
             }
             (Op::Dense(dense), Part::Dense(part)) => dense_bytes(dense, part, &mut out),
             (Op::Table(table), _) => {
@@ -43,8 +47,14 @@ pub(crate) fn bytes_in(network: &Network, layout: &Layout) -> Vec<u8> {
                     out.extend([0; 8]);
                 }
             }
+            (Op::Gate(gate), _) => {
+                gate_words(gate).into_iter().for_each(|word| out.extend(word.to_le_bytes()));
+            }
             (Op::Forest(forest), _) => forest_words(forest).for_each(|word| out.extend(word.to_le_bytes())),
-            (Op::Dense(_), Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_)) => {}
+            (
+                Op::Dense(_),
+                Part::Quantise { .. } | Part::Table { .. } | Part::Gate { .. } | Part::Forest(_),
+            ) => {}
         }
     }
     margins(network).for_each(|margin| out.extend(margin.to_le_bytes()));
@@ -77,12 +87,24 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
                     let mut take = || words.next();
                     *one = quantiser_from([take()?, take()?, take()?, take()?, take()?]);
                 }
+                for Replaced { first, last, to, .. } in &mut quantise.replaced {
+                    for place in [first, last, to] {
+                        *place = words.next()?.cast_signed();
+                    }
+                }
                 quantise.output = widened(quantise).unwrap_or(quantise.output);
             }
             (Op::Dense(dense), Part::Dense(part)) => read_dense(dense, part, &mut words)?,
             (Op::Table(table), _) => read_table(table, &mut words)?,
+            (Op::Gate(gate), _) => {
+                let mut take = || words.next();
+                read_gate(gate, [take()?, take()?, take()?, take()?]);
+            }
             (Op::Forest(forest), _) => read_forest(forest, &mut words)?,
-            (Op::Dense(_), Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_)) => return None,
+            (
+                Op::Dense(_),
+                Part::Quantise { .. } | Part::Table { .. } | Part::Gate { .. } | Part::Forest(_),
+            ) => return None,
         }
     }
     for test in &mut network.decision.tests {
@@ -106,7 +128,10 @@ pub fn read(plan: &Network, slot: &[u8]) -> Option<Network> {
 /// The planned interval, wider where these parameters go beyond it: another model's scaler reaches other integers.
 /// What reads them is proved with their own intervals. `None` for numbers that the proof refuses.
 fn widened(quantise: &Quantise) -> Option<Interval> {
-    quantise.features.iter().try_fold(quantise.output, |hull, one| {
+    let replaced = quantise.replaced.iter().map(|replaced| replaced.to);
+    let planned = replaced
+        .fold(quantise.output, |hull, to| Interval { low: hull.low.min(to), high: hull.high.max(to) });
+    quantise.features.iter().try_fold(planned, |hull, one| {
         let sum = quantiser_sum(one).narrow()?;
         let fits = one.shift < 64 && sum.high.checked_add(1 << HALF_BITS).is_some();
         fits.then(|| Interval {
@@ -138,6 +163,17 @@ fn quantiser_from([low, span, multiplier, offset, shift]: [u64; QUANTISER_WORDS]
         // Code masks the shift with 63 as well.
         shift: u8::try_from(shift & 63).unwrap_or(0),
     }
+}
+
+fn gate_words(gate: &Gate) -> [u64; 4] {
+    let Gate { start, most, offset, .. } = gate;
+    [start.cast_unsigned(), most.cast_unsigned(), offset.cast_unsigned(), u64::from(gate.shift)]
+}
+
+fn read_gate(gate: &mut Gate, [start, most, offset, shift]: [u64; 4]) {
+    (gate.start, gate.most, gate.offset) = (start.cast_signed(), most.cast_signed(), offset.cast_signed());
+    // Code masks the shift with 63 as well.
+    gate.shift = u8::try_from(shift & 63).unwrap_or(0);
 }
 
 fn threshold_words(lead: &Lead) -> [u64; THRESHOLD_WORDS] {

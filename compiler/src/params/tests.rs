@@ -105,7 +105,7 @@ fn the_hash_covers_the_plan_and_no_parameter() {
         match op {
             Op::Quantise(quantise) => quantise.features.iter_mut().for_each(|one| one.multiplier += 1),
             Op::Dense(dense) => dense.weights.iter_mut().for_each(|weight| *weight /= 2),
-            Op::Table(_) | Op::Forest(_) => unreachable!(),
+            Op::Table(_) | Op::Gate(_) | Op::Forest(_) => unreachable!(),
         }
     }
     retrained.decision.tests[0] = RuleTest::Margin { output: 0, class: 0, margin: 12345 };
@@ -231,6 +231,7 @@ fn a_slot_may_reach_beyond_the_planned_integers() {
             features: vec![one],
             output: Interval { low: -reach, high: reach },
             even: false,
+            replaced: Vec::new(),
         })],
         origins: vec![OpOrigin::Inputs],
         decision: Decision::single(Rule::Positive, 1.0, Vec::new(), Vec::new()),

@@ -134,6 +134,10 @@ fn integer_op(op: &Op, values: &[f64]) -> Vec<f64> {
             .zip(values)
             .map(|(at, value)| if at < table.mapped { table.entry(*value as i64) as f64 } else { *value })
             .collect(),
+        Op::Gate(gate) => (0..)
+            .zip(values)
+            .map(|(at, value)| if at < gate.mapped { gate.result(*value as i64) as f64 } else { *value })
+            .collect(),
         Op::Dense(dense) => dense
             .weights
             .chunks_exact(dense.columns.max(1))

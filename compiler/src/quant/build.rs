@@ -2,8 +2,10 @@
 
 use super::cost::value_bits;
 use super::curve::{self, Curve, Way};
+use super::gate::{self, GatePlan};
 use super::inputs::{InputScale, quantiser};
 use super::layer::{Goal, IntegerLayer, RealLayer, bound, integers, reach};
+use super::replaced::on_grid;
 use super::rescale::{self, Rescaled};
 use super::stats::{LayerStat, Stats};
 use super::threshold::rule_test;
@@ -76,7 +78,7 @@ pub(super) fn build(setup: Setup<'_>, plan: &Plan) -> Option<Candidate> {
         low: inputs.iter().map(|input| input.q.low).min().unwrap_or(0),
         high: inputs.iter().map(|input| input.q.high).max().unwrap_or(0),
     };
-    let mut ops = vec![Op::Quantise(Quantise { features, output, even: false })];
+    let mut ops = vec![Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() })];
     let mut origins = vec![OpOrigin::Inputs];
     let mut values: Vec<Interval> = inputs.iter().map(|input| input.q).collect();
     let mut made = Made::default();
@@ -177,9 +179,11 @@ impl Made {
         let heights: Vec<f64> = vec![curve::height(function, most); active];
         let heights: Vec<f64> = heights.into_iter().chain(kept.iter().map(|top| 2.0 * top)).collect();
         let width = activation_bits(next.layer, next.stat, &heights, next.lanes, plan.more_bits);
-        let width = width.clamp(curve::LEAST_BITS, curve::MOST_BITS);
+        let most_bits = if way == Way::Gate { gate::MOST_BITS } else { curve::MOST_BITS };
+        let width = width.clamp(curve::LEAST_BITS, most_bits);
+        let gate = if way == Way::Gate { Some(GatePlan::new(most, width)?) } else { None };
         let made = match way {
-            Way::Levels(_) | Way::Step => None,
+            Way::Levels(_) | Way::Step | Way::Gate => None,
             Way::Table => {
                 let number = self.curves.iter().flatten().count();
                 let bits = match &plan.tables {
@@ -192,7 +196,7 @@ impl Made {
         let part = match (way, &made) {
             (Way::Levels(levels), _) => levels.scale / curve::PARTS,
             (_, Some(made)) => made.step / curve::PARTS,
-            (_, None) => 0.0,
+            (_, None) => gate.as_ref().map_or(0.0, |gate| gate.step / gate::PARTS),
         };
         let IntegerLayer { dense, units: sums, values: reached, .. } =
             integers(real, Goal::Sums { finest: part }, plan.slack)?;
@@ -206,6 +210,11 @@ impl Made {
                 }
                 (_, Some(made)) => {
                     Rescaled { one: rescale::steps(unit, made, reached)?, unit: made.unit, zero: made.zero }
+                }
+                (Way::Gate, _) => {
+                    let gate = gate.as_ref()?;
+                    let one = rescale::argument(unit, gate.step, gate.limits, reached)?;
+                    Rescaled { one, unit: gate.unit, zero: 0.0 }
                 }
                 // 1 above zero.
                 (_, None) => {
@@ -221,7 +230,7 @@ impl Made {
         };
         self.ops.push(Op::Dense(dense));
         let features = results.iter().map(|result| result.one).collect();
-        self.ops.push(Op::Quantise(Quantise { features, output, even: false }));
+        self.ops.push(Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() }));
         self.origins.extend([origin.clone(), origin.clone()]);
         if let Some(made) = &made {
             let Curve { bits, fraction, ref entries, .. } = *made;
@@ -230,6 +239,14 @@ impl Made {
                 *value = table.results(*value);
             }
             self.ops.push(Op::Table(table));
+            self.origins.push(origin);
+        } else if let Some(gate) = &gate {
+            let gate = gate.operation(rows, active);
+            for value in values.iter_mut().take(active) {
+                let Interval { low, high } = gate.accumulators(*value)?;
+                *value = Interval { low: low >> gate.shift, high: high >> gate.shift };
+            }
+            self.ops.push(Op::Gate(gate));
             self.origins.push(origin);
         }
         self.units.push(results.iter().map(|result| result.unit).collect());
@@ -328,7 +345,8 @@ fn input_scales(setup: Setup<'_>, plan: &Plan, layer: &model::Dense) -> Option<V
             let least = width / MOST_INPUT_BITS.exp2();
             // A feature that nothing reads keeps one step.
             let step = if balanced.is_finite() { balanced.clamp(least, width.max(least)) } else { width };
-            Some(quantiser(range, input.centre, step))
+            let grid = setup.contract.grid.get(column).copied().unwrap_or(0);
+            Some(quantiser(on_grid(range, grid), input.centre, step))
         })
         .collect()
 }

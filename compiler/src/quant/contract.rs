@@ -19,6 +19,8 @@ pub struct Contract {
     pub model: String,
     /// One per input of the model.
     pub inputs: Vec<Input>,
+    /// Of each input, how many of the lowest bits of raw values that arrive are zero; nothing where none is.
+    pub grid: Vec<u8>,
     /// One per output of the model.
     pub outputs: Vec<OutputNames>,
     /// One per rule of the specification.
@@ -158,7 +160,7 @@ pub fn without_spec(model: &Model) -> Contract {
             labels: output.classes.clone().unwrap_or_default(),
         })
         .collect();
-    Contract { model: UNNAMED.to_owned(), inputs, outputs, rules: Vec::new() }
+    Contract { model: UNNAMED.to_owned(), inputs, grid: Vec::new(), outputs, rules: Vec::new() }
 }
 
 /// Fraction bits by what one unit of a feature does to the sums of the first layer.
@@ -213,7 +215,7 @@ pub fn with_spec(model: &Model, spec: &FeatureSpec) -> Outcome<Contract> {
             labels: pair.named.labels.clone(),
         })
         .collect();
-    Ok(Contract { model: UNNAMED.to_owned(), inputs, outputs, rules })
+    Ok(Contract { model: UNNAMED.to_owned(), inputs, grid: Vec::new(), outputs, rules })
 }
 
 fn at(spec: &FeatureSpec, span: &Span) -> Origin {

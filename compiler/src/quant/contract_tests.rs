@@ -12,6 +12,7 @@ fn spec() -> FeatureSpec {
 
 fn model(inputs: usize, outputs: usize, head: Head) -> Model {
     Model {
+        replaced: Vec::new(),
         inputs: vec![None; inputs],
         normalise: vec![Normalise { centre: 100.0, scale: 0.01, offset: 0.0 }; inputs],
         body: Body::Mlp(vec![Dense {

@@ -4,6 +4,7 @@
 //! or, for a function that jumps, with one entry for each step. Bounds follow from the function's second derivative
 //! and its kinks; nothing is sampled.
 
+use super::gate;
 use crate::model::{Function, Levels};
 
 /// Entries of a table, as a power of two, unless the search wants more or less.
@@ -16,8 +17,6 @@ const FRACTION: u8 = 10;
 pub(super) const PARTS: f64 = (1 << 18) as f64;
 /// A table goes so many times as far as any row to cover all that is not flat.
 const FLAT_REACH: f64 = 8.0;
-/// Where the parabola of a hard swish ends, on either side.
-const HARD_SWISH_KINK: f64 = 3.0;
 /// Bisections that find where a function is flat.
 const BISECTIONS: usize = 60;
 /// Entries have so many bits.
@@ -70,6 +69,7 @@ pub(super) fn part(function: Function, top: f64) -> f64 {
     match way(function) {
         Way::Levels(levels) => levels.scale / PARTS,
         Way::Step => 0.0,
+        Way::Gate => gate::part(top),
         Way::Table => 2.0 * top / f64::from(INDEX_BITS).exp2() / PARTS,
     }
 }
@@ -81,6 +81,8 @@ pub(crate) enum Way {
     Levels(Levels),
     /// Sums are 1 above zero.
     Step,
+    /// A product of two integers.
+    Gate,
     Table,
 }
 
@@ -89,6 +91,7 @@ pub(crate) fn way(function: Function) -> Way {
     match function {
         Function::Levels(levels) => Way::Levels(levels),
         Function::Step => Way::Step,
+        Function::HardSwish => Way::Gate,
         Function::Sigmoid
         | Function::Tanh
         | Function::Softplus
@@ -98,7 +101,6 @@ pub(crate) fn way(function: Function) -> Way {
         | Function::TanhGelu
         | Function::Silu { .. }
         | Function::Mish
-        | Function::HardSwish
         | Function::ThresholdedRelu { .. }
         | Function::Square
         | Function::LeakyRelu { .. }
@@ -111,7 +113,7 @@ pub(crate) fn way(function: Function) -> Way {
 /// What about the integer 0 stands for in the results of a layer with this function.
 pub(super) fn origin(function: Function) -> f64 {
     match way(function) {
-        Way::Levels(_) | Way::Step => 0.0,
+        Way::Levels(_) | Way::Step | Way::Gate => 0.0,
         Way::Table => span(function, -4.0, 4.0).0,
     }
 }
@@ -266,18 +268,6 @@ pub(super) fn curve(function: Function, top: f64, bits: u8, entry_bits: u8) -> O
     let fraction = if jump.is_some() { 0 } else { FRACTION };
     // With lines between them the last entry is the end of a step.
     let steps = if fraction == 0 { count } else { count - 1 };
-    let (mut end, mut kink) = (end, kink);
-    if function == Function::HardSwish && below_flat {
-        // Both of its kinks are where a step begins, if there is a step between them.
-        start = -HARD_SWISH_KINK;
-        let between = (2.0 * HARD_SWISH_KINK * steps as f64 / (end - start)).floor();
-        if end <= HARD_SWISH_KINK || between >= 1.0 {
-            kink = 0.0;
-        }
-        if end > HARD_SWISH_KINK && between >= 1.0 {
-            end = start + 2.0 * HARD_SWISH_KINK / between * steps as f64;
-        }
-    }
     let (zero, greatest) = span(function, start, end);
     let unit = unit_of(greatest - zero);
     let step = (end - start) / steps as f64;

@@ -179,6 +179,7 @@ mod tests {
         let layer =
             Dense { origin, weights, bias: vec![0.25, -0.5], activation: Activation::Identity, plain: 0 };
         Model {
+            replaced: Vec::new(),
             inputs: vec![None; columns],
             normalise,
             body: Body::Mlp(vec![layer]),

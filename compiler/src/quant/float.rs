@@ -40,9 +40,12 @@ pub(super) fn walk(model: &Model, inputs: &[Input], rows: &[i64], watch: &mut im
         let count = block.len() / width;
         let mut current: Vec<Column> = vec![[0.0; BLOCK]; width];
         for (lane, row) in block.chunks_exact(width).enumerate() {
-            for ((column, &raw), (unit, normalise)) in current.iter_mut().zip(row).zip(&units) {
+            for (input, ((column, &raw), (unit, normalise))) in
+                current.iter_mut().zip(row).zip(&units).enumerate()
+            {
                 if let Some(cell) = column.get_mut(lane) {
-                    *cell = (raw as f64 * unit - normalise.centre) * normalise.scale + normalise.offset;
+                    let value = model.replacing(input, raw as f64 * unit);
+                    *cell = (value - normalise.centre) * normalise.scale + normalise.offset;
                 }
             }
         }

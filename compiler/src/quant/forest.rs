@@ -109,7 +109,7 @@ fn clamp(inputs: &[Input]) -> Vec<Op> {
         })
         .collect();
     let output = Interval { low: -MOST_RAW, high: MOST_RAW };
-    vec![Op::Quantise(Quantise { features, output, even: false })]
+    vec![Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() })]
 }
 
 /// Rows at and beside the thresholds, and as many from the ranges that the features have.

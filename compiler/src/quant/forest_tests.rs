@@ -45,6 +45,7 @@ fn model(seed: u64, trees: usize, depth: u32, head: Head, outputs: usize, scaler
     let origin =
         NodeRef { index: 0, name: "trees".to_owned(), operator: "TreeEnsembleClassifier".to_owned() };
     Model {
+        replaced: Vec::new(),
         inputs: vec![None; 2],
         normalise: scalers.to_vec(),
         body: Body::Forest(model::Forest { origin, columns, trees, base: vec![0.125; outputs] }),
@@ -64,6 +65,7 @@ fn contract(bits: [u8; 2], labels: usize, rules: Vec<RuleWish>) -> Contract {
     Contract {
         model: "model".to_owned(),
         inputs: inputs.collect(),
+        grid: Vec::new(),
         outputs: vec![OutputNames { name: String::new(), labels }],
         rules,
     }
@@ -181,6 +183,8 @@ fn retrained_trees_fit_the_plan_or_are_refused_e0312() {
             forest: None,
             evens: Vec::new(),
             tables: Vec::new(),
+            gates: 0,
+            replaced: Vec::new(),
         }),
         max_flips: MaxFlips::DEFAULT,
         lanes: None,

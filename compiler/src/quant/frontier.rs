@@ -4,6 +4,7 @@
 use super::build::{Candidate, Plan, Setup};
 use super::cost::network_ns;
 use super::lanes::{clampable, combinations};
+use super::replaced::Behind;
 use super::search::{best_plan, start};
 use super::summary::{attempt_of, report};
 use super::{Calibration, Contract, MaxFlips, Options, Quantised, author, evaluate, linear_end, quantise};
@@ -29,6 +30,22 @@ struct Point {
 ///
 /// As [`quantise`], when no network has so few flips.
 pub fn frontier(
+    model: &Model,
+    contract: &Contract,
+    calibration: Option<Calibration<'_>>,
+    most: MaxFlips,
+) -> Outcome<Vec<Quantised>> {
+    match Behind::of(model, contract, calibration, None)? {
+        None => unreplaced(model, contract, calibration, most),
+        Some(behind) => {
+            let ends = unreplaced(&behind.model, &behind.contract, behind.calibration(), most)?;
+            ends.into_iter().map(|end| behind.restored(end)).collect()
+        }
+    }
+}
+
+/// The same for a model that replaces no value that can arrive.
+fn unreplaced(
     model: &Model,
     contract: &Contract,
     calibration: Option<Calibration<'_>>,

@@ -4,7 +4,7 @@
 //! scaler (`scaling`), rows to calibrate on
 //! (`sample`, `draw`), the float reference (`float`), statistics near the decision boundary (`stats`), the input
 //! quantiser (`inputs`), one dense layer (`layer`, `rounding`), whole networks (`build`), their cost (`cost`),
-//! probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), what lies outside of it (`frontier`), decision trees, which need none (`forest`), a reconstruction that finds anomalies only (`anomalies`), and the report ([`report`]).
+//! values that a model replaces (`replaced`), probabilities in rules (`threshold`), the lanes worth trying (`lanes`), the search under the accuracy budget (`search`), what lies outside of it (`frontier`), decision trees, which need none (`forest`), a reconstruction that finds anomalies only (`anomalies`), and the report ([`report`]).
 //! `docs/numerics.md` derives every formula.
 
 pub mod contract;
@@ -27,7 +27,9 @@ mod lanes;
 mod evaluate;
 mod blame;
 pub(crate) mod curve;
+mod gate;
 mod rescale;
+mod replaced;
 mod error;
 mod search;
 mod order;
@@ -109,6 +111,10 @@ pub struct NetworkPlan {
     pub evens: Vec<bool>,
     /// Entries of each table, as a power of two, and bits between two of them.
     pub tables: Vec<(u8, u8)>,
+    /// How many functions are gates.
+    pub gates: usize,
+    /// Features of which values are replaced.
+    pub replaced: Vec<usize>,
 }
 
 /// What code holds about trees: how many there can be, and of which size.
@@ -130,7 +136,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         .ops
         .iter()
         .filter_map(|op| match op {
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
             Op::Dense(dense) => {
                 let Dense { rows, columns, lanes, post, .. } = *dense;
                 Some(LayerPlan { rows, columns, lanes, post })
@@ -138,7 +144,7 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         })
         .collect();
     let forest = network.ops.iter().find_map(|op| match op {
-        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) => None,
+        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) | Op::Gate(_) => None,
         Op::Forest(Forest { outputs, trees, depth, pairs, rows, targets, .. }) => Some(ForestPlan {
             outputs: *outputs,
             trees: *trees,
@@ -150,11 +156,15 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
     });
     let evens = network.ops.iter().filter_map(|op| match op {
         Op::Quantise(quantise) => Some(quantise.even),
-        Op::Dense(_) | Op::Table(_) | Op::Forest(_) => None,
+        Op::Dense(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
     });
     let tables = network.ops.iter().filter_map(|op| match op {
         Op::Table(table) => Some((table.bits, table.fraction)),
-        Op::Quantise(_) | Op::Dense(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Dense(_) | Op::Gate(_) | Op::Forest(_) => None,
+    });
+    let replaced = network.ops.iter().find_map(|op| match op {
+        Op::Quantise(quantise) => Some(quantise.replaced.iter().map(|one| one.feature).collect()),
+        Op::Dense(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
     });
     NetworkPlan {
         layers,
@@ -162,6 +172,8 @@ pub fn plan_of(network: &Network) -> NetworkPlan {
         forest,
         evens: evens.collect(),
         tables: tables.collect(),
+        gates: network.ops.iter().filter(|op| matches!(op, Op::Gate(_))).count(),
+        replaced: replaced.unwrap_or_default(),
     }
 }
 
@@ -189,6 +201,22 @@ pub struct Quantised {
 /// `E0305` when the outputs are too coarse for a probability, `E0306` when no candidate meets the budget, `E0308` to `E0310` when there is nothing to measure or nothing
 /// fits, `E0312` when the model has another shape than the plan that it should fit.
 pub fn quantise(
+    model: &Model,
+    contract: &Contract,
+    calibration: Option<Calibration<'_>>,
+    options: &Options,
+) -> Outcome<Quantised> {
+    match replaced::Behind::of(model, contract, calibration, options.like.as_ref())? {
+        None => unreplaced(model, contract, calibration, options),
+        Some(behind) => {
+            let result = unreplaced(&behind.model, &behind.contract, behind.calibration(), options)?;
+            behind.restored(result)
+        }
+    }
+}
+
+/// The same for a model that replaces no value that can arrive.
+fn unreplaced(
     model: &Model,
     contract: &Contract,
     calibration: Option<Calibration<'_>>,

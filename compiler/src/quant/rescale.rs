@@ -52,6 +52,11 @@ pub(super) fn levels(unit: f64, levels: Levels, reached: Interval) -> Option<Qua
     clamped(line(unit / levels.scale, 0.0, limits, 0.5)?, limits, reached)
 }
 
+/// The argument of a gate, in steps of `step` between its limits; halves are rounded up.
+pub(super) fn argument(unit: f64, step: f64, limits: Interval, reached: Interval) -> Option<QuantiseOne> {
+    clamped(line(unit / step, 0.0, limits, 0.5)?, limits, reached)
+}
+
 /// `(x * multiplier + offset) >> shift` for `floor(slope * x + start + rounding)`, with `slope` above zero.
 fn line(slope: f64, start: f64, limits: Interval, rounding: f64) -> Option<QuantiseOne> {
     let most = (limits.low.abs().max(limits.high.abs()) as f64 + start.abs() + slope + 2.0) * 2.0;

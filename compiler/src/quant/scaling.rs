@@ -163,6 +163,7 @@ mod tests {
             plain: 0,
         };
         Model {
+            replaced: Vec::new(),
             inputs: vec![None; 3],
             normalise: vec![normalise; 3],
             body: Body::Mlp(vec![layer(4, 3, Activation::Relu), layer(1, 4, Activation::Identity)]),

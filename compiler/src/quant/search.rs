@@ -331,6 +331,11 @@ fn same_shape(model: &Model, contract: &Contract, options: &Options) -> Outcome<
         Activation::Identity | Activation::Relu => false,
     });
     errors.extend(whole_model("curved activations", tables.count(), plan.tables.len()));
+    let gates = layers.iter().filter(|layer| match layer.activation {
+        Activation::Function(function) => curve::way(function) == curve::Way::Gate,
+        Activation::Identity | Activation::Relu => false,
+    });
+    errors.extend(whole_model("hard swishes", gates.count(), plan.gates));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn attempt_of(
 /// Whether a layer's code clamps; `None` for the quantiser.
 fn clamp_of(op: &Op) -> Option<bool> {
     match op {
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
         Op::Dense(dense) => Some(clamped(dense)),
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn report(
     let dense =
         network.ops.iter().zip(&candidate.network.certificate().ops).filter_map(|(op, proof)| match op {
             Op::Dense(dense) => Some((dense, proof)),
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
         });
     let layers = layers
         .iter()
@@ -204,7 +204,7 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
         .ops
         .iter()
         .map(|op| match op {
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => 0,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => 0,
             Op::Dense(dense) => dense.weights.len(),
         })
         .sum();
@@ -218,7 +218,8 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
         }
         let steps = interpret::trace(network, row);
         let mut layer = 0;
-        for ((op, step), before) in network.ops.iter().zip(&steps).skip(1).zip(&steps) {
+        let behind = network.ops.iter().skip(2).map(Some).chain(std::iter::once(None));
+        for (((op, step), before), behind) in network.ops.iter().zip(&steps).skip(1).zip(&steps).zip(behind) {
             let cut = match op {
                 Op::Dense(dense) => {
                     layer += 1;
@@ -235,10 +236,11 @@ fn saturation(sample: &Sample, candidate: &Candidate) -> (Vec<u64>, Vec<u64>) {
                     // Beyond a table a flat function loses nothing.
                     let curve = candidate.curves.get(layer - 1).and_then(Option::as_ref);
                     let [below, above] = curve.map_or([false, false], |curve| curve.flat);
+                    let below = below || matches!(behind, Some(Op::Gate(_)));
                     let sums = before.values.iter().zip(&quantise.features);
                     sums.filter(|(x, one)| (**x < one.low && !below) || (**x > one.high && !above)).count()
                 }
-                Op::Table(_) | Op::Forest(_) => 0,
+                Op::Table(_) | Op::Gate(_) | Op::Forest(_) => 0,
             };
             if let Some(count) = layers.get_mut(layer - 1) {
                 *count += cut as u64;

@@ -59,6 +59,16 @@ fn a_model_quantised_by_its_author_is_retrained() {
 }
 
 #[test]
+fn a_model_with_hard_swishes_is_retrained() {
+    retrained("swish-5-6-6-2", "swish", "the model has 1 curved activations, and the object 0");
+}
+
+#[test]
+fn a_model_with_an_imputer_is_retrained() {
+    retrained("imputed-5-8-2", "imputed", "the model replaces values of other features than the object");
+}
+
+#[test]
 fn a_reconstruction_is_retrained() {
     retrained("autoencoder-5-3-5", "autoencoder", "layer 0 has 9 x 5 weights, and the object's 8 x 5");
 }

@@ -27,7 +27,7 @@ fn retrained(network: &Network) -> Network {
     let last = network.ops.iter_mut().rev().find_map(|op| match op {
         Op::Dense(last) => Some(&mut last.weights),
         Op::Forest(last) => Some(&mut last.leaves),
-        Op::Quantise(_) | Op::Table(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) => None,
     });
     last.unwrap().iter_mut().step_by(2).for_each(|value| *value = 0);
     check(network).unwrap().into_inner()

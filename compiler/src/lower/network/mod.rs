@@ -1,7 +1,7 @@
 //! The network as bytecode: `nn_infer`, and the chain of tail calls where one program does not hold it.
 //!
 //! [`lower`] cuts the operations into stages, writes each and predicts what the verifier will process. One
-//! file per operation: `quantise`, `dense` (with `product`, `post` and, for constants, `prune`), `table`, `forest`, `decide` (with `threshold`). The packet
+//! file per operation: `quantise`, `dense` (with `product`, `post` and, for constants, `prune`), `table`, `gate`, `forest`, `decide` (with `threshold`). The packet
 //! path calls `nn_infer`, as `call` says, and is written elsewhere; `shadow` runs it for a second model.
 
 mod parameters;
@@ -12,6 +12,7 @@ mod product;
 mod post;
 mod prune;
 mod table;
+mod gate;
 mod forest;
 mod decide;
 mod threshold;
@@ -160,6 +161,11 @@ enum Piece {
         op: usize,
         values: Values,
     },
+    /// Some values of a gate.
+    Gate {
+        op: usize,
+        values: Values,
+    },
     /// One block of registers of a dense layer.
     Block {
         op: usize,
@@ -258,7 +264,7 @@ impl Plan<'_> {
                 Piece::Block { block, .. } => block == 0,
                 Piece::Trees { group, .. } => group.first > 0,
                 Piece::Quantise { op, values } => op > 0 && values.first > 0,
-                Piece::Table { values, .. } => values.first > 0,
+                Piece::Table { values, .. } | Piece::Gate { values, .. } => values.first > 0,
                 Piece::Decide => false,
             };
             let full = spent + cost > options.budget && spent > 0;
@@ -283,6 +289,9 @@ impl Plan<'_> {
                 }
                 Part::Table { .. } => {
                     Values::pieces(self.width(op)).map(|values| Piece::Table { op, values }).collect()
+                }
+                Part::Gate { .. } => {
+                    Values::pieces(self.width(op)).map(|values| Piece::Gate { op, values }).collect()
                 }
                 Part::Dense(part) => (0..part.blocks.len()).map(|block| Piece::Block { op, block }).collect(),
                 Part::Forest(_) => self.trees(op),
@@ -409,13 +418,14 @@ impl Plan<'_> {
             Piece::Quantise { op, .. }
             | Piece::Block { op, block: 0 }
             | Piece::Table { op, .. }
+            | Piece::Gate { op, .. }
             | Piece::Trees { op, .. } => self.layout.parts.get(op).map(|part| match part {
-                Part::Quantise { offset } | Part::Table { offset } => *offset,
+                Part::Quantise { offset } | Part::Table { offset } | Part::Gate { offset } => *offset,
                 Part::Dense(part) => part.offset,
                 Part::Forest(part) => part.nodes,
             }),
             Piece::Block { op, block } => self.layout.parts.get(op).and_then(|part| match part {
-                Part::Quantise { .. } | Part::Table { .. } | Part::Forest(_) => None,
+                Part::Quantise { .. } | Part::Table { .. } | Part::Gate { .. } | Part::Forest(_) => None,
                 Part::Dense(part) => Some(part.block_offset(block)),
             }),
             Piece::Decide => Some(self.layout.margins),
@@ -444,6 +454,16 @@ impl Plan<'_> {
                     let results = self.scratch.results(self.network, op);
                     let place = table::Place { offset: *offset, inputs: self.inputs(op), results };
                     table::emit(emitter, table, values.range(), &place);
+                }
+            }
+            Piece::Gate { op, values } => {
+                if let (Some(Op::Gate(gate)), Some(Part::Gate { offset })) =
+                    (self.network.ops.get(op), self.layout.parts.get(op))
+                {
+                    emitter.b.origin(self.line(op));
+                    let results = self.scratch.results(self.network, op);
+                    let place = gate::Place { offset: *offset, inputs: self.inputs(op), results };
+                    gate::emit(emitter, gate, values.range(), &place);
                 }
             }
             Piece::Block { op, block } => {
@@ -484,6 +504,7 @@ impl Plan<'_> {
             Some(Op::Quantise(quantise)) if op == 0 => format!("{} features", quantise.features.len()),
             Some(Op::Quantise(quantise)) => format!("rescaling of {}", quantise.features.len()),
             Some(Op::Table(table)) => format!("table of {} for {}", table.entries.len(), table.mapped),
+            Some(Op::Gate(gate)) => format!("gate for {}", gate.mapped),
             Some(Op::Dense(dense)) => {
                 format!("{} -> {}, lanes {}", dense.columns, dense.rows, dense.lanes.count())
             }

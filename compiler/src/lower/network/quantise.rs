@@ -7,7 +7,7 @@ use crate::bpf::AluOp;
 use crate::ir::{HALF_BITS, Input, Quantise};
 use crate::lower::code::VReg;
 use crate::lower::scratch::{Buffer, bytes_of};
-use crate::params::layout::{QUANTISER_WORDS, word_bytes};
+use crate::params::layout::{QUANTISER_WORDS, REPLACED_WORDS, word_bytes};
 
 /// Largest magnitude of raw values whose differences cannot overflow.
 const NARROW: i64 = 1 << 62;
@@ -59,6 +59,41 @@ pub(super) fn emit(
         let results = emitter.scratch;
         one(emitter, quantise, index, narrow(index), (place, results));
     }
+    let words = quantise.features.len() * QUANTISER_WORDS;
+    for (number, replaced) in quantise.replaced.iter().enumerate() {
+        if values.contains(&replaced.feature) {
+            let offset = place.offset + word_bytes(words + number * REPLACED_WORDS);
+            replace(emitter, replaced.feature, narrow(replaced.feature), (place, offset));
+        }
+    }
+}
+
+/// `q = if first <= x <= last { to } else { q }` for one feature, without a branch.
+fn replace(emitter: &mut Emitter, feature: usize, narrow: bool, (place, offset): (&Place, u32)) {
+    let at = |word: usize| offset + word_bytes(word);
+    let x = emitter.b.load(place.inputs.element, emitter.scratch, place.inputs.at(feature));
+    let outside = if narrow {
+        // Both lie within 62 bits, so that differences have the right sign.
+        let below = emitter.b.copy(x);
+        emitter.with_parameter(AluOp::Sub, below, at(0));
+        let above = emitter.parameter(at(1));
+        let above = emitter.b.compute(AluOp::Sub, above, x);
+        emitter.b.or(below, above);
+        below
+    } else {
+        let first = emitter.parameter(at(0));
+        let below = emitter.less(x, first);
+        let last = emitter.parameter(at(1));
+        let above = emitter.less(last, x);
+        emitter.b.or(below, above);
+        below
+    };
+    emitter.b.arsh(outside, 63);
+    let q = emitter.b.load(place.results.element, emitter.scratch, place.results.at(feature));
+    let to = emitter.parameter(at(2));
+    let chosen = emitter.b.copy(to);
+    emitter.select(chosen, q, outside);
+    emitter.b.store(place.results.element, emitter.scratch, place.results.at(feature), chosen);
 }
 
 /// `q = (min(max(x - low, 0) - span, 0) * multiplier + offset') >> shift` for one value; see

@@ -8,7 +8,9 @@ use crate::bpf::module::Module;
 use crate::ir::interpret;
 use crate::ir::{Lanes, Post, Rule};
 use crate::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, NO_ROW, OUTPUTS, unchecked_module};
-use crate::lower::testing::{Shape, Trees, divided, expected, forest, network, patterns, rescaled, rows};
+use crate::lower::testing::{
+    Shape, Trees, divided, expected, forest, gated, network, patterns, rescaled, rows,
+};
 use crate::params::layout::ACTIVE_SECTION;
 use crate::vm::Vm;
 
@@ -110,6 +112,20 @@ proptest! {
         let network = rescaled(network(seed, inputs, &shapes, Rule::ArgMax), seed);
         let rows = rows(&network, seed ^ 1, 12);
         agree(&network, &rows, Options { split, ..Options::default() })?;
+    }
+
+    #[test]
+    fn gates_and_replaced_values_agree_with_the_formulas(
+        seed in any::<u64>(),
+        inputs in 1usize..12,
+        hidden in 1usize..24,
+        split in prop_oneof![Just(Split::Auto), Just(Split::Layer)],
+        weights in prop_oneof![Just(Weights::Map), Just(Weights::Const)],
+    ) {
+        let network = gated(seed, inputs, hidden, Rule::ArgMax);
+        prop_assert!(crate::check::check(network.clone()).is_ok());
+        let rows = rows(&network, seed ^ 1, 24);
+        agree(&network, &rows, Options { split, weights, ..Options::default() })?;
     }
 }
 

@@ -22,6 +22,7 @@ mod qlinear;
 mod qonnx;
 pub(crate) mod quantised;
 mod reduce;
+mod replace;
 pub(crate) mod refused;
 mod select;
 mod steps;
@@ -55,6 +56,7 @@ const TABLES: &[&[Entry]] = &[
     qonnx::TABLE,
     quantised::TABLE,
     reduce::TABLE,
+    replace::TABLE,
     select::TABLE,
     steps::TABLE,
     support::TABLE,

@@ -1,5 +1,5 @@
 //! BatchNormalization and scikit-learn's Scaler: per-feature affine maps. Also what leaves features or probabilities
-//! as they are: Imputer, and Normalizer behind probabilities.
+//! as they are: Normalizer behind probabilities.
 
 use super::{Entry, ML};
 use crate::diag::codes::onnx as codes;
@@ -13,7 +13,6 @@ pub(super) const TABLE: &[Entry] = &[
     ("", "LpNormalization", lp_normalization),
     (ML, "Scaler", scaler),
     (ML, "Normalizer", normalizer),
-    (ML, "Imputer", imputer),
 ];
 
 /// The format's default for `epsilon`.
@@ -145,25 +144,7 @@ fn normalised(node: &Node<'_>, sum: bool, norm: &str) -> Evaluated {
             "{} divides each row by its own {norm} norm, which is not linear and not supported",
             node.operator()
         ),
-        "use a scaler with constants instead (StandardScaler, MinMaxScaler), or compute ratios of features in \
-         the specification",
+        "use a scaler with constants instead (StandardScaler, MinMaxScaler), or train on ratios that the \
+         specification computes, such as `part = a / (a + b);` of two aggregates",
     ))
-}
-
-/// Features of a flow are never missing, so that only the replacement of NaN leaves every value as it is.
-fn imputer(_: &mut Stages, node: &Node<'_>) -> Evaluated {
-    let row = node.row(0)?;
-    let number = node.float("replaced_value_float", 0.0);
-    let integer = node.int("replaced_value_int64", 0);
-    let of_integers = node.ints("imputed_value_int64s").is_some_and(|values| !values.is_empty());
-    if of_integers || !number.is_nan() {
-        let replaced = if of_integers { integer.to_string() } else { number.to_string() };
-        return Err(node.refuse(
-            &codes::OPERATOR,
-            format!("Imputer replaces the value {replaced}, which is not linear and not supported"),
-            "fit the imputer for missing values (`missing_values=np.nan`), which features of a flow never are, or \
-             leave it out",
-        ));
-    }
-    Ok(vec![Value::Row(row.clone())])
 }

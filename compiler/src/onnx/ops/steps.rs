@@ -4,7 +4,7 @@
 
 use super::activation::{activated, leaky, rectified};
 use super::arithmetic::spread;
-use super::{Entry, ML, curves};
+use super::{Entry, ML, curves, replace};
 use crate::model::{Activation, Function};
 use crate::onnx::affine::{Affine, Step};
 use crate::onnx::node::{Evaluated, Node};
@@ -119,8 +119,13 @@ fn sign(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![Value::Row(Row { affine, ..row.clone() })])
 }
 
-fn not(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+fn not(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let value = node.input(0)?;
+    if let Value::Row(row) = value
+        && let Some(opposite) = replace::unequal(stages, row)
+    {
+        return Ok(vec![Value::Row(opposite)]);
+    }
     let Value::Tail(Tail { row, form, shape, classes: None, .. }) = value else {
         return Err(node.unsupported_value(value));
     };
@@ -155,10 +160,16 @@ fn choose(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let (yes, no) = (node.input(1)?, node.input(2)?);
     let wrong = || {
         node.form(
-            "Where is only known with two constants, or as ReLU, LeakyReLU, a threshold or Softplus",
+            "Where is only known with two constants, as ReLU, LeakyReLU, a threshold or Softplus, or to replace a \
+             value of a feature by a number",
             "use the operator of the activation, or arithmetic on numbers of the network",
         )
     };
+    if let Value::Row(condition) = node.input(0)?
+        && let Some(row) = replace::chosen(stages, node, condition, (yes, no))?
+    {
+        return Ok(vec![Value::Row(row)]);
+    }
     let row = match (node.input(0)?, yes, no) {
         // Comparisons are 1 or 0 where they are numbers.
         (Value::Row(step), Value::Constant(yes), Value::Constant(no)) => {

@@ -14,6 +14,7 @@ mod graphs;
 mod pieces;
 mod curves;
 mod steps;
+mod imputer;
 mod quantised;
 mod operators;
 mod reconstruction;

@@ -385,7 +385,11 @@ impl Author<'_> {
                     let features = values.iter().map(one).collect();
                     let Interval { low, high } = hull(&values);
                     let output = Interval { low: low + zero, high: high + zero };
-                    self.push(Op::Quantise(Quantise { features, output, even: false }), origin, Some(scale));
+                    self.push(
+                        Op::Quantise(Quantise { features, output, even: false, replaced: Vec::new() }),
+                        origin,
+                        Some(scale),
+                    );
                 }
                 Some(scale)
             }
@@ -451,7 +455,7 @@ impl Author<'_> {
             })
             .collect();
         self.push(
-            Op::Quantise(Quantise { output: hull(&results), features, even: false }),
+            Op::Quantise(Quantise { output: hull(&results), features, even: false, replaced: Vec::new() }),
             origin,
             Some(unit),
         );

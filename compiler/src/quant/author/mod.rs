@@ -212,7 +212,7 @@ fn report(
     let layers = dense
         .filter_map(|(position, (op, proof))| match op {
             Op::Dense(dense) => Some((position, dense, proof)),
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
         })
         .zip(&authored.layers)
         .map(|((position, dense, proof), &layer)| {
@@ -220,7 +220,7 @@ fn report(
             let (finest, coarsest) = behind.copied().flatten().unwrap_or((1.0, 1.0));
             let rescaled = match network.ops.get(position + 1) {
                 Some(Op::Quantise(quantise)) => Some(quantise),
-                Some(Op::Dense(_) | Op::Table(_) | Op::Forest(_)) | None => None,
+                Some(Op::Dense(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_)) | None => None,
             };
             let node = model.layers().get(layer).map_or_else(String::new, |layer| layer.origin.name.clone());
             LayerReport {

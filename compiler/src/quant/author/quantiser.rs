@@ -81,7 +81,7 @@ impl Author<'_> {
         };
         let features = clamps.iter().map(one).collect();
         self.push(
-            Op::Quantise(Quantise { features, output: hull(&clamps), even: false }),
+            Op::Quantise(Quantise { features, output: hull(&clamps), even: false, replaced: Vec::new() }),
             OpOrigin::Inputs,
             lines.first().map(|line| line.levels.scale),
         );
@@ -135,7 +135,7 @@ impl Author<'_> {
         let features = found.iter().map(|found| found.one).collect();
         let values: Vec<Interval> = found.iter().map(|found| found.levels).collect();
         self.push(
-            Op::Quantise(Quantise { features, output: hull(&values), even }),
+            Op::Quantise(Quantise { features, output: hull(&values), even, replaced: Vec::new() }),
             origin,
             lines.first().map(|line| line.levels.scale),
         );
@@ -172,7 +172,7 @@ impl Author<'_> {
         };
         let features = domains.iter().map(one).collect();
         self.push(
-            Op::Quantise(Quantise { features, output: hull(&results), even: false }),
+            Op::Quantise(Quantise { features, output: hull(&results), even: false, replaced: Vec::new() }),
             origin.clone(),
             None,
         );

@@ -130,6 +130,7 @@ fn model(form: Form, seed: u64) -> Model {
         }
     }
     Model {
+        replaced: Vec::new(),
         inputs: vec![None; 5],
         normalise: (0..5)
             .map(|index| Normalise {
@@ -227,7 +228,7 @@ fn levels_are_the_authors() {
         .iter()
         .filter_map(|op| match op {
             Op::Dense(dense) => Some(dense.lanes),
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
         })
         .collect();
     assert_eq!(lanes, [Lanes::THREE; 3]);
