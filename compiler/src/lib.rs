@@ -41,6 +41,7 @@ pub mod metadata;
 pub mod kernel;
 pub mod compile;
 pub mod explore;
+pub mod reference;
 pub mod planned;
 pub mod budget;
 pub mod explain;
