@@ -46,6 +46,7 @@ pub mod kernel;
 pub mod compile;
 pub mod explore;
 pub mod flips;
+pub mod reference;
 pub mod planned;
 pub mod budget;
 pub mod explain;

@@ -12,6 +12,7 @@ use nnbpf_compiler::lower::network;
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::Resolver;
 use nnbpf_compiler::quant::{MaxFlips, NetworkPlan, Options};
+use nnbpf_compiler::reference::{Reference, reference};
 use nnbpf_compiler::spec::substance::substance;
 
 use crate::args::{AccuracyArgs, SpecArgs, Split, TargetArgs, Weights};
@@ -118,6 +119,14 @@ impl<'a> Files<'a> {
     /// Runs the front half for the plan of an existing object.
     pub fn plan_like(&self, accuracy: &AccuracyArgs, plan: NetworkPlan) -> Result<Plan, Refusal> {
         self.plan_with(accuracy, Some(plan))
+    }
+
+    /// The float model, without any integers: no budget is looked at.
+    pub fn reference(&self, accuracy: &AccuracyArgs) -> Result<Reference, Refusal> {
+        max_flips(&accuracy.max_flips)?;
+        let reference = reference(&self.sources()).map_err(|diagnostics| self.refusal(diagnostics))?;
+        self.refusal(reference.warnings.clone()).print();
+        Ok(reference)
     }
 
     /// The plans along the frontier of cost against flips.

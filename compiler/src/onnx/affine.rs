@@ -11,7 +11,7 @@ use crate::model::{Matrix, Normalise};
 const ROUNDING: f64 = 1e-9;
 
 /// Position in the importer's list of stages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StageId(pub(crate) usize);
 
 /// `dense(normalise(pick(stage)))`.
@@ -63,6 +63,24 @@ impl Affine {
     pub(crate) fn numbers_held(&self) -> usize {
         let dense = self.dense.as_ref().map_or(0, |dense| dense.weights.values.len() + dense.bias.len());
         4 * self.taps.len() + dense
+    }
+
+    /// A number that equal maps share, and others hardly.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        // The two zeros are equal.
+        let bits = |value: &f64| (value + 0.0).to_bits();
+        let taps = self.taps.iter().flat_map(|tap| {
+            let Normalise { centre, scale, offset } = tap.normalise;
+            [tap.source as u64, bits(&centre), bits(&scale), bits(&offset)]
+        });
+        let dense =
+            self.dense.iter().flat_map(|dense| dense.weights.values.iter().chain(&dense.bias).map(bits));
+        // FNV-1a by words, with the high bits folded in.
+        let mix = |hash: u64, word: u64| {
+            let hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+            hash ^ (hash >> 32)
+        };
+        taps.chain(dense).fold(mix(0xcbf2_9ce4_8422_2325, self.stage.0 as u64), mix)
     }
 
     /// Applies one step per value; there are as many as values.
@@ -171,6 +189,18 @@ impl Affine {
     /// One number added to all values.
     pub(crate) fn shifted(&self, by: f64) -> Self {
         if by == 0.0 { self.clone() } else { self.elementwise(&vec![Step::Add(by); self.width()]) }
+    }
+
+    /// The values, where none of them depends on what is read: layers of zero weights have but their bias.
+    pub(crate) fn constants(&self) -> Option<Vec<f64>> {
+        let zero = |value: &f64| *value == 0.0;
+        match &self.dense {
+            None => {
+                let fixed = self.taps.iter().all(|tap| zero(&tap.normalise.scale));
+                fixed.then(|| self.taps.iter().map(|tap| tap.normalise.offset).collect())
+            }
+            Some(dense) => dense.weights.values.iter().all(zero).then(|| dense.bias.clone()),
+        }
     }
 
     /// The numbers `k` and `c` with `other = k * self + c` for every value, up to rounding in double precision.

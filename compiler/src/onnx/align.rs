@@ -12,6 +12,10 @@ use super::value::{Stage, Stages};
 use crate::diag::NodeRef;
 use crate::model::{Activation, Matrix};
 
+/// Deepest nesting of steps that wait for others below. Skip connections past activations of one kind need none,
+/// however many they pass.
+const MOST_NESTED: usize = 64;
+
 /// Both maps over one stage; `None` when that would be too large or an activation lies between that carries nothing.
 pub(crate) fn aligned(
     stages: &mut Stages,
@@ -22,6 +26,16 @@ pub(crate) fn aligned(
     if left.stage == right.stage {
         return Some((left.clone(), right.clone()));
     }
+    // What was brought together before is not brought together again.
+    if let Some(right) = held(stages, right, left.stage, node) {
+        return Some((left.clone(), right));
+    }
+    if let Some(left) = held(stages, left, right.stage, node) {
+        return Some((left, right.clone()));
+    }
+    if let Some(there) = stages.holdings.meeting(left.stage, right.stage) {
+        return Some((held(stages, left, there, node)?, held(stages, right, there, node)?));
+    }
     if stages.depth(left.stage) > stages.depth(right.stage) {
         let (right, left) = aligned(stages, right, left, node)?;
         return Some((left, right));
@@ -29,6 +43,22 @@ pub(crate) fn aligned(
     let carried = Carried::of(stages, left);
     let (later, vector) = lifted(stages, &carried.vector, right.stage, node)?;
     Some((carried.outer(&vector, left, node)?, substituted(right, &later, node)?))
+}
+
+/// A map over a stage that is known to hold what it reads.
+fn held(stages: &Stages, map: &Affine, there: StageId, node: &NodeRef) -> Option<Affine> {
+    if map.stage == there {
+        return Some(map.clone());
+    }
+    if let Some(part) = stages.holdings.part(map, there) {
+        return Some(part.clone());
+    }
+    let read = Affine { dense: None, ..map.clone() };
+    if let Some(part) = stages.holdings.part(&read, there) {
+        return Carried { vector: read, inner: true }.outer(part, map, node);
+    }
+    let way = stages.holdings.whole(map.stage, there)?;
+    way.into_iter().try_fold(map.clone(), |map, next| substituted(&map, next, node))
 }
 
 /// The values of both, one after the other.
@@ -83,20 +113,23 @@ impl Carried {
 
 /// The values of a stage and a vector of one that is no later, both over one stage.
 fn lifted(stages: &mut Stages, vector: &Affine, stage: StageId, node: &NodeRef) -> Option<(Affine, Affine)> {
+    if stages.nested >= MOST_NESTED {
+        return None;
+    }
+    stages.nested += 1;
+    let result = brought(stages, vector, stage, node);
+    stages.nested -= 1;
+    result
+}
+
+fn brought(stages: &mut Stages, vector: &Affine, stage: StageId, node: &NodeRef) -> Option<(Affine, Affine)> {
     let own = Layer::of(stages, stage)?;
     let width = own.before.width();
+    if let Some(vector) = held(stages, vector, stage, node) {
+        return Some((Affine::of_stage(stage, width), vector));
+    }
     if stages.depth(vector.stage) < stages.depth(stage) {
-        let (before, vector) = aligned(stages, &own.before, vector, node)?;
-        let own = Layer { before, ..own };
-        return match own.activation {
-            Activation::Relu => in_parts(stages, &own, &vector, node),
-            Activation::Identity | Activation::Function(_) => {
-                let count = vector.width();
-                let before = joined(stages, &own.before, &vector, node)?;
-                let values = activated(stages, &Layer { before, plain: own.plain + count, ..own })?;
-                Some((part(&values, 0, width)?, part(&values, width, count)?))
-            }
-        };
+        return carried(stages, vector, stage, node);
     }
     let other = Layer::of(stages, vector.stage)?;
     if own.activation != other.activation {
@@ -106,17 +139,91 @@ fn lifted(stages: &mut Stages, vector: &Affine, stage: StageId, node: &NodeRef) 
         let vector = substituted(vector, &theirs, node)?;
         return aligned(stages, &later, &vector, node);
     }
-    // As late as the other: both activations become one. Values without one stay at the end.
+    // Branches of the same activations become one from the earliest on.
+    let mut pairs = vec![(stage, vector.stage)];
+    while let Some(below) = pairs.last().and_then(|&pair| apart(stages, pair)) {
+        pairs.push(below);
+    }
+    let mut both = None;
+    for (first, second) in pairs.into_iter().rev() {
+        both = Some(merged(stages, first, second, node)?);
+    }
+    let (ours, theirs) = both?;
+    Some((ours, substituted(vector, &theirs, node)?))
+}
+
+/// What two stages read, where these are stages of one depth and activation as well that nothing has brought together.
+fn apart(stages: &Stages, (first, second): (StageId, StageId)) -> Option<(StageId, StageId)> {
+    let (first, second) = (Layer::read(stages, first)?, Layer::read(stages, second)?);
+    let activation = |stage: StageId| match stages.get(stage) {
+        Stage::Activated { activation, .. } => Some(*activation),
+        Stage::Inputs | Stage::Open { .. } | Stage::Trees { .. } => None,
+    };
+    let together = || {
+        let holdings = &stages.holdings;
+        holdings.meeting(first, second).is_some()
+            || holdings.whole(first, second).is_some()
+            || holdings.whole(second, first).is_some()
+    };
+    let alike = first != second
+        && stages.depth(first) == stages.depth(second)
+        && activation(first).is_some_and(|own| activation(second) == Some(own));
+    (alike && !together()).then_some((first, second))
+}
+
+/// Two stages of one activation as a single one: the values of each. Values without an activation stay at the end.
+fn merged(stages: &mut Stages, first: StageId, second: StageId, node: &NodeRef) -> Option<(Affine, Affine)> {
+    let (own, other) = (Layer::of(stages, first)?, Layer::of(stages, second)?);
+    let width = own.before.width();
     let all = joined(stages, &own.before, &other.before, node)?;
-    let (first, second) = (width - own.plain, all.width() - other.plain);
-    let order = (0..first).chain(width..second).chain(first..width).chain(second..all.width());
+    let (active, other_active) = (width - own.plain, all.width() - other.plain);
+    let order = (0..active).chain(width..other_active).chain(active..width).chain(other_active..all.width());
     let order: Vec<usize> = order.collect();
-    let place = |value: usize| order.iter().position(|&other| other == value);
+    let mut places = vec![0; order.len()];
+    for (place, &value) in order.iter().enumerate() {
+        *places.get_mut(value)? = place;
+    }
     let before = all.picked(&order)?;
     let values = activated(stages, &Layer { before, plain: own.plain + other.plain, ..own })?;
-    let taken = |range: std::ops::Range<usize>| values.picked(&range.map(place).collect::<Option<Vec<_>>>()?);
-    let (ours, theirs) = (taken(0..width)?, taken(width..all.width())?);
-    Some((ours, substituted(vector, &theirs, node)?))
+    let ours = values.picked(places.get(..width)?)?;
+    let theirs = values.picked(places.get(width..)?)?;
+    stages.holdings.keep_whole(first, &ours);
+    stages.holdings.keep_whole(second, &theirs);
+    stages.holdings.keep_meeting(first, second, values.stage);
+    Some((ours, theirs))
+}
+
+/// The values of a stage and a vector of an earlier one, which is carried past all activations between them.
+fn carried(stages: &mut Stages, vector: &Affine, stage: StageId, node: &NodeRef) -> Option<(Affine, Affine)> {
+    let mut passed = vec![stage];
+    let mut below = Layer::read(stages, stage)?;
+    while stages.depth(vector.stage) < stages.depth(below) && held(stages, vector, below, node).is_none() {
+        passed.push(below);
+        below = Layer::read(stages, below)?;
+    }
+    let mut values: Option<(Affine, Affine)> = None;
+    for stage in passed.into_iter().rev() {
+        let own = Layer::of(stages, stage)?;
+        let (before, read) = match values {
+            None => aligned(stages, &own.before, vector, node)?,
+            Some((later, read)) => (substituted(&own.before, &later, node)?, read),
+        };
+        let width = own.before.width();
+        let own = Layer { before, ..own };
+        let (later, read) = match own.activation {
+            Activation::Relu => in_parts(stages, &own, &read, node)?,
+            Activation::Identity | Activation::Function(_) => {
+                let count = read.width();
+                let before = joined(stages, &own.before, &read, node)?;
+                let values = activated(stages, &Layer { before, plain: own.plain + count, ..own })?;
+                (part(&values, 0, width)?, part(&values, width, count)?)
+            }
+        };
+        stages.holdings.keep_whole(stage, &later);
+        stages.holdings.keep_part(vector, &read);
+        values = Some((later, read));
+    }
+    values
 }
 
 /// The values of a rectified stage, and a vector whose positive and negative parts are rectified beside them.
@@ -147,6 +254,14 @@ struct Layer {
 }
 
 impl Layer {
+    /// The stage that one with an activation reads.
+    fn read(stages: &Stages, stage: StageId) -> Option<StageId> {
+        match stages.get(stage) {
+            Stage::Activated { before, .. } => Some(before.stage),
+            Stage::Inputs | Stage::Open { .. } | Stage::Trees { .. } => None,
+        }
+    }
+
     fn of(stages: &Stages, stage: StageId) -> Option<Self> {
         match stages.get(stage) {
             Stage::Activated { before, activation, plain, node } => Some(Self {
@@ -228,18 +343,25 @@ fn is_positive(stages: &Stages, map: &Affine) -> bool {
 /// Both maps of one stage as dense maps of the same taps.
 fn united(left: &Affine, right: &Affine, node: &NodeRef) -> Option<(Affine, Affine)> {
     let mut taps: Vec<Tap> = Vec::new();
+    let mut places = BTreeMap::new();
     for tap in left.taps.iter().chain(&right.taps) {
-        if !taps.contains(tap) {
+        places.entry(key(tap)).or_insert_with(|| {
             taps.push(*tap);
-        }
+            taps.len() - 1
+        });
     }
-    Some((widened(left, &taps, node)?, widened(right, &taps, node)?))
+    Some((widened(left, &taps, &places, node)?, widened(right, &taps, &places, node)?))
 }
 
-/// The map as a dense one of more taps.
-fn widened(map: &Affine, taps: &[Tap], node: &NodeRef) -> Option<Affine> {
+/// What equal taps share; the two zeros are equal.
+fn key(tap: &Tap) -> [u64; 4] {
+    numbers(tap).map(|number| (number + 0.0).to_bits())
+}
+
+/// The map as a dense one of more taps, which have these places.
+fn widened(map: &Affine, taps: &[Tap], places: &BTreeMap<[u64; 4], usize>, node: &NodeRef) -> Option<Affine> {
     let places: Vec<usize> =
-        map.taps.iter().map(|tap| taps.iter().position(|other| other == tap)).collect::<Option<_>>()?;
+        map.taps.iter().map(|tap| places.get(&key(tap)).copied()).collect::<Option<_>>()?;
     let (rows, columns) = (map.width(), taps.len());
     let size = rows.checked_mul(columns).filter(|&size| size <= MAX_TENSOR_ELEMENTS)?;
     let mut values = vec![0.0; size];

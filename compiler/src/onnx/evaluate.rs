@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::external::ExternalFiles;
-use super::limits::{MAX_NODES, MAX_NUMBERS};
+use super::limits::{MAX_NODES, MAX_NUMBERS, MAX_OUTPUTS};
 use super::node::{Node, Operator, tensor_attribute};
 use super::ops::{self, canonical_domain, quantised};
 use super::report::{Refusal, Report};
@@ -34,6 +34,15 @@ pub(crate) fn model(
             &codes::TOO_LARGE,
             format!("the graph has {nodes} nodes, at most {MAX_NODES} are read"),
             "export a plain multi-layer perceptron; a layer is one or two nodes",
+        );
+        return None;
+    }
+    let outputs = proto.graph.as_ref()?.output.len();
+    if outputs > MAX_OUTPUTS {
+        report.at_file(
+            &codes::TOO_LARGE,
+            format!("the graph has {outputs} outputs, at most {MAX_OUTPUTS} are read"),
+            "export a model with its scores or its label as output",
         );
         return None;
     }
@@ -75,9 +84,14 @@ pub(crate) fn model(
         }
     }
     let mut outputs = Vec::new();
+    let mut makers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        for output in &node.output {
+            makers.entry(output).or_insert(index);
+        }
+    }
     for output in graph.output.iter().map(|output| output.name()) {
-        let mut nodes = graph.node.iter().enumerate();
-        let node = nodes.find(|(_, node)| node.output.iter().any(|name| name == output));
+        let node = makers.get(output).and_then(|&index| Some((index, graph.node.get(index)?)));
         let origin = node.map(|(index, node)| structure::reference(index, node));
         outputs.extend(walk.result(output).map(|value| (output, value, origin)));
     }

@@ -444,14 +444,10 @@ fn has_dense(stages: &Stages, last: &Affine) -> bool {
 
 /// One scaler per input: that of the first tap that reads it.
 fn normalisation(affine: &Affine, inputs: usize) -> Vec<Normalise> {
-    let first = |source: usize| {
-        let mut taps = affine.taps.iter().filter(|tap| tap.source == source && tap.normalise.scale != 0.0);
-        taps.next().map_or(Normalise::IDENTITY, |tap| tap.normalise)
-    };
     let mut firsts = vec![None; inputs];
-    for tap in &affine.taps {
+    for tap in affine.taps.iter().filter(|tap| tap.normalise.scale != 0.0) {
         if let Some(slot) = firsts.get_mut(tap.source).filter(|slot| slot.is_none()) {
-            *slot = Some(first(tap.source));
+            *slot = Some(tap.normalise);
         }
     }
     firsts.into_iter().map(|first| first.unwrap_or(Normalise::IDENTITY)).collect()

@@ -13,7 +13,7 @@ pub(crate) fn value(stages: &mut Stages, tail: &Tail, node: &NodeRef) -> Option<
     if !matches!(tail.form, Form::Probability | Form::EachProbability) {
         return None;
     }
-    let quantised = Quantised { row, levels, node: node.clone() };
+    let quantised = Quantised { row, levels, span: None, node: node.clone() };
     Some(if stored { Value::Quantised(quantised) } else { Value::Row(quantised.real(stages)) })
 }
 

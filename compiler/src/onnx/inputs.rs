@@ -1,5 +1,7 @@
 //! The model's inputs: one vector of features, or one column per feature.
 
+use std::collections::BTreeSet;
+
 use super::affine::{Affine, StageId};
 use super::limits::MAX_TENSOR_ELEMENTS;
 use super::report::Report;
@@ -28,8 +30,9 @@ struct Declared<'a> {
 
 /// Reads the inputs that are not weights. Inputs that are refused become values that are refused.
 pub(crate) fn read(report: &mut Report, graph: &GraphProto, stage: StageId) -> Inputs {
-    let is_weight = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
-    let all: Vec<&ValueInfoProto> = graph.input.iter().filter(|input| !is_weight(input.name())).collect();
+    let weights: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let all: Vec<&ValueInfoProto> =
+        graph.input.iter().filter(|input| !weights.contains(input.name())).collect();
     let refused = || Inputs {
         columns: Vec::new(),
         values: all.iter().map(|input| (input.name().to_owned(), Value::Refused)).collect(),

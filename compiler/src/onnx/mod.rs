@@ -18,6 +18,7 @@ mod shape;
 mod affine;
 mod value;
 mod align;
+mod holdings;
 mod forests;
 mod replaced;
 mod cases;

@@ -44,6 +44,12 @@ impl Span {
         let half = 1_i64 << (bits - 1);
         Some(if signed { Self { low: -half, high: half - 1 } } else { Self { low: 0, high: 2 * half - 1 } })
     }
+
+    /// What the format calls the type.
+    pub(crate) fn name(self) -> String {
+        let bits = (self.high - self.low + 1).checked_ilog2().unwrap_or(0);
+        format!("{}int{bits}", if self.low < 0 { "" } else { "u" })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

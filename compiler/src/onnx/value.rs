@@ -1,10 +1,13 @@
 //! What the importer knows about a value of the graph.
 
+use std::collections::BTreeMap;
+
 use super::affine::{Affine, StageId};
 use super::cases::Cases;
+use super::holdings::Holdings;
 use super::limits::MAX_TREE_NUMBERS;
 use super::shape::{Dim, Shape};
-use super::tensor::{Dims, Tensor};
+use super::tensor::{Dims, Span, Tensor};
 use crate::diag::NodeRef;
 use crate::model::{Activation, Forest, Function, Levels, Replaced};
 
@@ -44,6 +47,8 @@ pub(crate) struct Quantised {
     /// The numbers before.
     pub(crate) row: Row,
     pub(crate) levels: Levels,
+    /// The type that holds them; `None` for integers of 64 bits.
+    pub(crate) span: Option<Span>,
     /// The node that rounds.
     pub(crate) node: NodeRef,
 }
@@ -294,6 +299,12 @@ pub(crate) enum Scores {
 #[derive(Debug, Default)]
 pub(crate) struct Stages {
     list: Vec<Stage>,
+    /// For each stage how many lie between it and the inputs.
+    depths: Vec<usize>,
+    /// Stages with an activation by the fingerprint of what they read.
+    readers: BTreeMap<u64, Vec<StageId>>,
+    /// What stages hold that was made elsewhere.
+    pub(crate) holdings: Holdings,
     /// What straight pieces stand for, as far as it matters.
     pub(crate) pieces: Vec<Pieces>,
     /// Comparisons for equality.
@@ -304,31 +315,40 @@ pub(crate) struct Stages {
     numbers: usize,
     /// Numbers that the maps between stages hold.
     held: usize,
+    /// Steps of an alignment that wait for others.
+    pub(crate) nested: usize,
 }
 
 impl Stages {
     pub(crate) fn push(&mut self, stage: Stage) -> StageId {
-        self.held = self.held.saturating_add(match &stage {
-            Stage::Inputs | Stage::Trees { .. } => 0,
-            Stage::Activated { before, .. } | Stage::Open { before, .. } => before.numbers_held(),
-        });
+        let id = StageId(self.list.len());
+        let (depth, held) = match &stage {
+            Stage::Inputs => (0, 0),
+            Stage::Trees { .. } => (1, 0),
+            Stage::Activated { before, .. } | Stage::Open { before, .. } => {
+                (1 + self.depth(before.stage), before.numbers_held())
+            }
+        };
+        if let Stage::Activated { before, plain: 0, .. } = &stage {
+            self.readers.entry(before.fingerprint()).or_default().push(id);
+        }
+        self.held = self.held.saturating_add(held);
         self.list.push(stage);
-        StageId(self.list.len() - 1)
+        self.depths.push(depth);
+        id
     }
 
     /// The stage of a function of these numbers, which may be there already.
     pub(crate) fn activated(&mut self, numbers: &Affine, function: Activation, by: &NodeRef) -> StageId {
-        let known = self.list.iter().position(|stage| {
-            matches!(stage, Stage::Activated { before, activation, plain: 0, .. }
+        let mut readers = self.readers.get(&numbers.fingerprint()).into_iter().flatten().copied();
+        let known = readers.find(|&stage| {
+            matches!(self.get(stage), Stage::Activated { before, activation, plain: 0, .. }
                 if *activation == function && **before == *numbers)
         });
-        known.map_or_else(
-            || {
-                let before = Box::new(numbers.clone());
-                self.push(Stage::Activated { before, activation: function, plain: 0, node: by.clone() })
-            },
-            StageId,
-        )
+        known.unwrap_or_else(|| {
+            let before = Box::new(numbers.clone());
+            self.push(Stage::Activated { before, activation: function, plain: 0, node: by.clone() })
+        })
     }
 
     /// Whether these are the numbers of a stage that rounds, as they are.
@@ -342,7 +362,7 @@ impl Stages {
 
     /// Numbers that the maps between all stages hold. Those of trees are counted by [`Stages::room`].
     pub(crate) const fn held(&self) -> usize {
-        self.held
+        self.held.saturating_add(self.holdings.numbers())
     }
 
     /// Whether there is room for so many more numbers of leaves; they are counted.
@@ -361,13 +381,15 @@ impl Stages {
         self.list.iter().position(same).map_or(id, StageId)
     }
 
-    /// Number of values of a stage of a graph with so many inputs.
+    /// How many stages lie between the inputs and the values of one.
     pub(crate) fn depth(&self, id: StageId) -> usize {
-        match self.get(id) {
-            Stage::Inputs => 0,
-            Stage::Trees { .. } => 1,
-            Stage::Activated { before, .. } | Stage::Open { before, .. } => 1 + self.depth(before.stage),
-        }
+        self.depths.get(id.0).copied().unwrap_or(0)
+    }
+
+    /// How many stages there are.
+    #[cfg(test)]
+    pub(crate) const fn count(&self) -> usize {
+        self.list.len()
     }
 
     pub(crate) fn get(&self, id: StageId) -> &Stage {

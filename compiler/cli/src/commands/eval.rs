@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use nnbpf_compiler::check::Checked;
 use nnbpf_compiler::compile;
 use nnbpf_compiler::compile::Plan;
-use nnbpf_compiler::ir::{Network, interpret};
+use nnbpf_compiler::ir::{Input, Network, interpret};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::lower::{self, evaluation, internal, refusal};
+use nnbpf_compiler::reference::Reference;
 use nnbpf_compiler::rows::{self, Columns, Rows};
 use nnbpf_compiler::vm::{UpdateMode, Vm};
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
@@ -24,21 +25,37 @@ const FRAME: [u8; 64] = [0; 64];
 
 pub fn run(args: &EvalArgs) -> Result<(), Refusal> {
     let inputs = Files::read(&args.model, args.spec.as_deref(), &args.surroundings, &args.accuracy)?;
-    let plan = inputs.plan(&args.accuracy)?;
-    let features = Loaded::read(&args.features)?;
-    let columns = if plan.spec.is_some() { Columns::ByName } else { Columns::ByPosition };
-    let network = plan.network.get();
-    let mut rows = rows::parse(&features.name, &features.bytes, &network.inputs, columns)?;
-    if args.engine != EvalEngine::Float {
-        clamp(&mut rows, network);
-    }
     let text = match args.engine {
-        EvalEngine::Float => float(&plan, &rows),
-        EvalEngine::Ir => fixed(network, rows.iter().map(|row| interpret::outputs(network, row))),
-        EvalEngine::Vm => fixed(network, in_vm(&plan, &rows, args)?.into_iter()),
-        EvalEngine::Kernel => fixed(network, in_kernel(&plan, &rows, args)?.into_iter()),
+        EvalEngine::Float => float(&inputs, args)?,
+        EvalEngine::Ir => fixed(&inputs, args, interpreted)?,
+        EvalEngine::Vm => fixed(&inputs, args, in_vm)?,
+        EvalEngine::Kernel => fixed(&inputs, args, in_kernel)?,
     };
     Ok(files::write(&args.output, text.as_bytes())?)
+}
+
+/// The rows to judge.
+fn rows_of(files: &Files<'_>, args: &EvalArgs, inputs: &[Input]) -> Result<Rows, Refusal> {
+    let features = Loaded::read(&args.features)?;
+    let columns = if files.spec.is_some() { Columns::ByName } else { Columns::ByPosition };
+    Ok(rows::parse(&features.name, &features.bytes, inputs, columns)?)
+}
+
+/// Raw outputs of the integer network for each row.
+type Engine = fn(&Plan, &Rows, &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal>;
+
+/// The integer network, by one of the engines.
+fn fixed(files: &Files<'_>, args: &EvalArgs, engine: Engine) -> Result<String, Refusal> {
+    let plan = files.plan(&args.accuracy)?;
+    let network = plan.network.get();
+    let mut rows = rows_of(files, args, &network.inputs)?;
+    clamp(&mut rows, network);
+    let further = network.decision.further.iter().map(|output| &output.name);
+    let mut text = header(network.output_count(), further);
+    for values in engine(&plan, &rows, args)? {
+        row(&mut text, labels_and_scores(network, &values), &values);
+    }
+    Ok(text)
 }
 
 /// Values beyond what can arrive count as the nearest that can: lowering leaves no room for others, and the
@@ -51,13 +68,14 @@ fn clamp(rows: &mut Rows, network: &Network) {
     }
 }
 
-fn header(network: &Network) -> String {
+/// The first line: names of the columns, for so many values and the outputs behind the first one.
+fn header<'a>(values: usize, further: impl Iterator<Item = &'a String>) -> String {
     let mut text = String::from("label,score");
-    for index in 0..network.output_count() {
+    for index in 0..values {
         // Writing to a string cannot fail.
         let _ = write!(text, ",out{index}");
     }
-    text.push_str(&further_columns(&network.decision));
+    text.push_str(&further_columns(further));
     text.push('\n');
     text
 }
@@ -75,32 +93,24 @@ fn row(text: &mut String, judged: impl Iterator<Item = String>, values: &[impl s
     text.push('\n');
 }
 
-fn fixed(network: &Network, outputs: impl Iterator<Item = Vec<i64>>) -> String {
-    let mut text = header(network);
-    for values in outputs {
-        row(&mut text, labels_and_scores(network, &values), &values);
-    }
-    text
-}
-
-/// The float model in double precision, on the same fixed-point inputs.
-fn float(plan: &Plan, rows: &Rows) -> String {
-    let network = plan.network.get();
-    let mut text = header(network);
+/// The float model in double precision, on the same fixed-point inputs. No integers are made of it.
+fn float(files: &Files<'_>, args: &EvalArgs) -> Result<String, Refusal> {
+    let Reference { model, inputs, outputs: names, .. } = files.reference(&args.accuracy)?;
+    let rows = rows_of(files, args, &inputs)?;
+    let mut text = header(model.output_count(), names.iter().skip(1).map(|output| &output.name));
     for raw in rows.iter() {
         let real: Vec<f64> = raw
             .iter()
-            .zip(&network.inputs)
+            .zip(&inputs)
             .map(|(raw, input)| *raw as f64 / (1u64 << input.fraction_bits.0) as f64)
             .collect();
-        let outputs = plan.model.outputs_f64(&real);
-        let judged =
-            plan.model.parts(&outputs).zip(network.decision.outputs()).map(|((output, values), named)| {
-                cells(named, output.head.label(values), output.head.score(values))
-            });
+        let outputs = model.outputs_f64(&real);
+        let judged = model.parts(&outputs).zip(&names).map(|((output, values), named)| {
+            cells(&named.labels, output.head.label(values), output.head.score(values))
+        });
         row(&mut text, judged, &outputs);
     }
-    text
+    Ok(text)
 }
 
 fn module(plan: &Plan, args: &EvalArgs) -> Result<nnbpf_compiler::bpf::module::Module, Refusal> {
@@ -122,6 +132,12 @@ fn outputs(entry: &[u8], count: usize) -> Vec<i64> {
         .take(count)
         .map(|word| i64::from_le_bytes(word.try_into().unwrap_or_default()))
         .collect()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "other engines can fail")]
+fn interpreted(plan: &Plan, rows: &Rows, _: &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal> {
+    let network = plan.network.get();
+    Ok(rows.iter().map(|row| interpret::outputs(network, row)).collect())
 }
 
 fn in_vm(plan: &Plan, rows: &Rows, args: &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal> {

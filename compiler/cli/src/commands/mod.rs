@@ -20,8 +20,8 @@ pub mod explain_code;
 use nnbpf_compiler::capture::Capture;
 use nnbpf_compiler::diag::render;
 use nnbpf_compiler::elf::read::FunctionEntry;
+use nnbpf_compiler::ir::Network;
 use nnbpf_compiler::ir::interpret;
-use nnbpf_compiler::ir::{Decision, Network, Output};
 use serde_json::json;
 
 /// Tells what a capture holds that cannot be used.
@@ -42,16 +42,16 @@ pub fn labels_and_scores<'a>(network: &'a Network, values: &'a [i64]) -> impl It
     decision.parts(values).map(|(output, values)| {
         let label = interpret::label(output.rule, values);
         let score = interpret::score(output.rule, decision.unit_of(output), values);
-        cells(output, label.map(|label| label as usize), score)
+        cells(&output.labels, label.map(|label| label as usize), score)
     })
 }
 
-/// `label,score`, both empty for a regressor.
+/// `label,score` by the names of an output's classes, both empty for a regressor.
 #[must_use]
-pub fn cells(output: &Output, label: Option<usize>, score: Option<f64>) -> String {
+pub fn cells(labels: &[String], label: Option<usize>, score: Option<f64>) -> String {
     match (label, score) {
         (Some(label), Some(score)) => {
-            let name = output.labels.get(label).cloned().unwrap_or_else(|| label.to_string());
+            let name = labels.get(label).cloned().unwrap_or_else(|| label.to_string());
             format!("{},{score:.6}", quoted(&name))
         }
         (Some(_) | None, _) => ",".to_owned(),
@@ -60,9 +60,9 @@ pub fn cells(output: &Output, label: Option<usize>, score: Option<f64>) -> Strin
 
 /// Names of the columns for the outputs behind the first one, each with a comma before it.
 #[must_use]
-pub fn further_columns(decision: &Decision) -> String {
-    let columns = decision.further.iter().map(|output| {
-        let column = |what: &str| quoted(&format!("{what}_{}", output.name));
+pub fn further_columns<'a>(further: impl Iterator<Item = &'a String>) -> String {
+    let columns = further.map(|name| {
+        let column = |what: &str| quoted(&format!("{what}_{name}"));
         format!(",{},{}", column("label"), column("score"))
     });
     columns.collect()

@@ -72,7 +72,8 @@ fn judge(
     packets: &[Packet<'_>],
 ) -> Result<String, Refusal> {
     let mut text = String::from("packet,ts_ns,src,dst,sport,dport,proto,trigger,label,score,action");
-    text.push_str(&further_columns(&shown.network.decision));
+    let further = shown.network.decision.further.iter().map(|output| &output.name);
+    text.push_str(&further_columns(further));
     text.push('\n');
     for packet in packets {
         if let Some(sweeps) = &mut sweeps {

@@ -108,6 +108,37 @@ fn rows_of_any_size_are_judged_alike() {
     }
 }
 
+/// A model whose integers are over the budget: every engine that runs integers refuses it, and the float engine, which
+/// makes none, judges rows as ever.
+#[test]
+fn the_float_engine_needs_no_budget() {
+    let folder = Folder::new();
+    // Values beyond every range count as the last one for the integers, and as themselves for the float model.
+    let mut far = String::from("dst_port,fwd_packets,fwd_bytes,fwd_len_min,fwd_len_max,fwd_len_std\n");
+    for row in 0..240_u64 {
+        let cell = |column: u64| match row % 6 == column {
+            true => -1_000_000_000,
+            false => ((row * 7919 + column * 104_729) % 3000) as i64,
+        };
+        far.push_str(&(0..6).map(|column| cell(column).to_string()).collect::<Vec<_>>().join(","));
+        far.push('\n');
+    }
+    folder.write("far.csv", far.as_bytes());
+    let command = "eval model.onnx cic6.spec --features rows.csv --calibrate far.csv --max-flips 0";
+    for engine in ["ir", "vm", "kernel"] {
+        let outcome = folder.run(&format!("{command} --engine {engine} -o out.csv"));
+        assert_eq!(outcome.code, 1, "{engine}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("error[E0306]"), "{engine}: {}", outcome.stderr);
+    }
+    folder.succeeds(&format!("{command} --engine float -o float.csv"));
+    folder.succeeds("eval model.onnx cic6.spec --features rows.csv --engine float -o plain.csv");
+    assert_eq!(folder.text("float.csv"), folder.text("plain.csv"));
+    // What is wrong with the command line is still said.
+    let outcome =
+        folder.run("eval model.onnx cic6.spec --features rows.csv --engine float --max-flips many -o x.csv");
+    assert!(outcome.stderr.contains("error[E0903]"), "{}", outcome.stderr);
+}
+
 /// The first packets of the committed capture, which is in the older format with microseconds.
 fn beginning(folder: &Folder, packets: usize) {
     folder.copy("testdata/ids/capture.pcap", "capture.pcap");

@@ -212,7 +212,28 @@ fn not_affine(node: &Node<'_>) -> Refusal {
     )
 }
 
+/// A product or a quotient with values that are the same for every input.
+fn with_fixed(node: &Node<'_>, left: &Row, right: &Row) -> Result<Option<Row>, Refusal> {
+    if left.shape != right.shape {
+        return Ok(None);
+    }
+    let scaled = |row: &Row, steps: &[Step]| {
+        let integer = left.integer && right.integer;
+        Row { affine: row.affine.elementwise(steps), shape: row.shape.clone(), integer }
+    };
+    let factors = |values: Vec<f64>| values.into_iter().map(Step::Multiply).collect::<Vec<Step>>();
+    Ok(match (node.operator(), left.affine.constants(), right.affine.constants()) {
+        ("Mul", _, Some(values)) => Some(scaled(left, &factors(values))),
+        ("Mul", Some(values), None) => Some(scaled(right, &factors(values))),
+        ("Div", _, Some(values)) => Some(scaled(left, &divisors(node, left, &values, right.integer)?)),
+        _ => None,
+    })
+}
+
 fn rows(stages: &mut Stages, node: &Node<'_>, left: &Row, right: &Row) -> Result<Row, Refusal> {
+    if let Some(row) = with_fixed(node, left, right)? {
+        return Ok(row);
+    }
     let curve = match node.operator() {
         "Mul" => curves::product(stages, node, left, right),
         "Div" => curves::quotient(stages, node, left, right),

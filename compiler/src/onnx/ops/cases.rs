@@ -18,6 +18,7 @@ use crate::onnx::value::{Row, Stage, Stages, Value};
 
 /// Applies an operator to the values of its inputs, whatever they depend on.
 pub(crate) fn evaluate(stages: &mut Stages, node: &Node<'_>, operator: Operator) -> Evaluated {
+    tables::one_list_of_each(node)?;
     let result = operator(stages, node);
     // An activation of sums of trees may be a table, of a single tree.
     if let Ok(values) = &result
@@ -36,6 +37,7 @@ pub(crate) fn evaluate(stages: &mut Stages, node: &Node<'_>, operator: Operator)
 
 /// An operator that has no meaning beyond tables.
 pub(super) fn only(_: &mut Stages, node: &Node<'_>) -> Evaluated {
+    tables::one_list_of_each(node)?;
     let of_table = |value: &Rc<Value>| matches!(**value, Value::Cases(_));
     if node.inputs.iter().flatten().any(of_table) {
         return Err(node.form(

@@ -9,6 +9,15 @@ pub(super) fn binary(left: &Tensor, right: &Tensor, operator: &str) -> Option<Te
     let from_left = positions(&left.dims, &dims, count);
     let from_right = positions(&right.dims, &dims, count);
     let data = match (&left.data, &right.data) {
+        // The exponent may be of another type than the base, which is that of the result.
+        (Data::Int(_), _) | (_, Data::Int(_)) if operator == "Pow" => {
+            let (base, exponent) = (left.numbers()?, right.numbers()?);
+            let powers = zip(&base, &exponent, &from_left, &from_right, |a: f64, b: f64| Some(a.powf(b)))?;
+            match &left.data {
+                Data::Int(_) => Data::Int(powers.into_iter().map(|power| power as i64).collect()),
+                Data::Float(_) | Data::Text(_) => Data::Float(powers),
+            }
+        }
         (Data::Int(left), Data::Int(right)) => {
             Data::Int(zip(left, right, &from_left, &from_right, |a, b| match operator {
                 "Add" => a.checked_add(b),

@@ -54,7 +54,9 @@ fn cast(_: &mut Stages, node: &Node<'_>) -> Evaluated {
         Value::Row(row) if row.integer && is_wide => value.clone(),
         // The same integers in a type that holds them.
         Value::Quantised(own) if is_wide || Span::of(target).is_some_and(|span| holds(span, own)) => {
-            value.clone()
+            // Wide integers are read with zero points of any type.
+            let span = Span::of(target).filter(|_| !is_wide);
+            Value::Quantised(Quantised { span, ..own.clone() })
         }
         Value::Quantised(_) => return Err(node.unsupported_value(value)),
         Value::Tail(tail) if tail.rounded.is_some_and(|rounded| rounded.stored) => return Err(lossy()),

@@ -57,7 +57,7 @@ fn quant(stages: &mut Stages, node: &Node<'_>) -> Evaluated {
     let numbers = scale.numbers().unwrap_or_default();
     let (Some(scale), Some(zero)) = (shared(&numbers), shared(&zeros)) else { return Err(each_column(node)) };
     let levels = levels(node, scale, zero as i64, Some(span))?;
-    let quantised = Quantised { row: row.clone(), levels, node: node.reference.clone() };
+    let quantised = Quantised { row: row.clone(), levels, span: None, node: node.reference.clone() };
     Ok(vec![Value::Row(quantised.real(stages))])
 }
 

@@ -144,8 +144,21 @@ impl Grid {
         Ok(each.cycle().take(count).collect())
     }
 
+    /// Refuses integers of another type than that of the zero point; `by` says where they come from.
+    fn of_type(&self, node: &Node<'_>, read: Option<Span>, by: &str) -> Result<(), Refusal> {
+        match (self.span, read) {
+            (Some(own), Some(read)) if own != read => Err(node.refuse(
+                &codes::QUANTISED,
+                format!("{} has a zero point of {}, and {by} {}", node.operator(), own.name(), read.name()),
+                "export the model again: integers and zero points have one type on both sides",
+            )),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
     /// The numbers that a constant of integers stands for, exactly.
     pub(super) fn real(&self, node: &Node<'_>, tensor: &Tensor, axis: i64) -> Result<Tensor, Refusal> {
+        self.of_type(node, tensor.span, "reads a constant of")?;
         let stored = tensor.integers().ok_or_else(|| {
             node.form(
                 format!("{} reads {}, not integers", node.operator(), Dims(&tensor.dims)),
@@ -206,6 +219,7 @@ fn output_type(node: &Node<'_>) -> Result<Option<Span>, Refusal> {
 fn quantize_linear(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     let grid = Grid::read(node, 1, 2)?;
     let named = output_type(node)?;
+    grid.of_type(node, named, "`output_dtype` names")?;
     if let Value::Constant(tensor) = node.input(0)? {
         let span = grid
             .span
@@ -217,12 +231,17 @@ fn quantize_linear(_: &mut Stages, node: &Node<'_>) -> Evaluated {
     Ok(vec![quantised(node, node.input(0)?, grid.levels(node, named)?)?])
 }
 
+/// The type of integers that nothing has narrowed.
+const fn held(levels: Levels) -> Span {
+    Span { low: levels.low, high: levels.high }
+}
+
 /// Data rounded to integers.
 pub(super) fn quantised(node: &Node<'_>, value: &Value, levels: Levels) -> Result<Value, Refusal> {
     match value {
         Value::Row(row) => {
-            let node = node.reference.clone();
-            Ok(Value::Quantised(Quantised { row: row.clone(), levels, node }))
+            let (span, node) = (Some(held(levels)), node.reference.clone());
+            Ok(Value::Quantised(Quantised { row: row.clone(), levels, span, node }))
         }
         Value::Tail(tail) => Ok(Value::Tail(rounded_tail(node, tail, levels)?)),
         Value::Constant(_)
@@ -280,6 +299,8 @@ pub(super) fn dequantised(
         Value::Constant(tensor) => Ok(Value::Constant(grid.real(node, tensor, axis)?)),
         Value::Quantised(quantised) => {
             let (scale, zero) = grid.single(node)?;
+            let by = &quantised.node;
+            grid.of_type(node, quantised.span, &format!("{} `{}` wrote", by.operator, by.name))?;
             let levels = quantised.levels;
             let row = quantised.real(stages);
             let same = scale == levels.scale && zero == levels.zero;
@@ -297,6 +318,8 @@ pub(super) fn dequantised(
         }
         Value::Tail(tail) if tail.rounded.is_some_and(|rounded| rounded.stored) => {
             let rounded = tail.rounded.map(|rounded| Rounded { stored: false, ..rounded });
+            let written = rounded.map(|rounded| held(rounded.levels));
+            grid.of_type(node, written, "the probabilities were written as")?;
             let written = rounded.map(|rounded| (rounded.levels.scale, rounded.levels.zero));
             if Some(grid.single(node)?) != written {
                 return Err(node.refuse(
@@ -341,21 +364,31 @@ fn integers(value: &Option<Rc<Value>>) -> Option<&Quantised> {
     if let Some(Value::Quantised(quantised)) = value.as_deref() { Some(quantised) } else { None }
 }
 
+/// How the integers that an operator moves about were rounded.
+pub(crate) struct Rounding {
+    levels: Levels,
+    span: Option<Span>,
+    node: NodeRef,
+}
+
 /// Lets operators that compute nothing work on quantised inputs. They get the numbers before the rounding, and what
 /// they return is rounded likewise; or, where the result is the same, they get the numbers behind it.
 pub(crate) fn unwrapped(
     stages: &mut Stages,
     operator: &str,
     inputs: &mut [Option<Rc<Value>>],
-) -> Option<(Levels, NodeRef)> {
+) -> Option<Rounding> {
     let reads = READS.contains(&operator);
     if !reads && !MOVES.contains(&operator) {
         return None;
     }
     let first = inputs.iter().find_map(integers)?;
-    let rounding = (first.levels, first.node.clone());
+    let rounding = Rounding { levels: first.levels, span: first.span, node: first.node.clone() };
     let all = operator != "Concat" || inputs.iter().all(|input| integers(input).is_some());
-    let alike = inputs.iter().filter_map(integers).all(|other| other.levels == rounding.0);
+    let alike = inputs
+        .iter()
+        .filter_map(integers)
+        .all(|other| other.levels == rounding.levels && other.span == rounding.span);
     let movable = all && alike;
     if !reads && !movable {
         return None;
@@ -372,9 +405,12 @@ pub(crate) fn unwrapped(
 }
 
 /// What came out of an operator that moves integers about.
-pub(crate) fn wrapped(value: Value, (levels, node): &(Levels, NodeRef)) -> Value {
+pub(crate) fn wrapped(value: Value, rounding: &Rounding) -> Value {
+    let Rounding { levels, span, node } = rounding;
     match value {
-        Value::Row(row) => Value::Quantised(Quantised { row, levels: *levels, node: node.clone() }),
+        Value::Row(row) => {
+            Value::Quantised(Quantised { row, levels: *levels, span: *span, node: node.clone() })
+        }
         Value::Constant(_)
         | Value::Extent { .. }
         | Value::Quantised(_)

@@ -12,6 +12,7 @@ use super::select::concat_constants;
 use super::{Entry, cases};
 use crate::onnx::cases::{largest, lifted, single};
 use crate::onnx::node::Node;
+use crate::onnx::report::Refusal;
 use crate::onnx::schema::data_type;
 use crate::onnx::shape::{Dim, Shape, resolve_axis};
 use crate::onnx::tensor::{Data, Tensor, element_count};
@@ -436,6 +437,30 @@ fn encoder(node: &Node<'_>, input: &Lifted) -> Option<Lifted> {
     Some(with(input, data))
 }
 
+/// Refuses a LabelEncoder of several lists of keys, or of values: the format allows one of each.
+pub(super) fn one_list_of_each(node: &Node<'_>) -> Result<(), Refusal> {
+    if node.operator() != "LabelEncoder" {
+        return Ok(());
+    }
+    for what in ["keys", "values"] {
+        let lists = [
+            ("tensor", node.has(&format!("{what}_tensor"))),
+            ("int64s", node.ints(&format!("{what}_int64s")).is_some_and(|list| !list.is_empty())),
+            ("floats", node.floats(&format!("{what}_floats")).is_some_and(|list| !list.is_empty())),
+            ("strings", node.texts(&format!("{what}_strings")).is_some_and(|list| !list.is_empty())),
+        ];
+        let given = lists.into_iter().filter(|(_, given)| *given);
+        let given: Vec<String> = given.map(|(kind, _)| format!("{what}_{kind}")).collect();
+        if given.len() > 1 {
+            return Err(node.form(
+                format!("LabelEncoder has several lists of {what}: `{}`", given.join("`, `")),
+                "export the model again: one list of keys and one of values say what is mapped to what",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The keys or values of a LabelEncoder: an attribute for each type, or a tensor.
 fn listed(node: &Node<'_>, name: &str) -> Option<Data> {
     if let Some(tensor) = node.tensor_attribute(&format!("{name}_tensor")).ok()? {
@@ -444,7 +469,8 @@ fn listed(node: &Node<'_>, name: &str) -> Option<Data> {
     let integers = node.ints(&format!("{name}_int64s")).map(|list| Data::Int(list.to_vec()));
     let floats = || node.floats(&format!("{name}_floats")).map(Data::Float);
     let texts = || node.texts(&format!("{name}_strings")).map(Data::Text);
-    integers.or_else(floats).or_else(texts)
+    let given = |list: &Data| list.len() > 0;
+    integers.filter(given).or_else(|| floats().filter(given)).or_else(|| texts().filter(given))
 }
 
 /// A number as a key: all zeros are one, and so are all values that are no numbers.

@@ -119,6 +119,17 @@ impl Builder {
         self
     }
 
+    /// Adds to the attributes of the node that makes this value.
+    pub(super) fn on(mut self, output: &str, change: impl FnOnce(Self) -> Self) -> Self {
+        let nodes = &mut self.graph().node;
+        let place = nodes.iter().position(|node| node.output.iter().any(|name| name == output)).unwrap();
+        let last = nodes.len() - 1;
+        nodes.swap(place, last);
+        let mut changed = change(self);
+        changed.graph().node.swap(place, last);
+        changed
+    }
+
     fn attribute(mut self, attribute: AttributeProto) -> Self {
         self.graph().node.last_mut().unwrap().attribute.push(attribute);
         self

@@ -99,6 +99,42 @@ fn layers_without_activation_fold() {
     assert_eq!(model.outputs_f64(&[1.0, 1.0]), [8.0, -12.0]);
 }
 
+/// A layer of zero weights is its bias, by which scaled values may be multiplied or divided.
+#[test]
+fn layers_of_zero_weights_are_constants() {
+    let product = |bias: [f32; 2], operator: &str, first: &str, second: &str| {
+        Builder::new()
+            .input("x", &[0, 2])
+            .weight("mean", &[2], &[10.0, -4.0])
+            .weight("deviation", &[2], &[2.0, 0.5])
+            .weight("zero", &[2, 2], &[0.0; 4])
+            .weight("b", &[2], &bias)
+            .weight("w", &[2, 2], &[1.0, 2.0, 3.0, 4.0])
+            .node("Sub", &["x", "mean"], "centred")
+            .node("Div", &["centred", "deviation"], "scaled")
+            .node("Gemm", &["scaled", "zero", "b"], "fixed")
+            .node(operator, &[first, second], "product")
+            .node("Gemm", &["product", "w"], "y")
+            .output("y")
+    };
+    // x = (14, -3): scaled = (2, 2).
+    for (first, second) in [("scaled", "fixed"), ("fixed", "scaled")] {
+        let graph = product([3.0, -0.5], "Mul", first, second);
+        assert_eq!(model(&graph).outputs_f64(&[14.0, -3.0]), [3.0, 8.0]);
+        // Nothing is left of the features.
+        let graph = product([0.0; 2], "Mul", first, second);
+        assert_eq!(model(&graph).outputs_f64(&[14.0, -3.0]), [0.0, 0.0]);
+    }
+    let graph = product([4.0, -0.5], "Div", "scaled", "fixed");
+    assert_eq!(model(&graph).outputs_f64(&[14.0, -3.0]), [-11.5, -15.0]);
+    let codes = |graph: &Builder| -> Vec<&'static str> {
+        let reasons = import("model.onnx", &graph.bytes(), &NoFiles).unwrap_err();
+        reasons.iter().map(|reason| reason.code.id).collect()
+    };
+    assert_eq!(codes(&product([4.0, 0.0], "Div", "scaled", "fixed")), ["E0127"]);
+    assert_eq!(codes(&product([4.0, 1.0], "Div", "fixed", "scaled")), ["E0125"]);
+}
+
 #[test]
 fn batch_normalisation_folds_before_and_after_a_layer() {
     let built = Builder::new()

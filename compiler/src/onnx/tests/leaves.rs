@@ -292,6 +292,16 @@ fn labels_are_mapped_one_to_one() {
     // Lists of different lengths map nothing.
     assert_eq!(refused(&mapped(&["bad", "good", "other"])).0, "E0120");
     assert_eq!(refused(&mapped(&["bad"])).0, "E0120");
+    // Neither of two lists of keys is the right one; an empty one is none.
+    let (code, message) =
+        refused(&mapped(&["bad", "good"]).on("name", |b| b.floats("keys_floats", &[0.0, 1.0])));
+    assert_eq!(code, "E0125");
+    assert_eq!(message, "LabelEncoder has several lists of keys: `keys_int64s`, `keys_floats`");
+    let (code, message) = refused(&mapped(&["bad", "good"]).on("name", |b| b.ints("values_int64s", &[0, 1])));
+    assert_eq!(code, "E0125");
+    assert_eq!(message, "LabelEncoder has several lists of values: `values_int64s`, `values_strings`");
+    let model = imported(&mapped(&["bad", "good"]).on("name", |b| b.texts("keys_strings", &[])));
+    assert_eq!(model.first.classes.as_deref().unwrap(), ["good", "bad"]);
     // The label of a classifier is its class, the largest probability has a position.
     let name =
         |of: &str| classifier(start(), "p", 0, [0.25, 0.75]).node("Identity", &[of], "name").output("name");

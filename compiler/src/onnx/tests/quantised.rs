@@ -1,11 +1,15 @@
 //! Models with quantisation of their own: what QuantizeLinear and DequantizeLinear become, as the format defines them.
 
+use std::collections::BTreeSet;
+
 use super::build::Builder;
 use super::graphs::model;
+use crate::ir::interpret;
 use crate::model::{Activation, Function, Head, Levels, Model};
 use crate::onnx::schema::data_type::{INT2, INT4, INT8, INT16, INT32, UINT4, UINT8, UINT16};
 use crate::onnx::tensor::to_half;
 use crate::onnx::{NoFiles, import};
+use crate::quant::{MaxFlips, Options, contract, quantise};
 
 /// Two features from `x`, and a layer `[1, 10]` that reads `a`.
 pub(super) fn around(nodes: impl FnOnce(Builder) -> Builder) -> Builder {
@@ -422,6 +426,92 @@ fn rounded_probabilities_are_probabilities() {
     let mut wrong = built;
     wrong.graph().node[4].input[1] = "q".to_owned();
     assert_eq!(codes(&wrong), ["E0122"]);
+}
+
+/// A network that its author quantised on raw features, without a scaler: one level is half a million microseconds.
+#[test]
+fn raw_features_of_many_bits_keep_the_levels() {
+    let weights: Vec<i32> = (0..12).map(|place| (place * 53 + 17) % 187 - 60).collect();
+    let built = Builder::new()
+        .input("x", &[0, 3])
+        .weight("s", &[], &[470_588.25])
+        .weight("ws", &[], &[0.012_3])
+        .weight("hs", &[], &[1.7e6])
+        .typed("low", INT8, &[], &[-128])
+        .typed("zero", INT8, &[], &[0])
+        .typed("w1", INT8, &[3, 4], &weights)
+        .typed("w2", INT8, &[4, 2], &weights[3..11])
+        .node("QuantizeLinear", &["x", "s", "low"], "q")
+        .node("DequantizeLinear", &["q", "s", "low"], "d")
+        .node("DequantizeLinear", &["w1", "ws", "zero"], "first")
+        .node("DequantizeLinear", &["w2", "ws", "zero"], "second")
+        .node("MatMul", &["d", "first"], "h")
+        .node("QuantizeLinear", &["h", "hs", "low"], "hq")
+        .node("DequantizeLinear", &["hq", "hs", "low"], "hd")
+        .node("MatMul", &["hd", "second"], "y")
+        .output("y");
+    let model = model(&built);
+    let contract = contract::without_spec(&model);
+    let strict = Options { max_flips: MaxFlips::Rows(0), ..Options::default() };
+    let result = quantise(&model, &contract, None, &strict).unwrap();
+    assert!(result.warnings.is_empty() && result.report.levels.unwrap().kept);
+    let mut distinct = BTreeSet::new();
+    for row in 0..4000_i64 {
+        let x = [row * 29_989, (row * 7919) % 120_000_000, (row * row * 31) % 90_000_000];
+        let reals = x.map(|value| value as f64);
+        let raw: Vec<i64> =
+            x.iter().zip(&contract.inputs).map(|(value, input)| value << input.fraction_bits.0).collect();
+        let outputs = interpret::outputs(&result.network, &raw);
+        for (raw, real) in outputs.iter().zip(model.outputs_f64(&reals)) {
+            let have = *raw as f64 * result.network.decision.unit;
+            assert!((have - real).abs() < 1e-3, "{x:?}: {have} for {real}");
+        }
+        distinct.insert(outputs);
+    }
+    assert!(distinct.len() > 500, "{} different outputs", distinct.len());
+}
+
+#[test]
+fn types_of_zero_points_that_contradict_each_other_are_refused() {
+    let pair = |written: i32, between: &str, read: i32| {
+        around(|b| {
+            b.weight("s", &[], &[0.25])
+                .typed("z", written, &[], &[3])
+                .typed("other", read, &[], &[3])
+                .typed("most", written, &[], &[7])
+                .node("QuantizeLinear", &["x", "s", "z"], "q")
+                .node(between, &["q"], "m")
+                .node("DequantizeLinear", &["m", "s", "other"], "a")
+        })
+    };
+    let refused = |built: &Builder| {
+        let reasons = import("model.onnx", &built.bytes(), &NoFiles).unwrap_err();
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        (reasons[0].code.id, reasons[0].message.clone())
+    };
+    let message = "DequantizeLinear has a zero point of int8, and QuantizeLinear `node_q` wrote uint8";
+    for between in ["Identity", "Relu"] {
+        assert_eq!(refused(&pair(UINT8, between, INT8)), ("E0122", message.to_owned()), "{between}");
+        model(&pair(INT8, between, INT8));
+    }
+    assert_eq!(codes(&pair(UINT16, "Identity", INT16)), ["E0122"]);
+    // A cast between them changes the type.
+    let cast = |to: i32| pair(INT8, "Cast", UINT8).on("m", |b| b.int("to", i64::from(to)));
+    assert_eq!(codes(&cast(UINT8)), ["E0122"]);
+    let narrowed = pair(INT8, "Cast", INT16).on("m", |b| b.int("to", i64::from(INT16)));
+    assert_computes(&model(&narrowed), |x| rounded(Levels { low: -128, high: 127, ..BYTE }, x));
+    let constant = around(|b| {
+        b.weight("s", &[], &[0.25])
+            .typed("z", UINT8, &[], &[3])
+            .typed("c", INT8, &[2], &[1, 2])
+            .node("DequantizeLinear", &["c", "s", "z"], "d")
+            .node("Add", &["x", "d"], "a")
+    });
+    let message = "DequantizeLinear has a zero point of uint8, and reads a constant of int8";
+    assert_eq!(refused(&constant), ("E0122", message.to_owned()));
+    let named = pair(UINT8, "Identity", UINT8).on("q", |b| b.int("output_dtype", i64::from(INT8)));
+    let message = "QuantizeLinear has a zero point of uint8, and `output_dtype` names int8";
+    assert_eq!(refused(&named), ("E0122", message.to_owned()));
 }
 
 #[test]

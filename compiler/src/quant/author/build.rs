@@ -22,6 +22,9 @@ use crate::quant::{Contract, LayerPlan, NetworkPlan, plan_of};
 const MOST_WEIGHT: i64 = 1 << 31;
 /// Raw outputs of different scales are brought to a common one with so many bits.
 const OUTPUT_BITS: f64 = 40.0;
+/// Sums of more bits than the first are shortened to the second before that.
+const SUM_BITS: u32 = 40;
+const SHORT_BITS: u32 = 32;
 /// Most entries of a table.
 const MOST_ENTRIES: i64 = 1 << 16;
 
@@ -37,6 +40,8 @@ pub(super) struct Authored {
     pub(super) nearly: usize,
     /// How far outputs are off at most in real arithmetic, where `nearly` is 0.
     pub(super) error: f64,
+    /// Whether features are moved before they become levels.
+    pub(super) moved: bool,
 }
 
 /// Why a model is not built from its own integers.
@@ -70,24 +75,27 @@ pub(super) fn build(
         Ok(Ok(authored)) => plan_of(authored.network.get()) == *plan,
         Ok(Err(_)) | Err(_) => false,
     };
-    let plain = attempt(model, contract, like, Some(false));
+    let plain = attempt(model, contract, like, Some((false, false)));
     if fits(&plain) {
         return plain;
     }
-    let clamped = attempt(model, contract, like, Some(true));
-    if fits(&clamped) { clamped } else { plain }
+    let others = [(true, false), (false, true), (true, true)];
+    let mut others = others.into_iter().map(|form| attempt(model, contract, like, Some(form)));
+    others.find(fits).unwrap_or(plain)
 }
 
 fn attempt(
     model: &Model,
     contract: &Contract,
     like: Option<&NetworkPlan>,
-    clamp: Option<bool>,
+    form: Option<(bool, bool)>,
 ) -> Result<Outcome<Authored>, Left> {
     let mut author = Author {
         model,
         like,
-        clamp,
+        clamp: form.map(|(clamp, _)| clamp),
+        ahead: form.map(|(_, ahead)| ahead),
+        moved: false,
         ops: Vec::new(),
         origins: Vec::new(),
         layers: Vec::new(),
@@ -111,9 +119,9 @@ fn attempt(
     let unit = author.outputs(place).ok_or_else(outputs)?;
     let finer = vec![0; model.outputs().count()];
     let decision = decision(model, contract, unit, &finer).ok_or_else(outputs)?;
-    let Author { ops, origins, layers, levels, nearly, error, .. } = author;
+    let Author { ops, origins, layers, levels, nearly, error, moved, .. } = author;
     let network = Network { inputs: contract.inputs.clone(), ops, origins, decision };
-    Ok(check(network).map(|network| Authored { network, layers, levels, nearly, error }))
+    Ok(check(network).map(|network| Authored { network, layers, levels, nearly, error, moved }))
 }
 
 /// Values as they stand between two operations.
@@ -130,6 +138,10 @@ pub(super) struct Author<'a> {
     pub(super) like: Option<&'a NetworkPlan>,
     /// Whether a clamp follows the features' quantiser; where it is needed, unless this is given.
     pub(super) clamp: Option<bool>,
+    /// Whether an operation in front of the features' quantiser moves them; where it is needed, unless this is given.
+    pub(super) ahead: Option<bool>,
+    /// Whether one does.
+    pub(super) moved: bool,
     pub(super) ops: Vec<Op>,
     origins: Vec<OpOrigin>,
     layers: Vec<usize>,
@@ -397,6 +409,36 @@ impl Author<'_> {
         }
     }
 
+    /// Sums of so many bits that a factor beside them would have few: their last ones are rounded away.
+    fn shortened(
+        &mut self,
+        lines: &[(Dyadic, Dyadic)],
+        values: &[Interval],
+        dropped: u32,
+        origin: &OpOrigin,
+    ) -> Option<(Vec<(Dyadic, Dyadic)>, Vec<Interval>)> {
+        let step = 1i64.checked_shl(dropped)?;
+        let one = |value: &Interval| QuantiseOne {
+            low: value.low,
+            high: value.high,
+            multiplier: 1,
+            offset: step / 2,
+            shift: dropped as u8,
+        };
+        let features: Vec<QuantiseOne> = values.iter().map(one).collect();
+        let results: Vec<Interval> = features
+            .iter()
+            .map(|one| Interval {
+                low: one.accumulate(one.low) >> one.shift,
+                high: one.accumulate(one.high) >> one.shift,
+            })
+            .collect();
+        let quantise = Quantise { output: hull(&results), features, even: false };
+        self.push(Op::Quantise(quantise), origin.clone(), None);
+        let lines = lines.iter().map(|(slope, offset)| Some((slope.times(Dyadic::integer(step))?, *offset)));
+        Some((lines.collect::<Option<_>>()?, results))
+    }
+
     /// Sums of different scales, with offsets that are no multiples of them, as multiples of one fine unit.
     fn common_scale(
         &mut self,
@@ -404,6 +446,12 @@ impl Author<'_> {
         values: &[Interval],
         origin: OpOrigin,
     ) -> Option<f64> {
+        let widest = values.iter().flat_map(|value| [value.low.unsigned_abs(), value.high.unsigned_abs()]);
+        let bits = u64::BITS - widest.max()?.leading_zeros();
+        if bits > SUM_BITS {
+            let (lines, values) = self.shortened(lines, values, bits - SHORT_BITS, &origin)?;
+            return self.common_scale(&lines, &values, origin);
+        }
         let largest = |((slope, offset), value): (&(Dyadic, Dyadic), &Interval)| {
             let reach = (value.low as f64).abs().max((value.high as f64).abs()) + 1.0;
             slope.value().abs() * reach + offset.value().abs()

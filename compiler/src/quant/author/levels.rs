@@ -18,6 +18,8 @@ const PRODUCT_BITS: f64 = 61.0;
 /// What is near to a half is far less than a level.
 const LEAST_SHIFT: f64 = HALF_BITS as f64 + 8.0;
 const CONSTANT_SHIFT: u8 = HALF_BITS + 8;
+/// Most bits that are dropped of a feature.
+const MOST_DROPPED: f64 = 48.0;
 /// A multiplier has no more bits than a float.
 const MULTIPLIER_BITS: f64 = 52.0;
 
@@ -84,6 +86,62 @@ pub(super) struct Rescale {
     pub(super) levels: Interval,
     /// What they have to be clamped to; the same, unless more was allowed.
     pub(super) clamps: Interval,
+}
+
+/// A line over integers that were moved, and shortened if need be.
+#[derive(Debug, Clone)]
+pub(super) struct Moved {
+    /// What moves and shortens them.
+    pub(super) one: QuantiseOne,
+    /// The line over what comes of it, and the integers that can.
+    pub(super) line: Line,
+    pub(super) domain: Interval,
+    /// How far from the line this one may lie, in levels.
+    pub(super) lost: f64,
+}
+
+/// A line over small integers: those between which levels change, less their middle and, if it `drops` any, without
+/// their last bits. Of an integer and a multiplier of which 64 bits hold the product neither then needs more bits than
+/// the other. `None` where the line cannot be moved exactly.
+pub(super) fn moved(line: &Line, domain: Interval, drops: bool) -> Option<Moved> {
+    let (lowest, highest) = (line.level(domain.low), line.level(domain.high));
+    if lowest == highest {
+        let at = 0i64.clamp(domain.low, domain.high);
+        let one = QuantiseOne { low: at, high: at, multiplier: 1, offset: -at, shift: 0 };
+        let offset = Dyadic::integer(lowest).times(Dyadic::of(line.levels.scale))?;
+        let line = Line { slope: Dyadic::integer(0), offset, ..line.clone() };
+        return Some(Moved { one, line, domain: Interval { low: 0, high: 0 }, lost: 0.0 });
+    }
+    let (slope, offset) = line.approximate();
+    let reached = |level: f64| (level - offset) / slope;
+    let ends = [reached(lowest.min(highest) as f64 - 1.0), reached(lowest.max(highest) as f64 + 1.0)];
+    let low = (ends.into_iter().fold(f64::INFINITY, f64::min).floor() as i64).clamp(domain.low, domain.high);
+    let high = (ends.into_iter().fold(f64::NEG_INFINITY, f64::max).ceil() as i64).clamp(low, domain.high);
+    if line.level(low) != lowest || line.level(high) != highest {
+        return None;
+    }
+    let middle = low + (high - low) / 2;
+    let steepness = slope.abs();
+    let shift = if drops {
+        let reach = (high - low) as f64 / 2.0 + 1.0;
+        let room = 2.0 * (line.levels.high - line.levels.low) as f64 + steepness * reach + 4.0;
+        let bits = PRODUCT_BITS - room.log2();
+        // What is dropped, steepness * 2^shift, and what a rounded multiplier is off by, reach * 2^-(shift + bits).
+        ((reach.log2() - steepness.log2() - bits) / 2.0).round().clamp(0.0, MOST_DROPPED) as u8
+    } else {
+        0
+    };
+    let kept = |n: i64| (n - middle) >> shift;
+    let step = Dyadic::integer(1i64 << shift);
+    // Half of what is dropped is given back.
+    let back = if shift == 0 { Dyadic::integer(0) } else { Dyadic::of(f64::from(shift - 1).exp2()) };
+    let at = line.slope.times(Dyadic::integer(middle).plus(back)?)?.plus(line.offset)?;
+    Some(Moved {
+        one: QuantiseOne { low, high, multiplier: 1, offset: -middle, shift },
+        line: Line { slope: line.slope.times(step)?, offset: at, ..line.clone() },
+        domain: Interval { low: kept(low), high: kept(high) },
+        lost: if shift == 0 { 0.0 } else { steepness * f64::from(shift - 1).exp2() },
+    })
 }
 
 /// What an integer form must be.

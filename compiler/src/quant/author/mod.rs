@@ -177,37 +177,7 @@ fn report(
     let network = authored.network.get();
     let saturated = saturation(sample, authored);
     let counted = |op: usize| saturated.get(op).map(Vec::as_slice).unwrap_or_default();
-    let mut inputs = Vec::new();
-    if let Some(Op::Quantise(quantise)) = network.ops.first() {
-        // Behind features that step over levels stands a clamp.
-        let clamp = match (network.origins.get(1), network.ops.get(1)) {
-            (Some(OpOrigin::Inputs), Some(Op::Quantise(clamp))) => Some(clamp),
-            _ => None,
-        };
-        let cut = counted(0).iter().enumerate();
-        let cut =
-            cut.map(|(at, &count)| clamp.and_then(|_| counted(1).get(at)).map_or(count, |c| count.max(*c)));
-        let features = network.inputs.iter().zip(&quantise.features).zip(cut).enumerate();
-        for (at, ((input, one), saturated)) in features {
-            let unit = super::float::unit(input);
-            let behind = |level: i64| match clamp.and_then(|clamp| clamp.features.get(at)) {
-                Some(one) => level.clamp(one.low, one.high),
-                None => level,
-            };
-            let (low, high) = (one.accumulate(one.low), one.accumulate(one.high));
-            let (low, high) = (behind(quantise.round(one, low)), behind(quantise.round(one, high)));
-            let step = f64::from(one.shift).exp2() / one.multiplier as f64;
-            inputs.push(InputReport {
-                name: input.name.clone(),
-                fraction_bits: input.fraction_bits.0,
-                low: one.low as f64 * unit,
-                high: one.high as f64 * unit,
-                step: if one.multiplier == 0 { 0.0 } else { step.abs() * unit },
-                quantised: crate::ir::Interval { low: low.min(high), high: low.max(high) },
-                saturated,
-            });
-        }
-    }
+    let inputs = inputs_report(authored, &saturated);
     let dense = network.ops.iter().zip(&authored.network.certificate().ops).enumerate();
     let layers = dense
         .filter_map(|(position, (op, proof))| match op {
@@ -234,6 +204,51 @@ fn report(
         .collect();
     let levels = Some(LevelsReport { kept: true, nearly: authored.nearly, node: None, reason: None });
     QuantReport { inputs, layers, levels, ..outline(model, contract, &authored.network, sample, flips) }
+}
+
+/// What becomes of each feature; `saturated` counts for each operation and value.
+fn inputs_report(authored: &Authored, saturated: &[Vec<u64>]) -> Vec<InputReport> {
+    let network = authored.network.get();
+    // In front may stand an operation that moves features, and behind, where they step over levels, a clamp.
+    let place = usize::from(authored.moved);
+    let of_inputs = |place: usize| match (network.origins.get(place), network.ops.get(place)) {
+        (Some(OpOrigin::Inputs), Some(Op::Quantise(quantise))) => Some(quantise),
+        _ => None,
+    };
+    let Some(quantise) = of_inputs(place) else { return Vec::new() };
+    let (ahead, clamp) = (of_inputs(0).filter(|_| authored.moved), of_inputs(place + 1));
+    let counted = |place: usize, at: usize| saturated.get(place).and_then(|counts| counts.get(at)).copied();
+    let features = network.inputs.iter().zip(&quantise.features).enumerate();
+    features
+        .map(|(at, (input, one))| {
+            let unit = super::float::unit(input);
+            let ahead = ahead.and_then(|ahead| ahead.features.get(at));
+            let behind = |level: i64| match clamp.and_then(|clamp| clamp.features.get(at)) {
+                Some(one) => level.clamp(one.low, one.high),
+                None => level,
+            };
+            // The raw value of what the quantiser reads.
+            let raw = |value: i64| match ahead {
+                Some(ahead) => (value as f64) * f64::from(ahead.shift).exp2() - ahead.offset as f64,
+                None => value as f64,
+            };
+            let (low, high) = (one.accumulate(one.low), one.accumulate(one.high));
+            let (low, high) = (behind(quantise.round(one, low)), behind(quantise.round(one, high)));
+            let shift = u32::from(one.shift) + ahead.map_or(0, |ahead| u32::from(ahead.shift));
+            let step = f64::from(shift).exp2() / one.multiplier as f64;
+            let own = counted(place, at).unwrap_or(0);
+            let cut = clamp.and_then(|_| counted(place + 1, at)).map_or(own, |count| own.max(count));
+            InputReport {
+                name: input.name.clone(),
+                fraction_bits: input.fraction_bits.0,
+                low: raw(one.low) * unit,
+                high: raw(one.high) * unit,
+                step: if one.multiplier == 0 { 0.0 } else { step.abs() * unit },
+                quantised: crate::ir::Interval { low: low.min(high), high: low.max(high) },
+                saturated: ahead.and_then(|_| counted(0, at)).map_or(cut, |count| cut.max(count)),
+            }
+        })
+        .collect()
 }
 
 /// How many rows, spread evenly through the sample, the limits of each quantiser cut, value by value. What a ReLU

@@ -2,7 +2,7 @@
 
 use super::build::{Author, hull};
 use super::exact::Dyadic;
-use super::levels::{Demand, Line, Rescale, rescale};
+use super::levels::{Demand, Line, Moved, Rescale, moved, rescale};
 use crate::ir::{Interval, Op, OpOrigin, Quantise, QuantiseOne};
 
 /// How far from a half, in levels, a feature and a sum may be given the neighbouring level where nothing exact
@@ -53,12 +53,13 @@ impl Author<'_> {
         grid: i64,
         origin: OpOrigin,
     ) -> Option<Vec<Interval>> {
-        let (even, found) = self.forms(lines, domains, grid, &[UP, EVEN], &[UP, EVEN])?;
+        let (even, found) = self.forms(lines, domains, grid, (&[UP, EVEN], &[UP, EVEN]), SUM_SLACK)?;
         Some(self.quantiser(&found, even, lines, origin))
     }
 
     /// Features to levels. Where an integer steps over several levels, none may be the one that gives the last level:
-    /// the quantiser then gives what lies beyond, and a clamp follows.
+    /// the quantiser then gives what lies beyond, and a clamp follows. Where features have so many bits, or lie so far
+    /// from zero, that 64 bits hold no product with them that is good enough, they are moved and shortened first.
     pub(super) fn features(&mut self, lines: &[Line], domains: &[Interval]) -> Option<Vec<Interval>> {
         let all = [UP, EVEN, CLAMPED_UP, CLAMPED_EVEN];
         let planned: &[Form] = match self.clamp {
@@ -66,11 +67,68 @@ impl Author<'_> {
             Some(false) => &[UP, EVEN],
             Some(true) => &[CLAMPED_UP, CLAMPED_EVEN],
         };
-        let (even, found) = self.forms(lines, domains, 1, planned, &all)?;
+        if self.ahead != Some(true) {
+            let free = self.ahead.is_none();
+            let slack = if free { 0.0 } else { INPUT_SLACK };
+            if let Some(found) = self.forms(lines, domains, 1, (planned, &all), slack) {
+                return Some(self.clamped(found, lines));
+            }
+            if self.ahead == Some(false) {
+                return None;
+            }
+        }
+        if let Some(values) = self.behind_moved(lines, domains, (planned, &all), 0.0) {
+            return Some(values);
+        }
+        if self.ahead.is_none()
+            && let Some(found) = self.forms(lines, domains, 1, (planned, &all), INPUT_SLACK)
+        {
+            return Some(self.clamped(found, lines));
+        }
+        self.behind_moved(lines, domains, (planned, &all), INPUT_SLACK)
+    }
+
+    /// [`Author::features`] behind an operation that moves each feature by a constant and, where something may be
+    /// lost, drops its last bits.
+    fn behind_moved(
+        &mut self,
+        lines: &[Line],
+        domains: &[Interval],
+        forms: (&[Form], &[Form]),
+        slack: f64,
+    ) -> Option<Vec<Interval>> {
+        let drops = slack > 0.0;
+        let moved: Vec<Moved> = lines
+            .iter()
+            .zip(domains)
+            .map(|(line, domain)| moved(line, *domain, drops))
+            .collect::<Option<_>>()?;
+        let lost = moved.iter().map(|one| one.lost).fold(0.0, f64::max);
+        if drops && lost >= slack {
+            return None;
+        }
+        let features = moved.iter().map(|one| one.one).collect();
+        let domains: Vec<Interval> = moved.iter().map(|one| one.domain).collect();
+        let lines: Vec<Line> = moved.into_iter().map(|one| one.line).collect();
+        let output = hull(&domains);
+        self.push(Op::Quantise(Quantise { features, output, even: false }), OpOrigin::Inputs, None);
+        let slack = if drops { slack - lost } else { 0.0 };
+        let Some(found) = self.forms(&lines, &domains, 1, forms, slack) else {
+            self.pop();
+            return None;
+        };
+        // What was dropped is not exact, however exact the rest.
+        self.nearly += usize::from(lost > 0.0 && self.nearly == 0);
+        self.moved = true;
+        Some(self.clamped(found, &lines))
+    }
+
+    /// Writes the quantiser of the features, and the clamp behind it where that is needed.
+    fn clamped(&mut self, (even, found): (bool, Vec<Rescale>), lines: &[Line]) -> Vec<Interval> {
         let clamps: Vec<Interval> = found.iter().map(|found| found.clamps).collect();
         let values = self.quantiser(&found, even, lines, OpOrigin::Inputs);
         if values == clamps && self.clamp != Some(true) {
-            return Some(values);
+            return values;
         }
         let one = |clamps: &Interval| QuantiseOne {
             low: clamps.low,
@@ -85,7 +143,7 @@ impl Author<'_> {
             OpOrigin::Inputs,
             lines.first().map(|line| line.levels.scale),
         );
-        Some(clamps)
+        clamps
     }
 
     /// All lines in one of the planned forms, exactly if any allows it. Nothing is rounded nearly right where another
@@ -95,8 +153,8 @@ impl Author<'_> {
         lines: &[Line],
         domains: &[Interval],
         grid: i64,
-        planned: &[Form],
-        possible: &[Form],
+        (planned, possible): (&[Form], &[Form]),
+        slack: f64,
     ) -> Option<(bool, Vec<Rescale>)> {
         let like = match self.like {
             None => None,
@@ -118,7 +176,9 @@ impl Author<'_> {
             self.refused = Some(other_form(needed, &planned));
             return None;
         }
-        let slack = if self.ops.is_empty() { INPUT_SLACK } else { SUM_SLACK };
+        if slack <= 0.0 {
+            return None;
+        }
         let near = planned.iter().find_map(|&form| all(form, slack))?;
         self.nearly += 1;
         Some(near)
