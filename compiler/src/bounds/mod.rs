@@ -145,6 +145,9 @@ fn bound(
     orders: &[Vec<usize>],
     scales: Option<&[LayerScales]>,
 ) -> ErrorBound {
+    if !model.replaced.is_empty() {
+        return ErrorBound::none("raw values are replaced before they are quantised".to_owned());
+    }
     if let Body::Forest(trees) = &model.body {
         return same_integers(forest_error(trees, network), network);
     }

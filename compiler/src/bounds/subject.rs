@@ -91,6 +91,9 @@ impl Subject {
         if !matches!(model.body, Body::Mlp(_)) {
             return Err("the model is no network of layers".to_owned());
         }
+        if !model.replaced.is_empty() {
+            return Err("raw values are replaced before they are quantised".to_owned());
+        }
         let (inputs, ops) = match network.ops.split_first() {
             Some((Op::Quantise(quantise), ops)) if !quantise.even => (quantise, ops),
             _ => return Err("features are not quantised in one step".to_owned()),

@@ -60,6 +60,7 @@ pub(crate) fn random_model(widths: &[usize], head: Head, seed: u64) -> Model {
     Model {
         inputs: vec![None; widths[0]],
         normalise: normalise.collect(),
+        replaced: Vec::new(),
         body: Body::Mlp(layers),
         first: Output::only(head),
         further: Vec::new(),
@@ -109,7 +110,7 @@ fn cut(network: &Network, row: &[i64]) -> bool {
                 !(-half..half).contains(&(acc >> shift))
             }
         }),
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => false,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => false,
     })
 }
 

@@ -241,7 +241,7 @@ impl<'a> Judge<'a> {
                     let mut pairs = quantise.features.iter().zip(input);
                     at > 0 && pairs.any(|(one, x)| *x < one.low || *x > one.high)
                 }
-                Op::Table(_) | Op::Forest(_) => false,
+                Op::Table(_) | Op::Gate(_) | Op::Forest(_) => false,
             },
         )
     }

@@ -167,7 +167,7 @@ fn bounds(network: &Network, layout: &Layout) -> (u64, usize) {
         match op {
             Op::Dense(dense) => weights += dense.weights.len(),
             Op::Forest(forest) => walks += steps(forest.trees, forest.depth) + forest.trees * forest.outputs,
-            Op::Quantise(_) | Op::Table(_) => {}
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) => {}
         }
     }
     let decisions = (network.decision.tests.len() + 1) * network.output_count();

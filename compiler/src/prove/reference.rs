@@ -11,11 +11,11 @@ use super::world::World;
 use crate::bpf::Size;
 use crate::check::MOST_RAW;
 use crate::ir::softmax::{BITS, COEFFICIENTS, ONE, SHIFT};
-use crate::ir::{Dense, Forest, HALF_BITS, Interval, Op, Post, Quantise, Rule, RuleTest, Table};
+use crate::ir::{Dense, Forest, Gate, HALF_BITS, Interval, Op, Post, Quantise, Rule, RuleTest, Table};
 use crate::lower::network::Weights;
 use crate::params::layout::{
     DensePart, ForestPart, NODE_BYTES, NODE_FEATURE, NODE_PAIR, NODE_ROW, Part, QUANTISER_WORDS,
-    THRESHOLD_WORDS, word_bytes,
+    REPLACED_WORDS, THRESHOLD_WORDS, word_bytes,
 };
 
 /// Largest magnitude of features whose differences with limits fit 64 bits.
@@ -52,13 +52,13 @@ impl World<'_> {
                 Post::Raw => signed(dense.lanes.bits(index)),
             },
             Some(Op::Table(_)) => Interval { low: 0, high: (1 << 16) - 1 },
-            Some(Op::Quantise(_) | Op::Forest(_)) | None => Facts::ANY.range,
+            Some(Op::Quantise(_) | Op::Gate(_) | Op::Forest(_)) | None => Facts::ANY.range,
         };
         let read = match self.network.ops.get(op + 1) {
             Some(Op::Table(table)) if index < table.mapped => Interval { low: 0, high: table.greatest() },
             Some(Op::Table(_)) => Interval { low: 0, high: (1 << 16) - 1 },
             Some(Op::Quantise(_) | Op::Forest(_)) => RAW,
-            Some(Op::Dense(_)) | None => Facts::ANY.range,
+            Some(Op::Dense(_) | Op::Gate(_)) | None => Facts::ANY.range,
         };
         let range = Interval { low: own.low.max(read.low), high: own.high.min(read.high) };
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -92,6 +92,47 @@ impl World<'_> {
         let lowered = self.terms.choice(above, high, raised);
         let behind = self.terms.sub(lowered, high);
         Ok(self.rounded(quantise, behind, words) == stored)
+    }
+
+    /// Whether a term is the quantised value, or the other number where the raw value is to be replaced.
+    pub(super) fn is_replaced(
+        &mut self,
+        quantise: &Quantise,
+        place: usize,
+        (index, quantised): (usize, Id),
+        stored: Id,
+    ) -> bool {
+        let Some(&Part::Quantise { offset }) = self.layout.parts.get(self.op) else { return false };
+        let words = quantise.features.len() * QUANTISER_WORDS + place * REPLACED_WORDS;
+        let at = offset + word_bytes(words);
+        let [first, last, to] = [0, 8, 16].map(|word| self.parameter(at + word, Size::DW));
+        let Some(&x) = self.inputs.get(index) else { return false };
+        let Interval { low, high } = self.terms.facts(x).range;
+        if -NARROW < low && high < NARROW {
+            // The check keeps the limits below 2^62 as well.
+            let (below, above) = (self.terms.sub(x, first), self.terms.sub(last, x));
+            if self.outside(below, above, (quantised, to)) == stored {
+                return true;
+            }
+        }
+        let (below, above) = (self.sign_word(x, first), self.sign_word(last, x));
+        self.outside(below, above, (quantised, to)) == stored
+    }
+
+    /// `quantised` where either word is negative, else `to`.
+    fn outside(&mut self, below: Id, above: Id, (quantised, to): (Id, Id)) -> Id {
+        let either = self.terms.or(below, above);
+        let flag = self.terms.negative(either);
+        self.terms.choice(flag, quantised, to)
+    }
+
+    /// A number that is negative where `left < right`, for any two numbers.
+    fn sign_word(&mut self, left: Id, right: Id) -> Id {
+        let difference = self.terms.sub(left, right);
+        let differ = self.terms.xor(left, right);
+        let flipped = self.terms.xor(left, difference);
+        let overflow = self.terms.and(differ, flipped);
+        self.terms.xor(difference, overflow)
     }
 
     fn five(&mut self, at: u32) -> Five {
@@ -199,6 +240,26 @@ impl World<'_> {
         let part = self.terms.mul(step, rest);
         let part = self.terms.sar(part, fraction);
         Ok(self.terms.add(entry, part, 1))
+    }
+
+    /// The result of a gate for one value: `(x * clamp(x + start, 0, most) + offset) >> shift`.
+    pub(super) fn gated(&mut self, gate: &Gate, index: usize) -> Result<Id, Reason> {
+        let missing = || "reads a value that is not there".to_owned();
+        let x = *self.inputs.get(index).ok_or_else(missing)?;
+        if index >= gate.mapped {
+            return Ok(x);
+        }
+        let Some(Part::Gate { offset: at }) = self.layout.parts.get(self.op) else { return Err(missing()) };
+        let at = *at;
+        let [start, most, offset, shift] = [0, 8, 16, 24].map(|word| self.parameter(at + word, Size::DW));
+        let above = self.terms.add(x, start, 1);
+        let above = self.terms.max_zero(above);
+        let behind = self.terms.sub(above, most);
+        let behind = self.terms.min_zero(behind);
+        let open = self.terms.add(behind, most, 1);
+        let product = self.terms.mul(x, open);
+        let sum = self.terms.add(product, offset, 1);
+        Ok(self.terms.sar_by(sum, shift))
     }
 
     /// One of the values that trees compare, by its offset among them.

@@ -41,6 +41,8 @@ pub(super) struct World<'a> {
     /// Which of its results have been stored, and how many have not.
     stored: Vec<bool>,
     missing: usize,
+    /// Its results that wait for what may replace them, by their number.
+    waiting: HashMap<usize, Id>,
     /// Its packed words, by their number.
     pub(super) packed: HashMap<usize, Id>,
     pub(super) walks: Walks,
@@ -68,6 +70,7 @@ impl<'a> World<'a> {
             inputs: Vec::new(),
             stored: Vec::new(),
             missing: 0,
+            waiting: HashMap::new(),
             packed: HashMap::new(),
             walks: Walks::default(),
             words: Words::default(),
@@ -83,6 +86,7 @@ impl<'a> World<'a> {
     fn begin(&mut self) {
         self.missing = self.network.ops.get(self.op).map_or(0, Op::width);
         self.stored = vec![false; self.missing];
+        self.waiting.clear();
         self.packed.clear();
     }
 
@@ -194,7 +198,7 @@ impl<'a> World<'a> {
         let distance = at.checked_sub(results.offset).ok_or_else(place)?;
         let padded = match op {
             Op::Dense(dense) => dense.rows.next_multiple_of(dense.lanes.count()),
-            Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => op.width(),
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => op.width(),
         };
         let (first, count) = ((distance / element) as usize, (whole / element) as usize);
         if count == 0 || !distance.is_multiple_of(element) || first + count > padded {
@@ -212,8 +216,10 @@ impl<'a> World<'a> {
             let at = at + shift / 8;
             self.put(at, Cell { size: results.element, value });
         }
-        for place in self.stored.get_mut(first..(first + count).min(op.width())).unwrap_or_default() {
-            if !std::mem::replace(place, true) {
+        let waiting = &mut self.waiting;
+        for index in first..(first + count).min(op.width()) {
+            let Some(place) = self.stored.get_mut(index) else { continue };
+            if !waiting.contains_key(&index) && !std::mem::replace(place, true) {
                 self.missing -= 1;
             }
         }
@@ -248,10 +254,31 @@ impl<'a> World<'a> {
     ) -> Result<Id, Reason> {
         let number = self.op;
         let same = match op {
-            Op::Quantise(quantise) => self.is_quantised(quantise, index, stored)?,
+            Op::Quantise(quantise) => {
+                let replaced = quantise.replaced.iter().position(|replaced| replaced.feature == index);
+                match (replaced, self.waiting.remove(&index)) {
+                    (Some(place), Some(quantised)) => {
+                        self.is_replaced(quantise, place, (index, quantised), stored)
+                    }
+                    (Some(_), None) if self.stored.get(index) == Some(&false) => {
+                        if self.is_quantised(quantise, index, stored)? {
+                            self.waiting.insert(index, stored);
+                            return Ok(stored);
+                        }
+                        false
+                    }
+                    // What has been replaced is not written again.
+                    (Some(_), None) => false,
+                    (None, _) => self.is_quantised(quantise, index, stored)?,
+                }
+            }
             Op::Dense(dense) => self.is_row(dense, index, stored, (shift, bits))?,
             Op::Table(table) => {
                 let expected = self.looked_up(table, index)?;
+                expected == stored
+            }
+            Op::Gate(gate) => {
+                let expected = self.gated(gate, index)?;
                 expected == stored
             }
             Op::Forest(forest) => return self.summed(forest, index, sum),

@@ -251,7 +251,7 @@ pub(crate) fn forest_error(trees: &model::Forest, network: &Network) -> Result<f
     let plan = plan_of(network).forest;
     let own = network.ops.iter().find_map(|op| match op {
         Op::Forest(own) => Some(own),
-        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) => None,
+        Op::Quantise(_) | Op::Dense(_) | Op::Table(_) | Op::Gate(_) => None,
     });
     let built = [None, plan.as_ref()].map(|plan| table::build(trees, &network.inputs, plan));
     let same = built.into_iter().flatten().find(|built| own == Some(&built.forest));

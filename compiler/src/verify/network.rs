@@ -156,7 +156,7 @@ pub(super) fn widest(network: &Checked<Network>) -> Option<WidestLane> {
     let ops = network.get().ops.iter().zip(&network.certificate().ops).enumerate();
     ops.filter_map(|(op, (layer, intervals))| match layer {
         Op::Dense(dense) => Some((op, dense, intervals)),
-        Op::Quantise(_) | Op::Table(_) | Op::Forest(_) => None,
+        Op::Quantise(_) | Op::Table(_) | Op::Gate(_) | Op::Forest(_) => None,
     })
     .flat_map(|(op, dense, intervals)| {
         intervals.accumulators.iter().enumerate().map(move |(row, interval)| WidestLane {

@@ -116,7 +116,7 @@ fn second_slot(metadata: &Metadata, network: &Network) -> Option<Vec<u8>> {
         match op {
             Op::Dense(dense) => dense.weights.iter_mut().for_each(|weight| *weight /= 2),
             Op::Forest(forest) => forest.leaves.iter_mut().for_each(|leaf| *leaf /= 2),
-            Op::Quantise(_) | Op::Table(_) => {}
+            Op::Quantise(_) | Op::Table(_) | Op::Gate(_) => {}
         }
     }
     Some(slot::bytes(&other))

@@ -123,7 +123,7 @@ proptest! {
         weights in prop_oneof![Just(Weights::Map), Just(Weights::Const)],
     ) {
         let network = gated(seed, inputs, hidden, Rule::ArgMax);
-        prop_assert!(crate::check::check(network.clone()).is_ok());
+        prop_assert!(check(network.clone()).is_ok());
         let rows = rows(&network, seed ^ 1, 24);
         agree(&network, &rows, Options { split, weights, ..Options::default() })?;
     }

@@ -433,7 +433,7 @@ impl Author<'_> {
                 high: one.accumulate(one.high) >> one.shift,
             })
             .collect();
-        let quantise = Quantise { output: hull(&results), features, even: false };
+        let quantise = Quantise { output: hull(&results), features, even: false, replaced: Vec::new() };
         self.push(Op::Quantise(quantise), origin.clone(), None);
         let lines = lines.iter().map(|(slope, offset)| Some((slope.times(Dyadic::integer(step))?, *offset)));
         Some((lines.collect::<Option<_>>()?, results))

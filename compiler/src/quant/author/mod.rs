@@ -86,6 +86,7 @@ pub(super) fn error(model: &Model, network: &Network) -> Option<Result<f64, Stri
     let contract = Contract {
         model: String::new(),
         inputs: network.inputs.clone(),
+        grid: Vec::new(),
         outputs: outputs
             .map(|output| OutputNames { name: output.name.clone(), labels: output.labels.clone() })
             .collect(),

@@ -111,7 +111,8 @@ impl Author<'_> {
         let domains: Vec<Interval> = moved.iter().map(|one| one.domain).collect();
         let lines: Vec<Line> = moved.into_iter().map(|one| one.line).collect();
         let output = hull(&domains);
-        self.push(Op::Quantise(Quantise { features, output, even: false }), OpOrigin::Inputs, None);
+        let quantise = Quantise { features, output, even: false, replaced: Vec::new() };
+        self.push(Op::Quantise(quantise), OpOrigin::Inputs, None);
         let slack = if drops { slack - lost } else { 0.0 };
         let Some(found) = self.forms(&lines, &domains, 1, forms, slack) else {
             self.pop();
