@@ -14,7 +14,9 @@ pub(super) struct Function(u32);
 pub(super) type Bits = [Function; 64];
 
 /// Most nodes of all diagrams together.
-const MOST_NODES: usize = 1 << 19;
+const MOST_NODES: usize = 1 << 17;
+/// Most pairs of functions that are joined.
+const MOST_JOINS: usize = 1 << 20;
 
 /// One question: what is the function where the bit is 0, and where it is 1?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,7 +63,12 @@ impl Diagrams {
 
     /// Whether there are more nodes than any post-operation needs: results mean nothing any more.
     pub(super) fn overflown(&self) -> bool {
-        self.nodes.len() >= MOST_NODES
+        self.nodes.len() >= MOST_NODES || self.joined.len() >= MOST_JOINS
+    }
+
+    /// What has been done so far.
+    pub(super) fn work(&self) -> usize {
+        self.nodes.len() + self.joined.len()
     }
 
     /// A bit of the word itself.
@@ -193,6 +200,9 @@ impl Diagrams {
         }
         if let Some(&function) = self.joined.get(&(join, a, b)) {
             return function;
+        }
+        if self.overflown() {
+            return Function::NEVER;
         }
         // A diagram is no deeper than the word is wide.
         let (one, other) = (self.node(a), self.node(b));

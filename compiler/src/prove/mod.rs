@@ -139,7 +139,8 @@ fn prepared<'a>(
     }
     let function = only(&module.functions, |function| function.name == FUNCTION)
         .ok_or("is not there, or several times")?;
-    let terms = Terms::new(fuel(network, &layout));
+    let (fuel, most) = bounds(network, &layout);
+    let terms = Terms::new(fuel, most);
     Ok((function, World::new(terms, network, weights, (layout, scratch, bytes))))
 }
 
@@ -157,19 +158,20 @@ fn size_of(ty: &Type) -> Option<u32> {
     }
 }
 
-/// Several times the work that the code of a network needs.
-fn fuel(network: &Network, layout: &Layout) -> u64 {
-    let words = u64::from(layout.bytes()) / 8;
+/// Several times the work that the code of a network needs, and the terms.
+fn bounds(network: &Network, layout: &Layout) -> (u64, usize) {
+    let words = layout.bytes() as usize / 8;
     let values: usize = network.ops.iter().map(Op::width).sum();
-    let walks: usize = network
-        .ops
-        .iter()
-        .map(|op| match op {
-            Op::Forest(forest) => steps(forest.trees, forest.depth) + forest.trees * forest.outputs,
-            Op::Quantise(_) | Op::Dense(_) | Op::Table(_) => 0,
-        })
-        .sum();
+    let (mut weights, mut walks) = (0, 0);
+    for op in &network.ops {
+        match op {
+            Op::Dense(dense) => weights += dense.weights.len(),
+            Op::Forest(forest) => walks += steps(forest.trees, forest.depth) + forest.trees * forest.outputs,
+            Op::Quantise(_) | Op::Table(_) => {}
+        }
+    }
     let decisions = (network.decision.tests.len() + 1) * network.output_count();
-    let [values, walks, decisions] = [values, walks, decisions].map(|count| count as u64);
-    1_000_000 + 64 * words + 512 * values + 512 * walks + 1024 * decisions
+    let fuel = 1_000_000 + 16 * (words + weights) + 1024 * values + 512 * walks + 1024 * decisions;
+    let terms = 200_000 + 4 * words + 128 * values + 64 * walks + 256 * decisions;
+    (fuel as u64, terms)
 }

@@ -5,6 +5,7 @@
 //! | written | becomes |
 //! |---|---|
 //! | `x >>s 63` | `-negative(x)` |
+//! | `x < 0` | `negative(x)` |
 //! | `x & -b`, with `b` 0 or 1 | `b ? x : 0` |
 //! | `x & (b - 1)` | `b ? 0 : x` |
 //! | `x ^ (b ? y : 0)` | `b ? x ^ y : x` |
@@ -207,6 +208,10 @@ impl Terms {
         }
         if one.low >= other.high || left == right {
             return self.constant(0);
+        }
+        // Without a difference there is nothing to overflow.
+        if self.as_constant(right) == Some(0) {
+            return self.negative(left);
         }
         self.intern(Node::Less(left, right))
     }

@@ -130,14 +130,16 @@ pub(super) struct Terms {
     known: HashMap<Node, Id>,
     /// What may still be spent: one for about each step of anything.
     fuel: u64,
+    /// Most terms.
+    most: usize,
 }
 
 /// Why something cannot be proved.
 pub(super) type Reason = String;
 
 impl Terms {
-    pub(super) fn new(fuel: u64) -> Self {
-        let mut terms = Self { nodes: Vec::new(), facts: Vec::new(), known: HashMap::new(), fuel };
+    pub(super) fn new(fuel: u64, most: usize) -> Self {
+        let mut terms = Self { nodes: Vec::new(), facts: Vec::new(), known: HashMap::new(), fuel, most };
         // The first number is that of the constant 1.
         terms.constant(1);
         terms
@@ -149,7 +151,7 @@ impl Terms {
     ///
     /// When too much has been done already.
     pub(super) fn spend(&mut self, work: usize) -> Result<(), Reason> {
-        match self.fuel.checked_sub(work as u64) {
+        match self.fuel.checked_sub(work as u64).filter(|_| self.nodes.len() <= self.most) {
             Some(rest) => {
                 self.fuel = rest;
                 Ok(())

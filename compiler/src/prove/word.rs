@@ -25,8 +25,9 @@ pub(super) struct Stored {
 pub(super) struct Words {
     /// Outcomes by what was compared, with the word left out: thousands of registers are treated alike.
     known: HashMap<(Vec<u64>, Lanes, Stored), bool>,
-    /// How many had to be computed.
+    /// How many had to be computed, and the work that it took.
     pub(super) computed: usize,
+    pub(super) work: usize,
 }
 
 impl Words {
@@ -59,20 +60,22 @@ impl Words {
         if let Some(&outcome) = self.known.get(&key) {
             return Ok(outcome);
         }
-        let outcome = compare(terms, (stored, word), facts, (lanes, post), place)?;
+        let (outcome, work) = compare(terms, (stored, word), facts, (lanes, post), place)?;
         self.computed += 1;
+        self.work += work;
         self.known.insert(key, outcome);
         Ok(outcome)
     }
 }
 
+/// The outcome, and the work that it took.
 fn compare(
     terms: &Terms,
     (stored, word): (Id, Id),
     facts: Facts,
     (lanes, post): (Lanes, Post),
     place: Stored,
-) -> Result<bool, Reason> {
+) -> Result<(bool, usize), Reason> {
     let mut diagrams = Diagrams::new();
     let used: u32 = lanes.widths().sum();
     let lanes_end =
@@ -105,7 +108,7 @@ fn compare(
     if diagrams.overflown() {
         return Err("is too intricate a function of the accumulator".to_owned());
     }
-    Ok(same)
+    Ok((same, diagrams.work()))
 }
 
 /// What the IR says: the accumulator of a lane through the post-operation.

@@ -15,6 +15,9 @@ use crate::lower::network::Weights;
 use crate::lower::scratch::{GENERATION, LABEL, RULES, SLOT, Scratch, bytes_of};
 use crate::params::layout::{COMPILED_IN, Layout, Part};
 
+/// Steps of diagrams that count as one of code.
+const DIAGRAM_STEPS: usize = 256;
+
 /// A place of memory that was written.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
@@ -277,7 +280,9 @@ impl<'a> World<'a> {
             }
         };
         let place = Stored { lane: row % count, shift, bits };
+        let before = self.words.work;
         let held = self.words.holds(&self.terms, (stored, word), (dense.lanes, dense.post), place);
+        self.terms.spend((self.words.work - before) / DIAGRAM_STEPS)?;
         held.map_err(|reason| format!("result {row} of operation {} {reason}", self.op))
     }
 

@@ -119,17 +119,22 @@ fn work_is_bounded() {
     let mut code = start();
     let (module, network) = plain();
     let whole = module.functions[0].code.clone();
-    let last = whole.iter().rposition(|insn| matches!(insn, Insn::Store { .. })).unwrap();
+    let byte = |insn: &Insn<Reg>| matches!(insn, Insn::Store { size: Size::B, .. });
+    let last = whole.iter().position(byte).unwrap();
+    let Insn::Store { src: Operand::Reg(dst), .. } = whole[last] else {
+        unreachable!("a result in a register")
+    };
     let mut deep = whole[..last].to_vec();
     for _ in 0..count {
-        deep.push(Insn::Alu { width: Width::W64, op: AluOp::Rsh, dst: Reg::R0, src: Operand::Imm(1) });
-        deep.push(Insn::Alu { width: Width::W64, op: AluOp::Xor, dst: Reg::R0, src: Operand::Imm(77) });
+        deep.push(Insn::Alu { width: Width::W64, op: AluOp::Rsh, dst, src: Operand::Imm(1) });
+        deep.push(Insn::Alu { width: Width::W64, op: AluOp::Xor, dst, src: Operand::Imm(77) });
     }
     deep.extend_from_slice(&whole[last..]);
     let mut other = module.clone();
     other.functions[0].line_of = vec![0; deep.len()];
     other.functions[0].code = deep;
-    prove(&other, &network, Weights::Map).unwrap_err();
+    let intricate = prove(&other, &network, Weights::Map).unwrap_err();
+    assert!(intricate.reason.contains("intricate"), "{intricate}");
     code.push(Insn::Store { size: Size::DW, base: Reg::R6, offset: 24, src: Operand::Reg(Reg::R7) });
     assert!(said(&code).contains("where nothing may be written"), "{}", said(&code));
 }

@@ -152,7 +152,7 @@ fn step(terms: &mut Terms, random: &mut Random, all: &[Both]) -> Both {
 fn rewritings_are_identities() {
     let mut random = Random(3);
     for _ in 0..4000 {
-        let mut terms = Terms::new(u64::MAX);
+        let mut terms = Terms::new(u64::MAX, usize::MAX);
         let rows = rows(&mut random);
         let mut all: Vec<Both> = Vec::new();
         for (index, range) in RANGES.into_iter().enumerate() {
@@ -178,7 +178,7 @@ fn rewritings_are_identities() {
 /// The forms that network code writes become the terms that the reference builds.
 #[test]
 fn idioms_are_recognised() {
-    let mut terms = Terms::new(u64::MAX);
+    let mut terms = Terms::new(u64::MAX, usize::MAX);
     let [x, y, b] = [0, 1, 2].map(|index| terms.intern(Node::Parameter { offset: index, size: Size::DW }));
     for (left, right) in [(x, y), (y, x)] {
         let difference = terms.sub(left, right);
@@ -201,6 +201,8 @@ fn idioms_are_recognised() {
     let overflow = terms.and(differ, flipped);
     let sign = terms.xor(difference, overflow);
     assert_eq!(terms.shr(sign, 63), terms.less(zero, x));
+    let zero_behind = terms.less(x, zero);
+    assert_eq!(zero_behind, terms.negative(x));
     let flag = terms.negative(b);
     let shifted = terms.shr(b, 59);
     let sixteen = terms.constant(16);

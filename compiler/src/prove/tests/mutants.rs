@@ -12,7 +12,7 @@ use crate::prove::network as prove;
 use crate::vm::Vm;
 
 /// Mutants of each module, and rows that a mutant which is proved has to judge.
-const MUTANTS: usize = 250;
+const MUTANTS: usize = 150;
 const ROWS: usize = 1500;
 
 const SIZES: [Size; 4] = [Size::B, Size::H, Size::W, Size::DW];
