@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `holds` | the parts that the metadata speaks of are there, with their sizes |
 //! | `network` | plan and parameters make a network, whose intervals are derived again |
+//! | [`crate::prove`] | the network's instructions compute it |
 //! | `access` | every access to memory stays within a value, a packet or the stack |
 //! | `path` | everything around the network is what the specification compiles to |
 //!
@@ -26,7 +27,7 @@ use crate::bpf::module::{Function, Module};
 use crate::bpf::{Insn, Reg};
 use crate::check::Checked;
 use crate::compile::{Named, Plan};
-use crate::diag::codes::object::OTHER_SOURCE;
+use crate::diag::codes::object::{NOT_THE_NETWORK, OTHER_SOURCE};
 use crate::diag::{Code, Diagnostic, Origin, Outcome};
 use crate::elf::read;
 use crate::ir::Network;
@@ -34,6 +35,7 @@ use crate::lower::network::{Weights, pruned};
 use crate::lower::packet::Clock;
 use crate::lower::walk::Field;
 use crate::metadata::{self, Metadata};
+use crate::prove;
 use crate::spec::Surroundings;
 use crate::spec::substance::substance;
 use path::Expected;
@@ -72,8 +74,23 @@ pub struct Report {
     pub intervals: usize,
     /// The accumulator with the least room in its lane; none without dense layers.
     pub widest: Option<WidestLane>,
+    /// What was proved of the network's code.
+    pub network: Proved,
     /// What was shown of everything around the network.
     pub path: PathReport,
+}
+
+/// The proof that the network's code computes the network ([`prove::network`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Proved {
+    /// `nn_infer` and the programs behind it.
+    pub functions: usize,
+    /// Executed on terms, as often as loops run.
+    pub instructions: u64,
+    /// Results that were compared.
+    pub stores: usize,
+    /// Functions of a packed word that were compared as decision diagrams.
+    pub diagrams: usize,
 }
 
 /// What was shown of the packet path.
@@ -124,6 +141,7 @@ pub fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) ->
         }
     };
     path::stack(&module, &metadata, file)?;
+    let proof = proved(&module, &network, metadata.weights, file)?;
     let touched = access::all(&module, file)?;
     let around: Vec<&Function> = functions(&module).filter(|function| !is_network(&function.name)).collect();
     let report = Report {
@@ -131,6 +149,7 @@ pub fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) ->
         instructions: functions(&module).map(length).sum(),
         intervals: network::intervals(&network),
         widest: network::widest(&network),
+        network: proof,
         path: PathReport {
             functions: around.len(),
             instructions: around.iter().map(|function| length(function)).sum(),
@@ -154,9 +173,23 @@ impl Verified {
     ///
     /// `E0713` or `E0714`.
     pub fn with_function(&self, function: &Function, file: &str) -> Outcome<()> {
+        if is_network(&function.name) {
+            let of_network = |functions: &[Function]| -> Vec<Function> {
+                let ours = functions.iter().filter(|one| is_network(&one.name));
+                ours.map(|one| if one.name == function.name { function } else { one }).cloned().collect()
+            };
+            let module = Module {
+                programs: of_network(&self.module.programs),
+                functions: of_network(&self.module.functions),
+                maps: self.module.maps.clone(),
+                data: self.module.data.clone(),
+                metadata: Vec::new(),
+            };
+            return proved(&module, &self.network, self.metadata.weights, file).map(|_| ());
+        }
         match &self.expected {
-            Some(expected) if !is_network(&function.name) => expected.compare_one(function, file),
-            Some(_) | None => Ok(()),
+            Some(expected) => expected.compare_one(function, file),
+            None => Ok(()),
         }
     }
 }
@@ -215,6 +248,18 @@ pub fn same_spec(verified: &Verified, spec: Named<'_>, surroundings: &Surroundin
     let origin = Origin::File { file: spec.name.to_owned() };
     let message = "the object was compiled from another specification";
     Err(vec![Diagnostic::new(&OTHER_SOURCE, origin, message, help)])
+}
+
+/// Proves the code of the network.
+fn proved(module: &Module, network: &Checked<Network>, weights: Weights, file: &str) -> Outcome<Proved> {
+    let proof = prove::network(module, network.get(), weights).map_err(|mismatch| {
+        let prove::Mismatch { function, instruction, reason } = mismatch;
+        let message =
+            format!("`{function}` does not compute the network, at instruction {instruction}: {reason}");
+        refused(&NOT_THE_NETWORK, file, message)
+    })?;
+    let prove::Proof { functions, instructions, stores, diagrams } = proof;
+    Ok(Proved { functions, instructions, stores, diagrams })
 }
 
 fn functions(module: &Module) -> impl Iterator<Item = &Function> {

@@ -1,10 +1,11 @@
 //! Objects that were changed after they were compiled, with all checksums repaired: each is refused with its code.
 
 use nnbpf_compiler::bpf::module::{Line, Module, Type};
-use nnbpf_compiler::bpf::{Insn, Operand};
-use nnbpf_compiler::compile;
+use nnbpf_compiler::bpf::{AluOp, Insn, Operand};
+use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::diag::Diagnostic;
 use nnbpf_compiler::elf;
+use nnbpf_compiler::spec::Surroundings;
 use nnbpf_compiler::verify::{self, Extent};
 use nnbpf_compiler::withstand;
 use serde_json::Value;
@@ -125,6 +126,26 @@ fn patched_code_e0714() {
     assert_eq!(code(&value), "E0714");
     let setting = object(|module| data(module, ".data.nn_config")[0] = 1);
     assert_eq!(code(&setting), "E0714");
+}
+
+/// Code of the network, in each form.
+#[test]
+fn patched_network_e0713() {
+    for form in FORMS {
+        let mut patched = module(case("ids"), form).unwrap();
+        let functions = patched.programs.iter_mut().chain(&mut patched.functions);
+        let code = functions.filter(|function| verify::is_network(&function.name)).flat_map(|one| &mut one.code);
+        let shift = code.filter_map(|insn| match insn {
+            Insn::Alu { op, src: Operand::Imm(value), .. } => {
+                matches!(op, AluOp::Rsh | AluOp::Arsh).then_some(value)
+            }
+            _ => None,
+        });
+        *shift.last().unwrap() ^= 1;
+        let refused = refusal(&compile::object(&patched).unwrap());
+        assert_eq!(refused.code.id, "E0713", "{form:?}: {}", refused.message);
+        assert!(refused.message.contains("does not compute the network"), "{}", refused.message);
+    }
 }
 
 #[test]
@@ -260,4 +281,22 @@ fn patched_objects_never_panic() {
         }
         withstand::patched(&good, &edits);
     }
+}
+
+#[test]
+fn another_model_or_specification_e0717() {
+    let ids = verify::object(&object(|_| {}), "ids.o", Extent::Whole).unwrap();
+    let refused = |outcome: Result<(), Vec<Diagnostic>>| outcome.unwrap_err().remove(0).code.id;
+    verify::same_model(&ids, &case("ids").plan, "ids.onnx").unwrap();
+    assert_eq!(refused(verify::same_model(&ids, &case("cic6-6-16-2").plan, "cic6.onnx")), "E0717");
+    let same_hash = Plan { model: case("ids").plan.model.clone(), ..case("cic6-6-16-2").plan.clone() };
+    assert_eq!(refused(verify::same_model(&ids, &same_hash, "ids.onnx")), "E0717");
+    let named = |name| {
+        let spec = case(name).plan.spec.as_ref().unwrap();
+        compile::Named { name: "some.spec", bytes: spec.source.as_bytes() }
+    };
+    verify::same_spec(&ids, named("ids"), &Surroundings::default()).unwrap();
+    assert_eq!(refused(verify::same_spec(&ids, named("cic6-6-16-2"), &Surroundings::default())), "E0717");
+    let constant = verify::object(&constants(|_| {}), "ids.o", Extent::Whole).unwrap();
+    verify::same_model(&constant, &case("ids").plan, "ids.onnx").unwrap();
 }

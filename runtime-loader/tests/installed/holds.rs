@@ -2,12 +2,15 @@
 //! sees them.
 
 use nnbpf_compiler::bpf::module::{Function, MapKind, Module, Type};
+use nnbpf_compiler::bpf::{AluOp, Insn, Operand};
 use nnbpf_compiler::compile;
 use nnbpf_compiler::lower::packet::maps::{ALLOWED, BLOCKED, CONFIG, FLOWS};
 use nnbpf_compiler::lower::packet::sweep::SWEEP;
 use serde_json::Value;
 
-use crate::built;
+use crate::net::INTERFACE;
+use crate::setup::{Setup, refusal};
+use crate::{built, common};
 
 /// What `nnbpf load` says to the changed object.
 fn refused(change: impl FnOnce(&mut Module)) -> String {
@@ -69,5 +72,67 @@ fn metadata_that_does_not_hold_e0709() {
     for (said, change) in changes {
         let error = refused(change);
         assert!(error.contains("E0709") && error.contains(said), "{said}: {error}");
+    }
+}
+
+/// Changes that the verifier of the kernel would take, by the code of their refusal.
+fn patches() -> [(&'static str, fn(&mut Module)); 4] {
+    fn first(function: &mut Function, wanted: impl Fn(AluOp) -> bool) {
+        let place = function.code.iter_mut().find_map(|insn| match insn {
+            Insn::Alu { op, src: Operand::Imm(value), .. } if wanted(*op) && (1..16).contains(value) => {
+                Some(value)
+            }
+            _ => None,
+        });
+        *place.unwrap() ^= 1;
+    }
+    [
+        ("E0713", |module| {
+            let infer = module.functions.iter_mut().find(|function| function.name == "nn_infer").unwrap();
+            first(infer, |op| matches!(op, AluOp::Rsh | AluOp::Arsh | AluOp::Lsh));
+        }),
+        ("E0714", |module| {
+            let entry = module.programs.iter_mut().find(|program| program.name == "nn_entry").unwrap();
+            first(entry, |_| true);
+        }),
+        ("E0711", |module| {
+            let params = module.data.iter_mut().find(|data| data.section == ".data.nn_params").unwrap();
+            let half = params.bytes.len() / 2;
+            params.bytes[half - 8] ^= 1;
+            params.bytes[2 * half - 8] ^= 1;
+        }),
+        ("E0715", |module| metadata(module, |value| value["compiler"] = "0.0.9".into())),
+    ]
+}
+
+#[test]
+fn patched_objects_are_refused_and_leave_nothing() {
+    for (code, patch) in patches() {
+        let error = refused(patch);
+        assert!(error.contains(code), "{code}: {error}");
+    }
+    if common::skip("patched_objects_are_refused_and_leave_nothing") {
+        return;
+    }
+    let setup = Setup::new("patched");
+    let path = setup.file("patched.o");
+    for (code, patch) in patches() {
+        let mut module = built::module(&setup.plan);
+        patch(&mut module);
+        std::fs::write(&path, compile::object(&module).unwrap()).unwrap();
+        let error = refusal(&setup.run(&["load", &path, "--iface", INTERFACE, "--mode", "skb"]));
+        assert!(error.contains(code), "{code}: {error}");
+        assert!(!setup.pins.exists(), "{code}: something was pinned");
+    }
+    setup.load(&[]);
+    let before = setup.status();
+    for (code, patch) in patches() {
+        let mut module = built::module(&setup.plan);
+        patch(&mut module);
+        std::fs::write(&path, compile::object(&module).unwrap()).unwrap();
+        let error = refusal(&setup.run(&["update", &path]));
+        assert!(error.contains(code), "{code}: {error}");
+        let after = setup.status();
+        assert_eq!((after.code, after.active), (before.code, before.active), "{code}");
     }
 }

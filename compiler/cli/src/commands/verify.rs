@@ -97,6 +97,12 @@ fn as_text(verified: &Verified, args: &VerifyArgs) -> String {
         }
         None => writeln!(out),
     };
+    let verify::Proved { functions, instructions, stores, diagrams } = report.network;
+    let _ = writeln!(
+        out,
+        "network      proved: {functions} functions, {instructions} instructions executed on terms, {stores} results \
+         compared, {diagrams} as diagrams"
+    );
     let path = &report.path;
     let fields: usize = path.touched.values().map(Vec::len).sum();
     let _ = if path.derived {
