@@ -20,6 +20,8 @@ test)
 	need llvm-mc llvm     # an independent disassembler
 	need strace strace    # kills the loader at every step
 	need tshark tshark    # an independent dissector
+	need python3 python3  # fetches the official ONNX node tests
+	python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 	;;
 kernels)
 	need qemu-system-x86_64 qemu-system-x86
@@ -54,6 +56,44 @@ if [ ${#packages[@]} -gt 0 ]; then
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+# The node tests that come with the package `onnx`: only they are kept, and a test that misses them says so.
+node_tests() {
+	local folder=target/onnx-node-tests
+	[ ! -e "$folder/complete" ] || return 0
+	if ! python3 -m pip --version >/dev/null 2>&1; then
+		echo "no pip: the official ONNX node tests will be skipped" >&2
+		return 0
+	fi
+	local wheels
+	wheels=$(mktemp -d)
+	echo "fetching: onnx 1.22.0 from the package index, for its node tests"
+	if python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--dest "$wheels" onnx==1.22.0 && python3 - "$wheels" "$folder" <<-'EOF'
+			import pathlib, shutil, sys, zipfile
+			[wheel] = pathlib.Path(sys.argv[1]).glob("*.whl")
+			folder = pathlib.Path(sys.argv[2])
+			shutil.rmtree(folder, ignore_errors=True)
+			part = "onnx/backend/test/data/node/"
+			with zipfile.ZipFile(wheel) as archive:
+			    names = [name for name in archive.namelist() if name.startswith(part) and not name.endswith("/")]
+			    for name in names:
+			        path = folder / name.removeprefix(part)
+			        path.parent.mkdir(parents=True, exist_ok=True)
+			        path.write_bytes(archive.read(name))
+			(folder / "complete").touch()
+		EOF
+	then
+		:
+	else
+		echo "onnx 1.22.0 cannot be fetched: its node tests will be skipped" >&2
+	fi
+	rm -rf "$wheels"
+}
+if [ "$want" = test ]; then
+	cd "$(dirname "$0")/../.."
+	node_tests
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then

@@ -4,6 +4,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
+# What `install.sh test` has fetched.
+if [ -z "${NNBPF_ONNX_NODE_TESTS:-}" ] && [ -e target/onnx-node-tests/complete ]; then
+	export NNBPF_ONNX_NODE_TESTS=$PWD/target/onnx-node-tests
+fi
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if [ "$(id -u)" -ne 0 ]; then

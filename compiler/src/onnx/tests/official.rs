@@ -120,7 +120,9 @@ fn run(case: &Case) -> Result<(), String> {
 #[test]
 fn official_tests_of_single_nodes_pass() {
     let Some(folder) = std::env::var_os("NNBPF_ONNX_NODE_TESTS").map(PathBuf::from) else {
-        eprintln!("SKIP official_tests_of_single_nodes_pass: NNBPF_ONNX_NODE_TESTS is not set");
+        eprintln!(
+            "SKIP official_tests_of_single_nodes_pass: NNBPF_ONNX_NODE_TESTS is not set (xtask/scripts/install.sh test fetches them)"
+        );
         return;
     };
     let mut names: Vec<PathBuf> =
