@@ -492,6 +492,9 @@ def write_quantised(name, mean, scale, widths, behind, seed):
 
 # lanes.spec: lanes of different widths, and four of the same; the oracles give them.
 write("lanes-5-10-8-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [10, 8, 2], "Softmax", 35)
+# A retrained one, and one with another hidden layer.
+write("lanes-5-10-8-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [10, 8, 2], "Softmax", 45)
+write("lanes-5-10-8-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [10, 9, 2], "Softmax", 35)
 # tanh.spec: curved activations in both hidden layers, as tables.
 write_forms("tanh-5-8-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 6, 2], [tanh, sigmoid, softmax], 13)
 # A retrained one, and one with a table less.

@@ -217,8 +217,8 @@ fn fit(
     common: bool,
 ) -> Option<Row> {
     for _ in 0..ATTEMPTS {
-        let targets = weights.iter().chain([&bias]).map(|value| value / *scale).collect();
-        let mut row = round_row(targets, moments);
+        let targets: Vec<f64> = weights.iter().chain([&bias]).map(|value| value / *scale).collect();
+        let mut row = round_row(&targets, moments);
         let bias = row.pop()?.checked_add(half)?;
         let sum = weighted_sum(&row, bias, layer.inputs);
         let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);

@@ -16,31 +16,26 @@ pub(super) struct Moments<'a> {
 }
 
 /// Rounds `targets` (one per input, then the bias) to integers.
-pub(super) fn round_row(mut targets: Vec<f64>, moments: Moments<'_>) -> Vec<i64> {
+pub(super) fn round_row(targets: &[f64], moments: Moments<'_>) -> Vec<i64> {
     let Some(propagation) = moments.propagation else {
         return targets.iter().map(|&target| nearest(target)).collect();
     };
     let mut rounded = Vec::with_capacity(targets.len());
-    let mut rest: &mut [f64] = &mut targets;
-    let mut spreads = moments.spread;
-    for factors in propagation {
-        let (Some((target, later)), Some((&spread, later_spreads))) =
-            (rest.split_first_mut(), spreads.split_first())
-        else {
-            break;
-        };
-        let value = nearest(*target);
+    // What each target gets from errors before it, times its spread: the innermost loop divides nothing.
+    let mut passed_on = vec![0.0; targets.len()];
+    let mut rest: &mut [f64] = &mut passed_on;
+    for ((&target, &spread), factors) in targets.iter().zip(moments.spread).zip(propagation) {
+        let Some((&mut own, later)) = rest.split_first_mut() else { break };
+        let target = if spread > 0.0 { target - own / spread } else { target };
+        let value = nearest(target);
         rounded.push(value);
         if let Some((&diagonal, factors)) = factors.split_first() {
-            let error = (*target - value as f64) * spread / diagonal;
-            for ((target, &spread), &factor) in later.iter_mut().zip(later_spreads).zip(factors) {
-                if spread > 0.0 {
-                    *target -= error * factor / spread;
-                }
+            let error = (target - value as f64) * spread / diagonal;
+            for (passed_on, &factor) in later.iter_mut().zip(factors) {
+                *passed_on += error * factor;
             }
         }
         rest = later;
-        spreads = later_spreads;
     }
     rounded
 }

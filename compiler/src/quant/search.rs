@@ -30,10 +30,11 @@ const LARGE: usize = 20_000;
 /// A pilot this many times over the budget (and a few rows more) is not worth tuning.
 const HOPELESS: u64 = 12;
 /// Lanes of no more bits are tried alone first, on so many rows; more than so many times the budget and a few flips
-/// are too many.
+/// are too many. Drawn rows lie so near to the boundary that tuning changes little.
 const NARROW: u32 = 16;
+const NARROW_DRAWN: u32 = 21;
 const SCREEN_ROWS: usize = 512;
-const SCREENED: u64 = 4;
+pub(super) const SCREENED: u64 = 4;
 /// Lanes that are narrower than three even ones, or of different widths, leave a retrained model less room: they must be
 /// so many times cheaper.
 const ROOM: f64 = 1.1;
@@ -43,7 +44,7 @@ const UNEVEN: usize = 3;
 const ROUNDS: usize = 3;
 /// Coarser scales that are tried when a pilot is over the budget by no more than `ALMOST` flips.
 const SLACKS: &[f64] = &[1.015, 1.03, 1.05, 1.08, 1.12, 1.17];
-const ALMOST: u64 = 4;
+pub(super) const ALMOST: u64 = 4;
 /// Clips and factors on the input steps under which they are tried as well, and up to how many
 /// multiply-accumulates.
 const ROUNDINGS: &[(usize, f64)] =
@@ -226,7 +227,8 @@ impl Search<'_> {
 
     /// Whether narrow lanes of a layer leave any hope, were all other layers exact; each question is answered once.
     fn bears(&mut self, lanes: &[Lanes], layer: usize) -> bool {
-        let Some(&own) = lanes.get(layer).filter(|own| own.narrowest() <= NARROW) else { return true };
+        let narrow = if self.sample.calibrated { NARROW } else { NARROW_DRAWN };
+        let Some(&own) = lanes.get(layer).filter(|own| own.narrowest() <= narrow) else { return true };
         if let Some(&answer) = self.screened.get(&(layer, own)) {
             return answer;
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::Folder;
+use crate::common::{Folder, is_root};
 
 /// The shipped model with its rows.
 fn folder() -> Folder {
@@ -72,4 +72,50 @@ fn a_budget_that_is_no_number_is_refused() {
     let run = folder.run("explore ids.onnx ids.spec --max-flips few");
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("E0903"), "{}", run.stderr);
+}
+
+/// Drawn rows tell little about which neurons need most.
+#[test]
+fn uneven_lanes_are_tried_with_calibration_rows_only() {
+    let folder = Folder::new();
+    folder.copy("testdata/cases/three-classes-5-12-3/model.onnx", "model.onnx");
+    folder.copy("testdata/cases/three-classes-5-12-3/three.spec", "a.spec");
+    folder.copy("testdata/ids/capture.pcap", "capture.pcap");
+    folder.succeeds("extract a.spec capture.pcap -o rows.csv");
+    let uneven = |point: &Value| {
+        point["layers"].as_array().unwrap().iter().any(|layer| {
+            let widths = layer["widths"].as_array().unwrap();
+            widths.windows(2).any(|pair| pair[0] != pair[1])
+        })
+    };
+    let with = folder.succeeds("explore model.onnx a.spec --calibrate rows.csv --max-flips 20% --json");
+    assert!(points(&with.stdout).iter().any(uneven), "{}", String::from_utf8_lossy(&with.stdout));
+    let without = folder.succeeds("explore model.onnx a.spec --max-flips 20% --json");
+    assert!(!points(&without.stdout).iter().any(uneven), "{}", String::from_utf8_lossy(&without.stdout));
+}
+
+#[test]
+fn inferences_are_measured() {
+    if nnbpf_runtime_loader::permission::check().is_err() || !is_root() {
+        eprintln!("SKIP inferences_are_measured: no rights");
+        return;
+    }
+    let folder = Folder::new();
+    let json =
+        folder.succeeds("explore model.onnx cic6.spec --max-flips 20% --measure --json --plot plot.svg");
+    let points = points(&json.stdout);
+    assert!(!points.is_empty());
+    for point in &points {
+        let (predicted, measured) = (point["predicted_ns"].as_f64(), point["measured_ns"].as_i64());
+        // Nothing is asserted about times but that there are some.
+        assert!(predicted.unwrap() > 0.0 && measured.is_some(), "{point:#}");
+    }
+    assert!(folder.text("plot.svg").contains("measured"));
+    let table = folder.succeeds("explore model.onnx cic6.spec --max-flips 20% --measure");
+    let text = String::from_utf8(table.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().skip(2).take_while(|line| !line.is_empty()).collect();
+    assert!(!lines.is_empty());
+    for line in lines {
+        assert!(line.split_whitespace().nth(3).unwrap().parse::<i64>().is_ok(), "{line}");
+    }
 }

@@ -1,26 +1,42 @@
 //! `--like` with an object in a file: curved models, models quantised by their author, reconstructions.
 
-use nnbpf_compiler::compile::{self, Named, Sources};
+use nnbpf_compiler::compile::{self, Named, Plan, Sources, Target};
+use nnbpf_compiler::ir::Lanes;
+use nnbpf_compiler::kernel::KernelVersion;
+use nnbpf_compiler::lower::network;
+use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::NoFiles;
-use nnbpf_compiler::quant::{Options, plan_of};
+use nnbpf_compiler::quant::{MaxFlips, Options, plan_of};
 use nnbpf_compiler::spec::Surroundings;
 
 use super::common::{Folder, assert_refused};
 
+/// What the library plans for a model of the folder.
+fn planned(folder: &Folder, model: &str, options: &Options) -> Plan {
+    let sources = Sources {
+        model: Named { name: model, bytes: &folder.read(model) },
+        spec: Some(Named { name: "a.spec", bytes: &folder.read("a.spec") }),
+        calibration: None,
+        surroundings: Surroundings::default(),
+        resolver: &NoFiles,
+    };
+    compile::plan(&sources, options).unwrap()
+}
+
 /// The parameters of a model in the plan of another one, by the library.
 fn expected(folder: &Folder, model: &str, like: &str) -> Vec<u8> {
-    let plan = |name: &str, options: &Options| {
-        let sources = Sources {
-            model: Named { name, bytes: &folder.read(name) },
-            spec: Some(Named { name: "a.spec", bytes: &folder.read("a.spec") }),
-            calibration: None,
-            surroundings: Surroundings::default(),
-            resolver: &NoFiles,
-        };
-        compile::plan(&sources, options).unwrap()
-    };
-    let like = Some(plan_of(plan(like, &Options::default()).network.get()));
-    compile::parameters(&plan(model, &Options { like, ..Options::default() }))
+    let like = Some(plan_of(planned(folder, like, &Options::default()).network.get()));
+    compile::parameters(&planned(folder, model, &Options { like, ..Options::default() }))
+}
+
+/// What objects are built for by default.
+fn target() -> Target {
+    Target {
+        kernel: KernelVersion::DEFAULT,
+        network: network::Options::default(),
+        clock: Clock::Kernel,
+        fragments: false,
+    }
 }
 
 /// Compiles the model of a case, the retrained one like it, and the other one, whose refusal contains `reason`.
@@ -56,6 +72,40 @@ fn a_curved_model_is_retrained() {
 fn a_model_quantised_by_its_author_is_retrained() {
     retrained("qdq-5-8-6-2", "qdq", "layers and quantisations are not those of the object");
     retrained("qtanh-5-6-1", "qtanh", "layers and quantisations are not those of the object");
+}
+
+/// The object is made by the library, as no option of the command gives lanes.
+#[test]
+fn a_model_in_uneven_lanes_is_retrained() {
+    let folder = Folder::new();
+    for name in ["model", "retrained", "other"] {
+        folder.copy(&format!("testdata/cases/lanes-5-10-8-2/{name}.onnx"), &format!("{name}.onnx"));
+    }
+    folder.copy("testdata/cases/lanes-5-10-8-2/lanes.spec", "a.spec");
+    let uneven = [vec![24, 20, 20], vec![16; 4], vec![40, 24]];
+    let narrow = [vec![40, 8, 8, 8], vec![40, 8, 8, 8], vec![40, 24]];
+    let plans = [("uneven.o", uneven), ("narrow.o", narrow)].map(|(name, lanes)| {
+        let lanes = Some(lanes.iter().map(|widths| Lanes::new(widths).unwrap()).collect());
+        let options = Options { lanes, max_flips: MaxFlips::Share(0.5), ..Options::default() };
+        let plan = planned(&folder, "model.onnx", &options);
+        folder.write(name, &compile::object(&compile::module(&plan, &target()).unwrap()).unwrap());
+        plan_of(plan.network.get())
+    });
+    for model in ["model", "retrained"] {
+        folder.succeeds(&format!("{model}.onnx a.spec --like uneven.o --max-flips 30% -o {model}.params"));
+    }
+    assert_ne!(folder.read("model.params"), folder.read("retrained.params"));
+    let [like, _] = plans.map(Some);
+    let options = Options { like, max_flips: MaxFlips::Share(0.3), ..Options::default() };
+    let wanted = compile::parameters(&planned(&folder, "retrained.onnx", &options));
+    assert!(folder.read("retrained.params") == wanted, "the parameters are not the library's");
+    // Lanes that are too narrow for the labels, and layers of another shape.
+    for (model, object, code) in [("retrained", "narrow", "E0306"), ("other", "uneven", "E0312")] {
+        let outcome = folder.run(&format!("{model}.onnx a.spec --like {object}.o -o no.params"));
+        assert_refused(&outcome, &format!("{model}.onnx"));
+        assert!(outcome.stderr.starts_with(&format!("error[{code}]")), "{}", outcome.stderr);
+        assert!(!folder.content().contains("no.params"));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nnbpf_compiler::kernel::KernelVersion;
 use nnbpf_compiler::lower::network::{self, Split};
 use nnbpf_compiler::lower::packet::Clock;
 use nnbpf_compiler::onnx::NoFiles;
-use nnbpf_compiler::quant::{MaxFlips, Options};
+use nnbpf_compiler::quant::{MaxFlips, NetworkPlan, Options};
 use nnbpf_compiler::spec::Surroundings;
 
 /// Both forms of every model.
@@ -85,6 +85,15 @@ fn spec(name: &str, model: &Path) -> Option<PathBuf> {
 }
 
 fn plan(name: &str, model: &Path) -> Plan {
+    planned(name, model, None)
+}
+
+/// A retrained model of a case, in the plan of the case.
+pub(crate) fn like_plan(name: &str, model: &Path, like: NetworkPlan) -> Plan {
+    planned(name, model, Some(like))
+}
+
+fn planned(name: &str, model: &Path, like: Option<NetworkPlan>) -> Plan {
     let bytes = std::fs::read(model).unwrap();
     let spec = spec(name, model)
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap()));
@@ -102,7 +111,7 @@ fn plan(name: &str, model: &Path) -> Plan {
     let lanes = lanes.map(|(_, lanes)| lanes.iter().map(|widths| Lanes::new(widths).unwrap()).collect());
     // Given lanes need not meet the default budget on drawn rows, of which many are far out.
     let max_flips = if lanes.is_some() { MaxFlips::Share(0.3) } else { MaxFlips::DEFAULT };
-    compile::plan(&sources, &Options { max_flips, lanes, ..Options::default() })
+    compile::plan(&sources, &Options { max_flips, lanes, like, ..Options::default() })
         .unwrap_or_else(|refused| panic!("{name}: {}", render::all(&refused, &[])))
 }
 

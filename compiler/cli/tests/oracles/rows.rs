@@ -1,15 +1,18 @@
 //! Feature rows: every committed model, whole and split, with weights in a map and in the code, on random and
 //! boundary rows.
 
+use nnbpf_compiler::bpf::module::Module;
 use nnbpf_compiler::elf;
 use nnbpf_compiler::ir::{Forest, Input, Network, Op, QuantiseOne, Rule, RuleTest, interpret};
 use nnbpf_compiler::lower::evaluation::{self, ENTRY, INPUTS, JUDGED, OUTPUTS};
 use nnbpf_compiler::lower::network::{Options, Split, Weights};
 use nnbpf_compiler::lower::packet::Clock;
+use nnbpf_compiler::params::{layout, slot};
+use nnbpf_compiler::quant::plan_of;
 use nnbpf_compiler::vm::Vm;
 use nnbpf_runtime_loader::{Kernel, RunInput, Update};
 
-use super::common::{Case, Random, SPLITS, cases, has_trees, skip, target};
+use super::common::{Case, Random, SPLITS, cases, has_trees, like_plan, root, skip, target};
 
 /// Rows for one form of one model; all models together judge more than 100,000.
 const ROWS: u32 = 6_000;
@@ -119,9 +122,13 @@ fn little_endian(values: &[i64]) -> Vec<u8> {
 
 /// Judges the rows by all engines.
 fn agree(case: &Case, options: Options, kernel: bool) {
+    agree_in(case, evaluation::module(&case.plan.network, options, ROWS).unwrap(), kernel);
+}
+
+/// The same in a module that has the parameters of the case.
+fn agree_in(case: &Case, module: Module, kernel: bool) {
     let network = case.plan.network.get();
-    let rows = rows(case, case.name.bytes().map(u64::from).sum::<u64>() + options.split as u64);
-    let module = evaluation::module(&case.plan.network, options, ROWS).unwrap();
+    let rows = rows(case, case.name.bytes().map(u64::from).sum::<u64>() + module.programs.len() as u64);
     let mut vm = Vm::new(&module).unwrap();
     let loaded = kernel.then(|| Kernel::load(&elf::write(&module).unwrap()).unwrap());
     for (index, row) in (0u32..).zip(&rows) {
@@ -222,6 +229,30 @@ fn rows_agree_with_constant_weights() {
             let options = Options { weights: Weights::Const, ..target(split, Clock::Kernel).network };
             agree(case, options, kernel);
         }
+    }
+}
+
+/// A retrained model in the code of one with lanes of different widths, whose neurons it puts in an order of its own.
+#[test]
+fn retrained_rows_agree_in_uneven_lanes() {
+    let test = "retrained_rows_agree_in_uneven_lanes";
+    let kernel = !skip(test);
+    let first = super::common::case("lanes-5-10-8-2");
+    let like = plan_of(first.plan.network.get());
+    assert!(like.layers.iter().any(|layer| layer.lanes.common().is_none()));
+    let model = root().join("testdata/cases/lanes-5-10-8-2/retrained.onnx");
+    let plan = like_plan(&first.name, &model, like.clone());
+    assert_eq!(plan_of(plan.network.get()), like);
+    let slot = slot::bytes(plan.network.get());
+    let retrained = Case { name: format!("{} retrained", first.name), plan };
+    for split in SPLITS {
+        let options = target(split, Clock::Kernel).network;
+        let mut module = evaluation::module(&first.plan.network, options, ROWS).unwrap();
+        let data = module.data.iter_mut().find(|data| data.section == layout::SECTION).unwrap();
+        assert_ne!(data.bytes[..slot.len()], slot);
+        data.bytes[..slot.len()].copy_from_slice(&slot);
+        agree_in(&retrained, module, kernel);
+        println!("{test}: {split:?}: {ROWS} rows agree bit for bit");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cost::blocking::Style;
 use crate::ir::{Interval, Lanes, Network, Post, Rule};
 use crate::lower::evaluation::unchecked_module;
 use crate::lower::network::{Options, Split, Weights, pruned};
-use crate::lower::testing::{Shape, Trees, divided, forest, network, patterns, rescaled};
+use crate::lower::testing::{Shape, Trees, divided, forest, gated, network, patterns, rescaled};
 use crate::prove::{Mismatch, Proof, network as prove};
 
 /// The module of a network, and the network whose parameters it holds.
@@ -115,6 +115,16 @@ proptest! {
             network.decision.tests.clear();
         }
         holds(&network, options)?;
+    }
+
+    #[test]
+    fn gates_and_replaced_values_are_proved(
+        seed in any::<u64>(),
+        inputs in 1usize..12,
+        hidden in 1usize..24,
+        options in options(),
+    ) {
+        holds(&gated(seed, inputs, hidden, Rule::ArgMax), options)?;
     }
 
     #[test]
