@@ -23,3 +23,7 @@ mod verifier;
 mod memory;
 mod builds;
 mod tools;
+mod objects;
+mod notation;
+mod llvm;
+mod xlated;

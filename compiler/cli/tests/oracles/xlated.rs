@@ -1,0 +1,732 @@
+//! What the kernel has of our objects, shown by bpftool: text against our decoding of the same bytes, and bytes against
+//! what we wrote.
+//!
+//! Every instruction of a dump is compared with our decoding of the bytes that bpftool prints beside it. Then the dump
+//! is laid beside the assembled function. Instructions must be equal to the byte, but for
+//!
+//! - the numbers of maps and helpers, which must stand for the same names everywhere;
+//! - distances of jumps and calls, which must lead to the same places;
+//! - what the kernel writes in the place of single instructions ([`Patch`]): the run of such a place ends where the
+//!   next instructions are those that follow ours.
+//!
+//! Nothing else may be missing or too much.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::process::Command;
+
+use nnbpf_compiler::bpf::asm::*;
+use nnbpf_compiler::bpf::assemble::{RelocationTarget, assemble};
+use nnbpf_compiler::bpf::decode::{Decoded, decode};
+use nnbpf_compiler::bpf::module::{Data, Function, Line, Map, MapKind, Module, Parameter, Type};
+use nnbpf_compiler::bpf::parts::{Operands, Parts, Reference};
+use nnbpf_compiler::bpf::position::InstructionIndex;
+use nnbpf_compiler::bpf::table::{Row, Shape, Source, rows};
+use nnbpf_compiler::bpf::{AluOp, AtomicOp, Helper, Insn, Label, Reg, Size, Width};
+use nnbpf_compiler::compile;
+
+use super::common::{Random, skip};
+use super::notation::kernel;
+use super::objects::every_object;
+
+/// Most instructions that the kernel puts in the place of one.
+const LONGEST_PATCH: usize = 16;
+
+/// An instruction of a dump.
+struct Shown {
+    slot: usize,
+    bytes: Vec<u8>,
+    text: String,
+    /// `None` for instructions that only the kernel writes.
+    decoded: Option<Decoded>,
+}
+
+/// One of our instructions.
+struct Written {
+    slot: usize,
+    bytes: Vec<u8>,
+    decoded: Decoded,
+    name: Option<RelocationTarget>,
+}
+
+/// Instructions that the kernel replaces or completes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Patch {
+    /// Fields of the context lie elsewhere than programs see them.
+    Context,
+    /// Look-ups and clocks are written out, or completed.
+    Helper,
+    /// Divisors are tested for zero.
+    Division,
+    /// The upper half of `r0` is cleared after a compare-exchange of 32 bits.
+    Exchange,
+    /// Branches that the verifier found decided are unconditional jumps, or gone.
+    Decided,
+    /// Jumps that lead to the next instruction are left out.
+    Nothing,
+    /// What cannot be reached without decided branches is left out.
+    Unreachable,
+}
+
+/// What became of an instruction of ours: how many stand in its place, why it is not the same, and whether what follows
+/// and where it jumps to can still be reached from it.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    count: usize,
+    patch: Option<Patch>,
+    falls: bool,
+    jumps: bool,
+}
+
+/// A folder in bpffs, removed at the end, also of a failed test.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _removed = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn bpftool(arguments: &[&str]) -> String {
+    let output = Command::new("bpftool").args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "bpftool {arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Says why there is no dump here, unless there must be.
+fn missing(test: &str) -> bool {
+    if skip(test) {
+        return true;
+    }
+    if Command::new("bpftool").arg("version").output().is_err() {
+        assert!(std::env::var_os("NNBPF_REQUIRE_KERNEL").is_none(), "{test}: no bpftool");
+        eprintln!("SKIP {test}: bpftool is not installed");
+        return true;
+    }
+    false
+}
+
+/// The functions of a dump, by their names, in order.
+fn functions(dump: &str) -> Vec<(String, Vec<Shown>)> {
+    let mut functions: Vec<(String, Vec<Shown>)> = Vec::new();
+    for line in dump.lines().filter(|line| !line.starts_with(';')) {
+        if let Some((slot, text)) = line.split_once(": (") {
+            let (_, text) = text.split_once(") ").unwrap();
+            let shown = Shown {
+                slot: slot.trim().parse().unwrap(),
+                bytes: Vec::new(),
+                text: text.to_owned(),
+                decoded: None,
+            };
+            functions.last_mut().unwrap().1.push(shown);
+        } else if line.ends_with("):") {
+            let (prototype, _) = line.split_once('(').unwrap();
+            let name = prototype.rsplit([' ', '*']).next().unwrap();
+            functions.push((name.to_owned(), Vec::new()));
+        } else if let Some(shown) = functions.last_mut().and_then(|(_, code)| code.last_mut()) {
+            let bytes = line.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap());
+            shown.bytes = bytes.collect();
+            shown.decoded = decode(&shown.bytes, InstructionIndex(0)).ok();
+        }
+    }
+    functions
+}
+
+fn written(function: &Function) -> Vec<Written> {
+    let assembled = assemble(function).unwrap();
+    let names: HashMap<_, _> =
+        assembled.relocations.iter().map(|entry| (entry.at, entry.target.clone())).collect();
+    let mut all = Vec::new();
+    let mut at = InstructionIndex(0);
+    while (at.0 as usize) < assembled.slots() {
+        let decoded = decode(&assembled.bytes, at).unwrap();
+        let slot = at.0 as usize;
+        let bytes = assembled.bytes[slot * 8..(slot + decoded.slots as usize) * 8].to_vec();
+        all.push(Written { slot, bytes, decoded, name: names.get(&at).cloned() });
+        at.0 += decoded.slots;
+    }
+    all
+}
+
+/// The distance of a call of a function: the kernel keeps it in the offset field.
+fn call_distance(bytes: &[u8]) -> Option<i16> {
+    let is_call = bytes[0] == 0x85 && bytes[1] == 0x10;
+    is_call.then(|| i16::from_le_bytes([bytes[2], bytes[3]]))
+}
+
+/// Whether bpftool's text is what we read in the bytes; `false` for instructions that only the kernel writes.
+fn reads_alike(place: &str, shown: &Shown) -> bool {
+    if let Some(distance) = call_distance(&shown.bytes) {
+        let start = format!("call pc{distance:+}#");
+        assert!(shown.text.starts_with(&start), "{place}: {}: {}", shown.slot, shown.text);
+        return true;
+    }
+    let Some(decoded) = &shown.decoded else { return false };
+    let imm = decoded.operands.imm;
+    let expected = kernel(decoded).unwrap_or_else(|| {
+        let dst = decoded.operands.dst.map_or(0, |reg| reg.0);
+        match decoded.shape {
+            Shape::LoadMap => format!("r{dst} = map[id:{}]", imm as u32),
+            Shape::LoadMapValue => format!("r{dst} = map[id:{}][0]+{}", imm as u32, imm >> 32),
+            Shape::Call => {
+                let (name, _) = shown.text.split_once('#').unwrap();
+                format!("{name}#{imm}")
+            }
+            other => panic!("{place}: {other:?}"),
+        }
+    });
+    assert_eq!(shown.text, expected, "{place}, instruction {}: {:02x?}", shown.slot, shown.bytes);
+    true
+}
+
+/// Names of one object: which map has which number.
+#[derive(Default)]
+struct Maps {
+    numbers: HashMap<String, u32>,
+}
+
+impl Maps {
+    fn is(&mut self, name: &str, number: u32) -> bool {
+        match self.numbers.get(name) {
+            Some(known) => *known == number,
+            None if self.numbers.values().any(|known| *known == number) => false,
+            None => {
+                self.numbers.insert(name.to_owned(), number);
+                true
+            }
+        }
+    }
+}
+
+/// Whether the kernel has our instruction unchanged, but for numbers and distances.
+fn same(ours: &Written, theirs: &Shown) -> bool {
+    match (&ours.name, ours.decoded.shape) {
+        (Some(RelocationTarget::Function { function }), _) => {
+            let callee = theirs.text.rsplit('#').next().unwrap_or_default();
+            // `bpf_prog_`, a tag, and the name as far as it goes.
+            let named = callee.strip_prefix("bpf_prog_").and_then(|rest| rest.split_once('_'));
+            call_distance(&theirs.bytes).is_some()
+                && named.is_some_and(|(_, name)| !name.is_empty() && function.starts_with(name))
+        }
+        (Some(RelocationTarget::Map { .. } | RelocationTarget::MapValue { .. }), _) => {
+            let value = matches!(ours.name, Some(RelocationTarget::MapValue { .. }));
+            let shape = if value { Shape::LoadMapValue } else { Shape::LoadMap };
+            theirs.decoded.is_some_and(|theirs| {
+                let offset = theirs.operands.imm >> 32;
+                theirs.shape == shape
+                    && theirs.operands.dst == ours.decoded.operands.dst
+                    && offset == (if value { ours.decoded.operands.imm } else { 0 })
+            })
+        }
+        (None, Shape::Call) => {
+            let helper = u32::try_from(ours.decoded.operands.imm).ok().and_then(Helper::from_number).unwrap();
+            // Maps have functions of their own, such as `trie_lookup_elem`.
+            let name = helper.name().trim_start_matches("bpf_").trim_start_matches("map_");
+            theirs.bytes[..4] == ours.bytes[..4] && theirs.text.contains(name)
+        }
+        (None, Shape::Goto | Shape::Jump { .. }) => {
+            theirs.bytes[..2] == ours.bytes[..2] && theirs.bytes[4..] == ours.bytes[4..]
+        }
+        (None, _) => theirs.bytes == ours.bytes,
+    }
+}
+
+/// What the kernel may do in the place of an instruction.
+fn patch(ours: &Written) -> Option<Patch> {
+    match ours.decoded.shape {
+        // `struct xdp_md` and `struct __sk_buff` have fields of 32 bits up to 192.
+        Shape::Load { size: Size::W } if (0..192).contains(&ours.decoded.operands.offset) => {
+            Some(Patch::Context)
+        }
+        Shape::Store { size: Size::W, .. } if (0..192).contains(&ours.decoded.operands.offset) => {
+            Some(Patch::Context)
+        }
+        Shape::Call => Some(Patch::Helper),
+        Shape::Alu { op: AluOp::Div | AluOp::Mod, source: Source::Reg, .. } => Some(Patch::Division),
+        Shape::Atomic { size: Size::W, op: AtomicOp::CmpXchg } => Some(Patch::Exchange),
+        _ => None,
+    }
+}
+
+/// Everything that may have become of an instruction which is reached, at this place of the dump; the likeliest first.
+fn fates(ours: &Written, theirs: &[Shown]) -> Vec<Fate> {
+    let mut all = Vec::new();
+    let is_jump = matches!(ours.decoded.shape, Shape::Jump { .. });
+    let goes_on = !matches!(ours.decoded.shape, Shape::Goto | Shape::Exit);
+    let jumps = ours.decoded.target(InstructionIndex(0)).is_some();
+    let first = theirs.first();
+    match patch(ours) {
+        None => {
+            if first.is_some_and(|shown| same(ours, shown)) {
+                all.push(Fate { count: 1, patch: None, falls: goes_on, jumps });
+            }
+        }
+        Some(patch) => {
+            for count in 1..=LONGEST_PATCH.min(theirs.len()) {
+                if plausible(patch, ours, &theirs[..count]) {
+                    let unchanged = count == 1 && same(ours, &theirs[0]);
+                    let patch = if unchanged { None } else { Some(patch) };
+                    all.push(Fate { count, patch, falls: true, jumps: false });
+                }
+            }
+        }
+    }
+    if is_jump {
+        let decided = Fate { count: 0, patch: Some(Patch::Decided), falls: false, jumps: false };
+        if first.is_some_and(|shown| shown.decoded.is_some_and(|insn| insn.shape == Shape::Goto)) {
+            all.push(Fate { count: 1, jumps: true, ..decided });
+        }
+        all.push(Fate { falls: true, ..decided });
+        all.push(Fate { jumps: true, ..decided });
+    } else if jumps {
+        all.push(Fate { count: 0, patch: Some(Patch::Nothing), falls: false, jumps: true });
+    }
+    all
+}
+
+/// Whether a run can be what the kernel makes of our instruction.
+fn plausible(patch: Patch, ours: &Written, run: &[Shown]) -> bool {
+    let operands = ours.decoded.operands;
+    match patch {
+        Patch::Context => {
+            // Alone it stays as it is, or it reads and writes what ours does.
+            if let [alone] = run
+                && same(ours, alone)
+            {
+                return true;
+            }
+            let decoded: Option<Vec<Decoded>> = run.iter().map(|shown| shown.decoded).collect();
+            let Some(decoded) = decoded else { return false };
+            let is_load = matches!(ours.decoded.shape, Shape::Load { .. });
+            let touches = |insn: &Decoded| match insn.shape {
+                Shape::Load { .. } => is_load && insn.operands.dst == operands.dst,
+                Shape::Store { .. } => !is_load,
+                Shape::Alu { .. } | Shape::ToBigEndian { .. } => insn.operands.dst == operands.dst,
+                Shape::Jump { .. } => insn.operands.dst == operands.dst,
+                _ => false,
+            };
+            let first = decoded[0];
+            let base =
+                if is_load { first.operands.src == operands.src } else { first.operands.dst == operands.dst };
+            base && decoded.iter().all(touches)
+        }
+        // The call itself, perhaps with what completes it; or code that gives the same result in r0.
+        Patch::Helper => {
+            let calls = run.iter().filter(|shown| shown.bytes[0] == 0x85).count();
+            let ours_is_called = run.iter().any(|shown| same(ours, shown));
+            let writes_r0 = run.iter().any(|shown| shown.bytes[1] & 0xf == 0);
+            calls == usize::from(ours_is_called) && (ours_is_called || writes_r0)
+        }
+        Patch::Division => run.iter().filter(|shown| same(ours, shown)).count() == 1,
+        Patch::Decided | Patch::Nothing | Patch::Unreachable => false,
+        Patch::Exchange => match run {
+            [alone] => same(ours, alone),
+            [first, second] => same(ours, first) && second.text == "w0 = w0",
+            _ => false,
+        },
+    }
+}
+
+/// How many instructions were equal and how many were patched, by how.
+#[derive(Default)]
+struct Tally {
+    shown: u64,
+    equal: u64,
+    patched: BTreeMap<Patch, u64>,
+    /// Instructions of the kernel's own that our table does not have.
+    foreign: BTreeMap<String, u64>,
+    shapes: BTreeSet<String>,
+}
+
+impl Tally {
+    fn report(&self, test: &str) {
+        println!(
+            "{test}: {} instructions read alike, {} of ours unchanged, in the place of others: {:?}",
+            self.shown, self.equal, self.patched
+        );
+        if !self.foreign.is_empty() {
+            println!(
+                "{test}: instructions of the kernel's own that our table does not have: {:?}",
+                self.foreign
+            );
+        }
+    }
+}
+
+/// How often the walk may go back before it counts as lost.
+const MOST_STEPS: usize = 10_000_000;
+
+/// Where each of our instructions is in the dump, and what became of it.
+///
+/// Walks both codes at once. An instruction that nothing reaches has to be missing; every other one has to be there, or
+/// be one of those that the kernel replaces. Where several runs may stand in the place of one, the walk tries the next
+/// when what follows does not fit.
+fn lay(ours: &[Written], theirs: &[Shown]) -> Result<Vec<(usize, Fate)>, String> {
+    let index_of: HashMap<usize, usize> =
+        ours.iter().enumerate().map(|(index, one)| (one.slot, index)).collect();
+    let target = |one: &Written| {
+        let target = one.decoded.target(InstructionIndex(one.slot as u32))?;
+        index_of.get(&(target.unwrap().0 as usize)).copied()
+    };
+    let from_behind: BTreeSet<usize> = ours
+        .iter()
+        .enumerate()
+        .filter_map(|(index, one)| target(one).filter(|target| *target <= index))
+        .collect();
+    let shown_at: HashMap<usize, usize> =
+        theirs.iter().enumerate().map(|(index, one)| (one.slot, index)).collect();
+    // Where in the dump a fate leads by its jump: a jump that is left out leads to what comes next.
+    let leads_to = |at: usize, fate: &Fate| match theirs.get(at) {
+        Some(shown) if fate.count == 1 => {
+            let distance = shown.decoded?.operands.offset;
+            shown_at.get(&shown.slot.wrapping_add(1).wrapping_add_signed(distance.into())).copied()
+        }
+        _ => Some(at),
+    };
+    let mut places: Vec<(usize, Fate)> = Vec::new();
+    // For each place the fates that were not tried yet, the likeliest last.
+    let mut open: Vec<Vec<Fate>> = Vec::new();
+    // For each instruction, where in the dump those that reach it lead.
+    let mut ways: Vec<Vec<usize>> = vec![Vec::new(); ours.len() + 1];
+    ways[0].push(0);
+    let mut furthest = 0;
+    let gone = Fate { count: 0, patch: Some(Patch::Unreachable), falls: false, jumps: false };
+    for _ in 0..MOST_STEPS {
+        let index = places.len();
+        let at = places.last().map_or(0, |(start, fate)| start + fate.count);
+        furthest = furthest.max(index);
+        if index == ours.len() && at == theirs.len() {
+            // A jump back may reach what was passed before, or not.
+            let consistent = ways
+                .iter()
+                .zip(&places)
+                .all(|(ways, (_, fate))| ways.is_empty() == (fate.patch == Some(Patch::Unreachable)));
+            if consistent {
+                return Ok(places);
+            }
+        }
+        if let Some(one) = ours.get(index) {
+            let mut fates = match (ways[index].is_empty(), from_behind.contains(&index)) {
+                (true, false) => vec![gone],
+                // Reached by a jump back, if it is kept.
+                (true, true) => fates(one, &theirs[at..]).into_iter().chain([gone]).collect(),
+                (false, _) if ways[index].iter().all(|way| *way == at) => fates(one, &theirs[at..]),
+                (false, _) => Vec::new(),
+            };
+            fates.reverse();
+            open.push(fates);
+            places.push((at, gone));
+        }
+        // The next fate of the last instruction that has one left.
+        loop {
+            let Some(fates) = open.last_mut() else { return Err(lost(ours, theirs, furthest)) };
+            let index = places.len() - 1;
+            let (at, before) = places.pop().unwrap();
+            if before.falls {
+                ways[index + 1].pop();
+            }
+            if before.jumps {
+                ways[target(&ours[index]).unwrap()].pop();
+            }
+            let Some(fate) = fates.pop() else {
+                open.pop();
+                continue;
+            };
+            let jump = if fate.jumps {
+                let Some(place) = leads_to(at, &fate) else {
+                    places.push((at, gone));
+                    continue;
+                };
+                let target = target(&ours[index]).unwrap();
+                let passed = if target == index { Some(at) } else { places.get(target).map(|(at, _)| *at) };
+                if passed.is_some_and(|passed| passed != place) {
+                    places.push((at, gone));
+                    continue;
+                }
+                Some((target, place))
+            } else {
+                None
+            };
+            if fate.falls {
+                ways[index + 1].push(at + fate.count);
+            }
+            if let Some((target, place)) = jump {
+                ways[target].push(place);
+            }
+            places.push((at, fate));
+            break;
+        }
+    }
+    Err(lost(ours, theirs, furthest))
+}
+
+fn lost(ours: &[Written], theirs: &[Shown], furthest: usize) -> String {
+    let first = furthest.saturating_sub(8);
+    let near = ours.iter().skip(first).take(16).map(|one| format!("{}: {}", one.slot, one.decoded));
+    let theirs = theirs.iter().skip(first.saturating_sub(30)).take(60);
+    let theirs = theirs.map(|one| format!("{}: {}", one.slot, one.text));
+    format!(
+        "no place for the instruction at {:?} among\n{}\nof which the kernel has\n{}",
+        ours.get(furthest).map(|one| one.slot),
+        near.collect::<Vec<_>>().join("\n"),
+        theirs.collect::<Vec<_>>().join("\n"),
+    )
+}
+
+/// Compares a dumped program with the module's functions.
+fn compare(place: &str, module: &Module, dump: &str, maps: &mut Maps, tally: &mut Tally) {
+    let shown = functions(dump);
+    let starts: HashMap<usize, &str> =
+        shown.iter().map(|(name, code)| (code[0].slot, name.as_str())).collect();
+    assert!(!shown.is_empty(), "{place}: {dump}");
+    for (name, theirs) in &shown {
+        let place = format!("{place}, {name}");
+        let all = module.programs.iter().chain(&module.functions);
+        let function = all.into_iter().find(|function| function.name == *name).unwrap();
+        let ours = written(function);
+        let places = lay(&ours, theirs).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let mut patched = BTreeSet::new();
+        for (written, &(start, fate)) in ours.iter().zip(&places) {
+            match fate.patch {
+                Some(patch) => {
+                    *tally.patched.entry(patch).or_default() += 1;
+                    patched.extend(start..start + fate.count);
+                }
+                None => tally.equal += 1,
+            }
+            if fate.count == 0 {
+                continue;
+            }
+            let here = &theirs[start];
+            if let Some(RelocationTarget::Map { map } | RelocationTarget::MapValue { map, .. }) =
+                &written.name
+            {
+                let number = here.decoded.unwrap().operands.imm as u32;
+                assert!(maps.is(map, number), "{place}: {map} is {number}: {:?}", maps.numbers);
+            }
+            if let Some(RelocationTarget::Function { function }) = &written.name {
+                let distance = call_distance(&here.bytes).unwrap();
+                let target = here.slot.wrapping_add(1).wrapping_add_signed(distance.into());
+                assert_eq!(starts.get(&target), Some(&function.as_str()), "{place}: {}", here.text);
+            }
+            if let Some(target) = written.decoded.target(InstructionIndex(written.slot as u32)) {
+                let target = target.unwrap().0 as usize;
+                let index = ours.iter().position(|one| one.slot == target).unwrap();
+                let distance = here.decoded.unwrap().operands.offset;
+                let leads_to = here.slot.wrapping_add(1).wrapping_add_signed(distance.into());
+                assert_eq!(leads_to, theirs[places[index].0].slot, "{place}: {} {}", here.slot, here.text);
+            }
+        }
+        for (index, one) in theirs.iter().enumerate() {
+            tally.shown += 1;
+            match &one.decoded {
+                Some(decoded) => drop(tally.shapes.insert(format!("{:?}", decoded.shape))),
+                None if call_distance(&one.bytes).is_some() => {
+                    tally.shapes.insert(format!("{:?}", Shape::CallFunction));
+                }
+                None => {}
+            }
+            if !reads_alike(&place, one) {
+                assert!(patched.contains(&index), "{place}: {} {:02x?}", one.text, one.bytes);
+                *tally.foreign.entry(one.text.clone()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Loads a module with bpftool and compares what the kernel has of every program.
+fn in_kernel(place: &str, module: &Module, tally: &mut Tally) {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("object.o");
+    std::fs::write(&path, compile::object(module).unwrap()).unwrap();
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/nnbpfc-xlated-{}-{number}", std::process::id())));
+    let programs = pins.0.display().to_string();
+    bpftool(&["prog", "loadall", &path.display().to_string(), &programs]);
+    let mut maps = Maps::default();
+    for program in &module.programs {
+        let pinned = format!("{programs}/{}", program.name);
+        let dump = bpftool(&["prog", "dump", "xlated", "pinned", &pinned, "opcodes"]);
+        compare(&format!("{place}, program {}", program.name), module, &dump, &mut maps, tally);
+    }
+}
+
+#[test]
+fn bpftool_shows_what_objects_hold() {
+    let test = "bpftool_shows_what_objects_hold";
+    if missing(test) {
+        return;
+    }
+    let mut tally = Tally::default();
+    let mut objects = 0;
+    every_object(|name, module| {
+        in_kernel(name, module, &mut tally);
+        objects += 1;
+    });
+    println!("{test}: {objects} objects");
+    tally.report(test);
+    assert!(tally.equal > 100_000);
+}
+
+/// The data section that small programs work on, in [`BASE`].
+const VALUES: &str = ".data.nn_values";
+const BASE: Reg = Reg::R9;
+const TABLE: &str = "nn_table";
+const CALLEE: &str = "nn_callee";
+
+/// A row with random operands, and what makes the verifier take it.
+fn example(row: &'static Row, random: &mut Random, labels: &mut u32) -> Vec<Insn<Reg>> {
+    let (dst, src) = (Reg(random.below(9) as u8), Reg(random.below(9) as u8));
+    let mut code = vec![ldx(Size::DW, dst, BASE, 0), ldx(Size::DW, src, BASE, 8)];
+    // One next to the edges, so that no comparison is decided beforehand: the kernel removes branches that never go on.
+    let imm = match random.below(6) {
+        0 => i64::from(i32::MIN) + 1,
+        1 => -2,
+        2 => i64::from(i32::MAX) - 1,
+        _ => i64::from(random.next() as i32),
+    };
+    let mut operands = Operands {
+        dst: row.fields.dst.then_some(dst),
+        src: row.fields.src.then_some(src),
+        offset: 0,
+        imm: match (row.fields.imm, row.fields.wide) {
+            (false, _) => 0,
+            (true, false) => imm,
+            (true, true) => random.next().cast_signed(),
+        },
+    };
+    let plain = |shape, operands| Parts { shape, operands, reference: Reference::None }.join().unwrap();
+    // The frame, every word of which the program has written.
+    let place = -8 * (1 + random.below(60) as i16);
+    let mut label_of = || {
+        *labels += 1;
+        Label(*labels)
+    };
+    match row.shape {
+        Shape::Alu { op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, width, source: Source::Imm } => {
+            operands.imm &= if width == Width::W32 { 31 } else { 63 };
+            code.push(plain(row.shape, operands));
+        }
+        Shape::Alu { op: AluOp::Div | AluOp::Mod, source: Source::Imm, .. } if imm == 0 => {}
+        Shape::Alu { .. } | Shape::Neg { .. } | Shape::ToBigEndian { .. } | Shape::LoadImm64 => {
+            code.push(plain(row.shape, operands));
+        }
+        Shape::LoadMap => code.push(ld_map(dst, TABLE)),
+        Shape::LoadMapValue => code.push(ld_map_value(dst, VALUES, random.below(256) as u32)),
+        Shape::Load { .. } => {
+            let in_frame = random.below(2) == 0;
+            let base = if in_frame { Reg::FP } else { BASE };
+            let offset = if in_frame { place } else { random.below(248) as i16 };
+            code.push(plain(row.shape, Operands { src: Some(base), offset, ..operands }));
+        }
+        Shape::Store { .. } => {
+            let in_frame = random.below(2) == 0;
+            let base = if in_frame { Reg::FP } else { BASE };
+            let offset = if in_frame { place } else { random.below(248) as i16 };
+            code.push(plain(row.shape, Operands { dst: Some(base), offset, ..operands }));
+        }
+        Shape::Atomic { .. } => {
+            code.push(ldx(Size::DW, Reg::R0, BASE, 16));
+            let base = if random.below(2) == 0 { Reg::FP } else { BASE };
+            let offset = if base == Reg::FP { place } else { random.below(31) as i16 * 8 };
+            code.push(plain(row.shape, Operands { dst: Some(base), offset, ..operands }));
+        }
+        Shape::Goto => {
+            let (around, end) = (label_of(), label_of());
+            let some = |count: usize| (0..count).map(|number| mov(Reg::R0, number as i32));
+            code.extend([jgt(dst, 5, around), goto(end), label(around)]);
+            code.extend(some(1 + random.below(20)));
+            code.push(label(end));
+        }
+        // The branch of a register that is compared with itself is decided too.
+        Shape::Jump { source: Source::Reg, .. } if dst == src => {}
+        Shape::Jump { width, cond, source } => {
+            let end = label_of();
+            let right = if source == Source::Imm { (imm as i32).into() } else { src.into() };
+            code.push(Insn::Jump { width, cond, left: dst, right, target: end });
+            code.extend((0..1 + random.below(20)).map(|number| mov(Reg::R0, number as i32)));
+            code.push(label(end));
+        }
+        Shape::Call => {
+            let helpers = [Helper::KtimeGetNs, Helper::GetSmpProcessorId, Helper::Jiffies64];
+            code.push(call(helpers[random.below(3)]));
+        }
+        Shape::CallFunction => {
+            code.extend([mov(Reg::R1, 1), call_function(CALLEE)]);
+        }
+        Shape::Exit => {
+            let on = label_of();
+            code.extend([jgt(dst, 5, on), mov(Reg::R0, 1), exit(), label(on)]);
+        }
+    }
+    code
+}
+
+fn small(name: &str, section: &str, code: Vec<Insn<Reg>>, parameter: Parameter) -> Function {
+    Function {
+        name: name.to_owned(),
+        section: section.to_owned(),
+        line_of: vec![0; code.len()],
+        code,
+        lines: vec![Line::default()],
+        parameters: vec![parameter],
+    }
+}
+
+/// A program that has one row many times.
+fn program(row: &'static Row, random: &mut Random) -> Module {
+    let mut code = vec![ld_map_value(BASE, VALUES, 0)];
+    code.extend((1..=61).map(|word| stx(Size::DW, Reg::FP, -8 * word, i32::from(word))));
+    let mut labels = 0;
+    for _ in 0..24 {
+        code.extend(example(row, random, &mut labels));
+    }
+    code.extend([mov(Reg::R0, 2), exit()]);
+    Module {
+        programs: vec![small("nn_row", "xdp", code, Parameter::Context)],
+        functions: match row.shape {
+            Shape::CallFunction => {
+                vec![small(CALLEE, ".text", vec![mov(Reg::R0, Reg::R1), exit()], Parameter::Scalar)]
+            }
+            _ => Vec::new(),
+        },
+        maps: vec![Map {
+            name: TABLE.to_owned(),
+            kind: MapKind::Hash,
+            key: Some(Type::Unsigned(4)),
+            value: Some(Type::Unsigned(8)),
+            max_entries: 4,
+            flags: 0,
+            programs: Vec::new(),
+        }],
+        data: vec![Data {
+            section: VALUES.to_owned(),
+            variable: "nn_values".to_owned(),
+            ty: Type::Array(Box::new(Type::Unsigned(8)), 32),
+            bytes: vec![1; 256],
+            writable: true,
+        }],
+        metadata: Vec::new(),
+    }
+}
+
+#[test]
+fn bpftool_shows_every_row_as_we_do() {
+    let test = "bpftool_shows_every_row_as_we_do";
+    if missing(test) {
+        return;
+    }
+    let mut random = Random(71);
+    let mut tally = Tally::default();
+    for row in rows() {
+        let before = tally.equal;
+        in_kernel(&format!("{:?}", row.shape), &program(row, &mut random), &mut tally);
+        assert!(tally.equal > before + 80, "{:?}", row.shape);
+    }
+    tally.report(test);
+    let missing: Vec<String> =
+        rows().map(|row| format!("{:?}", row.shape)).filter(|shape| !tally.shapes.contains(shape)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
