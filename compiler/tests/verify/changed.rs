@@ -134,7 +134,8 @@ fn patched_network_e0713() {
     for form in FORMS {
         let mut patched = module(case("ids"), form).unwrap();
         let functions = patched.programs.iter_mut().chain(&mut patched.functions);
-        let code = functions.filter(|function| verify::is_network(&function.name)).flat_map(|one| &mut one.code);
+        let code =
+            functions.filter(|function| verify::is_network(&function.name)).flat_map(|one| &mut one.code);
         let shift = code.filter_map(|insn| match insn {
             Insn::Alu { op, src: Operand::Imm(value), .. } => {
                 matches!(op, AluOp::Rsh | AluOp::Arsh).then_some(value)

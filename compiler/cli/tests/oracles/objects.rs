@@ -72,7 +72,12 @@ fn network(spec: &FeatureSpec) -> Checked<Network> {
             .map(|index| Input { name: format!("f{index}"), fraction_bits: FractionBits(0), range })
             .collect(),
         ops: vec![
-            Op::Quantise(Quantise { features: vec![one; columns], output: range, even: false }),
+            Op::Quantise(Quantise {
+                features: vec![one; columns],
+                output: range,
+                even: false,
+                replaced: Vec::new(),
+            }),
             Op::Dense(Dense {
                 rows,
                 columns,

@@ -7,7 +7,7 @@ use crate::check::check;
 use crate::ir::{Lanes, Network, Post, Rule, interpret};
 use crate::lower::evaluation::{ENTRY, INPUTS, JUDGED, OUTPUTS, unchecked_module};
 use crate::lower::network::{FUNCTION, Options, Weights, pruned};
-use crate::lower::testing::{Random, Shape, Trees, divided, forest, network, rescaled, rows};
+use crate::lower::testing::{Random, Shape, Trees, divided, forest, gated, network, rescaled, rows};
 use crate::prove::network as prove;
 use crate::vm::Vm;
 
@@ -192,6 +192,7 @@ pub(super) fn networks() -> Vec<(&'static str, Network)> {
         ("signed", network(4, 3, &[shape(3, Lanes::TWO, signed), raw(2, Lanes::ONE)], Rule::ArgMax)),
         ("a loop", network(5, 70, &[looped(9), raw(2, Lanes::ONE)], Rule::ArgMax)),
         ("tables", rescaled(network(6, 3, &[raw(4, Lanes::TWO), raw(2, Lanes::ONE)], Rule::ArgMax), 2)),
+        ("gates", gated(10, 3, 4, Rule::ArgMax)),
         ("outputs", divided(network(7, 3, &[raw(6, Lanes::TWO)], Rule::ArgMax), 3, &[1, 2, 3])),
         ("trees", {
             let shape = Trees { inputs: 4, trees: 6, depth: 3, outputs: 2, single: false, clamped: true };
