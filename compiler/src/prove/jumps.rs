@@ -2,11 +2,20 @@
 
 use std::collections::HashMap;
 
+use super::term::Reason;
 use crate::bpf::{AluOp, Cond, Insn, Label, Operand, Reg, Width};
 use crate::ir::Interval;
 
 /// Steps that a refusal may take.
 const REFUSAL_STEPS: usize = 16;
+
+/// Whether nothing can run off the end of a function, as the kernel demands of any code.
+pub(super) fn ends(code: &[Insn<Reg>]) -> Result<(), Reason> {
+    match code.last() {
+        Some(Insn::Exit | Insn::Goto { .. }) => Ok(()),
+        _ => Err("runs off its end".to_owned()),
+    }
+}
 
 /// Whether code returns 1 at once.
 pub(super) fn refuses(code: &[Insn<Reg>], labels: &HashMap<Label, usize>, start: usize) -> bool {

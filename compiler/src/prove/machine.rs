@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::jumps::{decided, holds, refuses};
+use super::jumps::{decided, ends, holds, refuses};
 use super::sum::Sum;
 use super::term::{Id, Node, Reason, ones};
 use super::world::World;
@@ -158,8 +158,8 @@ impl<'a> Machine<'a> {
             match self.step(insn, code, &labels)? {
                 Next::Step => at += 1,
                 Next::Jump(label) => at = *labels.get(&label).ok_or("jumps to a label that is not there")?,
-                Next::Program(number) => return Ok(Some(number)),
-                Next::Return => return Ok(None),
+                Next::Program(number) => return ends(code).map(|()| Some(number)),
+                Next::Return => return ends(code).map(|()| None),
             }
         }
     }
@@ -292,10 +292,13 @@ impl<'a> Machine<'a> {
     fn operand(&self, operand: Operand<Reg>) -> Result<Value, Reason> {
         match operand {
             Operand::Imm(value) => Ok(number(i64::from(value).cast_unsigned())),
-            Operand::Reg(register) => match self.get(register) {
-                Value::Nothing => Err(format!("reads r{} before it has a value", register.0)),
-                value => Ok(value.clone()),
-            },
+            Operand::Reg(register) => {
+                let value = self.get(register).clone();
+                if matches!(value, Value::Nothing) {
+                    return Err(format!("reads r{} before it has a value", register.0));
+                }
+                Ok(value)
+            }
         }
     }
 

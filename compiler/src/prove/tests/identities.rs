@@ -45,7 +45,12 @@ fn value(terms: &Terms, id: Id, row: &Row, known: &mut HashMap<Id, u64>) -> u64 
         }
         Node::Negative(a) => u64::from(signed(of(*a)) < 0),
         Node::Less(a, b) => u64::from(signed(of(*a)) < signed(of(*b))),
-        other => unreachable!("{other:?} is in no expression"),
+        other @ (Node::Active
+        | Node::Value { .. }
+        | Node::Partial { .. }
+        | Node::Parameter { .. }
+        | Node::At { .. }
+        | Node::Picked { .. }) => unreachable!("{other:?} is in no expression"),
     };
     let facts = terms.facts(id);
     assert!((facts.range.low..=facts.range.high).contains(&signed(result)), "{result} {facts:?}");

@@ -205,6 +205,24 @@ pub(super) fn networks() -> Vec<(&'static str, Network)> {
     ]
 }
 
+/// Where two modules differ.
+fn difference(module: &Module, mutant: &Module) -> String {
+    let all = |module: &Module| -> Vec<Function> {
+        module.functions.iter().chain(&module.programs).cloned().collect()
+    };
+    let mut lines = Vec::new();
+    for (one, other) in all(module).iter().zip(&all(mutant)) {
+        let at = one.code.iter().zip(&other.code).position(|(one, other)| one != other);
+        if let Some(at) = at {
+            let part = |function: &Function| -> Vec<String> {
+                function.code.iter().skip(at).take(3).map(ToString::to_string).collect()
+            };
+            lines.push(format!("{} {at}: {:?} for {:?}", one.name, part(other), part(one)));
+        }
+    }
+    lines.join("; ")
+}
+
 #[test]
 fn mutants_with_other_outputs_are_refused() {
     let mut random = Random(2024);
@@ -227,10 +245,10 @@ fn mutants_with_other_outputs_are_refused() {
                 mutants += 1;
                 if prove(&mutant, network, options.weights).is_ok() {
                     equal += 1;
-                    assert!(
-                        judged(&mutant, &rows).as_ref() == Some(&wanted),
-                        "{name}, {options:?}: a mutant with other outputs is proved"
-                    );
+                    let got = judged(&mutant, &rows);
+                    let damaged = || difference(&module, &mutant);
+                    assert!(got.is_some(), "{name}, {options:?}: {} gives no verdict", damaged());
+                    assert!(got.as_ref() == Some(&wanted), "{name}, {options:?}: {} is proved", damaged());
                 }
             }
         }
