@@ -186,7 +186,7 @@ pub(crate) fn search(
 }
 
 /// A random network with its bound.
-fn quantised(widths: &[usize], head: Head, seed: u64) -> (Model, Network, ErrorBound) {
+pub(crate) fn quantised(widths: &[usize], head: Head, seed: u64) -> (Model, Network, ErrorBound) {
     let model = random_model(widths, head, seed);
     let contract = contract::without_spec(&model);
     let rows = rows(&model, &contract, 2000, &mut Random(seed ^ 5));

@@ -49,7 +49,7 @@ pub struct Report {
     /// Inputs that the search judged, and how many different ones change their label.
     pub searched: u64,
     pub found: usize,
-    /// The closest to any calibration row, at most [`SHOWN`].
+    /// The closest to any calibration row, one for each row, at most [`SHOWN`].
     pub closest: Vec<Flip>,
     /// Per output: how far it can be off, by `certificate.error`; none when there is no bound.
     pub error: Vec<OutputBound>,

@@ -42,6 +42,8 @@ pub struct Flip {
     pub integer: Vec<String>,
     /// Whether single precision gives another label than double precision, so that the model itself is undecided.
     pub tie: bool,
+    /// Whether an activation is cut off.
+    pub cut: bool,
     pub features: Vec<Value>,
 }
 
@@ -141,7 +143,9 @@ pub(super) fn run(judge: &Judge<'_>, rows: &Rows, options: Options, report: &mut
         })
         .collect();
     closest.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
-    closest.dedup_by(|a, b| a.2 == b.2);
+    // One for each row.
+    let mut seen = BTreeSet::new();
+    closest.retain(|(_, row, _)| seen.insert(*row));
     closest.truncate(SHOWN);
     report.closest =
         closest.into_iter().map(|(distance, row, flip)| shown(judge, distance, row, &flip)).collect();
@@ -172,6 +176,7 @@ fn shown(judge: &Judge<'_>, distance: f64, row: usize, flip: &[i64]) -> Flip {
         float: judge.label_names(&judged.float),
         integer: judge.label_names(&judged.integer),
         tie: judge.tie(flip),
+        cut: judge.cuts(flip),
         features: features.map(|((name, value), &raw)| Value { name, value, raw }).collect(),
     }
 }

@@ -3,8 +3,10 @@
 use super::subject::Judge;
 use super::{Options, run, volume};
 use crate::bounds::Subject;
-use crate::bounds::tests::{Random, committed};
+use crate::bounds::tests::{Random, committed, quantised, rows};
 use crate::ir::Interval;
+use crate::model::Head;
+use crate::quant::contract;
 use crate::rows::Rows;
 
 const RUN: Options = Options { seed: 1, tries: 4000, boxes: 256 };
@@ -38,22 +40,49 @@ fn flips_are_found_and_each_is_one() {
 
 #[test]
 fn boxes_that_are_proved_safe_hold_no_flip() {
-    let plan = ids();
-    let (network, rows) = (plan.network.get(), plan.rows.as_ref().unwrap());
-    let judge = Judge::new(&plan.model, network, rows);
-    let subject = Subject::new(&plan.model, network, &plan.orders(), None).unwrap();
-    let volume = volume::bound(&judge, &subject, 512);
-    assert!(volume.unsafe_share > 0.0 && volume.unsafe_share < 1.0, "{volume:?}");
+    let (model, network, _) = quantised(&[3, 8, 2], Head::Logits, 11);
+    let contract = contract::without_spec(&model);
+    let rows = Rows { width: 3, values: rows(&model, &contract, 100, &mut Random(2)) };
+    let judge = Judge::new(&model, &network, &rows);
+    let subject = Subject::new(&model, &network, &[], None).unwrap();
+    let [few, many] = [64, 2048].map(|boxes| volume::bound(&judge, &subject, boxes));
+    eprintln!("{few:?} {many:?}");
+    assert!(many.unsafe_share < few.unsafe_share && many.constant_share > few.constant_share);
+    assert!(many.unsafe_share > 0.0 && many.unsafe_share < 0.2, "{many:?}");
+    assert!(many.unsafe_share + many.constant_share > 0.0 && many.constant_share < 1.0);
     let mut random = Random(9);
-    let mut flips = 0;
-    let tries = 20_000;
-    for _ in 0..tries {
-        let row: Vec<i64> = volume.region.iter().map(|range: &Interval| random.within(*range)).collect();
-        flips += usize::from(judge.judge(&row).flips());
-    }
+    let mut draw =
+        |region: &[Interval]| -> Vec<i64> { region.iter().map(|range| random.within(*range)).collect() };
+    let tries = 40_000;
+    let flips = (0..tries).filter(|_| judge.judge(&draw(&many.region)).flips()).count();
     // Evenly drawn inputs flip no more often than is proved, but for the scatter of the draw.
-    let most = volume.unsafe_share * f64::from(tries);
+    let most = many.unsafe_share * f64::from(tries);
     assert!(flips as f64 <= most + 4.0 * most.sqrt() + 4.0, "{flips} flips, {most} proved");
+    // Small boxes at the boundary, where flips are.
+    let (mut safe, mut open, mut found) = (0, 0, 0);
+    for round in 0..4000 {
+        let middle = draw(&many.region);
+        if judge.judge(&middle).lead.margin > 0.05 {
+            continue;
+        }
+        let small: Vec<Interval> = middle
+            .iter()
+            .zip(&many.region)
+            .map(|(raw, range)| {
+                let by = (range.high - range.low) >> (6 + round % 14);
+                Interval { low: (raw - by).max(range.low), high: (raw + by).min(range.high) }
+            })
+            .collect();
+        let verdict = volume::judged(&judge, &subject, &small);
+        let flips = (0..30).filter(|_| judge.judge(&draw(&small)).flips()).count();
+        if verdict.open == 0.0 {
+            assert_eq!(flips, 0, "{small:?}");
+            safe += 1;
+        } else {
+            (open, found) = (open + 1, found + usize::from(flips > 0));
+        }
+    }
+    assert!(safe > 10 && open > 10, "{safe} safe boxes, {open} others, {found} with flips");
 }
 
 #[test]

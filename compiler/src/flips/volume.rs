@@ -89,9 +89,9 @@ impl Ord for Part {
 }
 
 /// What the analysis of a box says.
-struct Verdict {
+pub(super) struct Verdict {
     /// Part of the box that can flip, at most.
-    open: f64,
+    pub(super) open: f64,
     /// The same before it is known to be no more than all: what is left to gain.
     ratio: f64,
     /// Whether every label is the same everywhere.
@@ -160,7 +160,7 @@ fn halves(region: &[Interval], feature: usize) -> Option<(Vec<Interval>, Vec<Int
     (own.high > own.low).then_some((low, high, share))
 }
 
-fn judged(judge: &Judge<'_>, subject: &Subject, region: &[Interval]) -> Verdict {
+pub(super) fn judged(judge: &Judge<'_>, subject: &Subject, region: &[Interval]) -> Verdict {
     let outputs = subject.walk(region, MODE);
     let mut open = 0.0f64;
     let mut constant = true;

@@ -46,8 +46,9 @@ fn print(report: &Report) {
 
 fn show(flip: &Flip) {
     let tie = if flip.tie { ", single precision too" } else { "" };
+    let cut = if flip.cut { ", an activation is cut off" } else { "" };
     println!(
-        "  {:.3e} from row {}: {} by {:.2e} in floats, {} by {:.2e} in integers{tie}",
+        "  {:.3e} from row {}: {} by {:.2e} in floats, {} by {:.2e} in integers{tie}{cut}",
         flip.distance,
         flip.row,
         flip.float.join("/"),
