@@ -134,7 +134,6 @@ fn outputs(entry: &[u8], count: usize) -> Vec<i64> {
         .collect()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "other engines can fail")]
 fn interpreted(plan: &Plan, rows: &Rows, _: &EvalArgs) -> Result<Vec<Vec<i64>>, Refusal> {
     let network = plan.network.get();
     Ok(rows.iter().map(|row| interpret::outputs(network, row)).collect())

@@ -116,9 +116,8 @@ fn the_float_engine_needs_no_budget() {
     // Values beyond every range count as the last one for the integers, and as themselves for the float model.
     let mut far = String::from("dst_port,fwd_packets,fwd_bytes,fwd_len_min,fwd_len_max,fwd_len_std\n");
     for row in 0..240_u64 {
-        let cell = |column: u64| match row % 6 == column {
-            true => -1_000_000_000,
-            false => ((row * 7919 + column * 104_729) % 3000) as i64,
+        let cell = |column: u64| {
+            if row % 6 == column { -1_000_000_000 } else { ((row * 7919 + column * 104_729) % 3000) as i64 }
         };
         far.push_str(&(0..6).map(|column| cell(column).to_string()).collect::<Vec<_>>().join(","));
         far.push('\n');

@@ -369,7 +369,7 @@ fn logical(test: &Stored, first: &Given) -> Result<Case, String> {
     let output = node.output.first().cloned().ok_or("no output")?;
     let mut model = start(test, total, data_type::FLOAT).weight("half", &[], &[0.5]);
     let (wide, narrow) = (i64::try_from(total).unwrap(), i64::try_from(width).unwrap());
-    for index in 0..truths.len() {
+    for (index, input) in node.input.iter_mut().enumerate().take(truths.len()) {
         let values: Vec<f32> = (0..total * width)
             .map(|at| if at / width == index * width + at % width { 1.0 } else { 0.0 })
             .collect();
@@ -379,7 +379,7 @@ fn logical(test: &Stored, first: &Given) -> Result<Case, String> {
             &[&layer, "half"],
             &truth,
         );
-        truth.clone_into(&mut node.input[index]);
+        truth.clone_into(input);
     }
     if operator == "Where" {
         model = constants(model, test, dims, width)?;

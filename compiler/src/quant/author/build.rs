@@ -28,6 +28,9 @@ const SHORT_BITS: u32 = 32;
 /// Most entries of a table.
 const MOST_ENTRIES: i64 = 1 << 16;
 
+/// For each of some sums `slope` and `offset`, so that it stands for `slope * n + offset`, and what `n` lies in.
+type Sums = (Vec<(Dyadic, Dyadic)>, Vec<Interval>);
+
 /// A network of the author's integers.
 #[derive(Debug)]
 pub(super) struct Authored {
@@ -416,7 +419,7 @@ impl Author<'_> {
         values: &[Interval],
         dropped: u32,
         origin: &OpOrigin,
-    ) -> Option<(Vec<(Dyadic, Dyadic)>, Vec<Interval>)> {
+    ) -> Option<Sums> {
         let step = 1i64.checked_shl(dropped)?;
         let one = |value: &Interval| QuantiseOne {
             low: value.low,
