@@ -519,7 +519,7 @@ def past_hard_swish(source, result, constants):
 # swish.spec: hard swishes, and a layer that is carried past one.
 write_forms("swish-5-6-6-2", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [hard_swish, past_hard_swish, softmax], 12)
 # A retrained one, and one with another function in its first layer.
-write_forms("swish-5-6-6-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [6, 6, 2], [hard_swish, past_hard_swish, softmax], 22)
+write_forms("swish-5-6-6-2/retrained", [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [6, 6, 2], [hard_swish, past_hard_swish, softmax], 23)
 write_forms("swish-5-6-6-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [6, 6, 2], [tanh, past_hard_swish, softmax], 22)
 
 
@@ -553,7 +553,7 @@ def write_imputed(name, value, by, mean, scale, widths, seed):
 # imputed.spec: zeros are replaced, by whole numbers and by others.
 write_imputed("imputed-5-8-2", 0, [5, 64, 64, 0.4, 33.7], [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 2], 12)
 # A retrained one, whose imputer puts other numbers in place, and one without.
-write_imputed("imputed-5-8-2/retrained", 0, [7, 60, 60, 0.7, 41.3], [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [8, 2], 22)
+write_imputed("imputed-5-8-2/retrained", 0, [7, 60, 60, 0.7, 41.3], [9, 380, 62, 1, 25], [22, 850, 40, 2, 35], [8, 2], 27)
 write_forms("imputed-5-8-2/other", [8, 400, 60, 1, 20], [20, 900, 40, 2, 30], [8, 2], [relu, softmax], 22)
 
 
