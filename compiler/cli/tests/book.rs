@@ -194,10 +194,16 @@ fn commands_chapter() {
 }
 
 #[test]
+fn what_is_proved() {
+    run_chapter("verify.md");
+}
+
+#[test]
 fn every_chapter_with_commands_is_run() {
     for entry in std::fs::read_dir(root().join("book/src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let run = ["getting-started.md", "costs.md", "numerics.md", "commands.md"].contains(&name.as_str());
+        let run = ["getting-started.md", "costs.md", "numerics.md", "commands.md", "verify.md"]
+            .contains(&name.as_str());
         assert_eq!(run, chapter(&name).contains("\n```sh"), "{name}");
     }
 }

@@ -65,7 +65,7 @@ fn declared(ty: &Type, start: u32, ranges: &mut Vec<(u32, u32)>) {
             let end = start.saturating_add(ty.size());
             match ranges.last_mut() {
                 Some((_, last)) if *last == start => *last = end,
-                _ => ranges.push((start, end)),
+                Some(_) | None => ranges.push((start, end)),
             }
         }
         Type::Struct(structure) => {

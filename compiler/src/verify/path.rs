@@ -231,15 +231,11 @@ fn normal(function: &Function) -> Option<Function> {
     let mut lines = assembled.line_of.iter();
     let mut line_of = Vec::with_capacity(code.len());
     for insn in &code {
-        let line = match insn {
-            Insn::Label(_) => lines.clone().next(),
-            Insn::LoadImm64 { .. } => {
-                let line = lines.next();
-                lines.next();
-                line
-            }
-            _ => lines.next(),
-        };
+        // A label stands before the slot of the next instruction, a wide constant takes two.
+        let line = if matches!(insn, Insn::Label(_)) { lines.clone().next() } else { lines.next() };
+        if matches!(insn, Insn::LoadImm64 { .. }) {
+            lines.next();
+        }
         line_of.push(line.copied().unwrap_or(0));
     }
     Some(Function { code, line_of, ..function.clone() })

@@ -1,7 +1,7 @@
 //! Objects that were changed after they were compiled, with all checksums repaired: each is refused with its code.
 
 use nnbpf_compiler::bpf::module::{Line, Module, Type};
-use nnbpf_compiler::bpf::{AluOp, Insn, Operand};
+use nnbpf_compiler::bpf::{AluOp, Imm64, Insn, Operand};
 use nnbpf_compiler::compile::{self, Plan};
 use nnbpf_compiler::diag::Diagnostic;
 use nnbpf_compiler::elf;
@@ -80,13 +80,9 @@ fn reordered_objects_e0714() {
 fn relocated_objects_e0714() {
     let relocated = object(|module| {
         let entry = module.programs.iter_mut().find(|program| program.name == "nn_entry").unwrap();
-        let place = entry.code.iter_mut().find_map(|insn| match insn {
-            Insn::LoadImm64 { value: nnbpf_compiler::bpf::Imm64::Map(name), .. }
-                if name == "nn_allowed" || name == "nn_flows" =>
-            {
-                Some(name)
-            }
-            _ => None,
+        let place = entry.code.iter_mut().find_map(|insn| {
+            let Insn::LoadImm64 { value: Imm64::Map(name), .. } = insn else { return None };
+            (name == "nn_allowed" || name == "nn_flows").then_some(name)
         });
         *place.unwrap() = "nn_blocked".to_owned();
     });
@@ -103,9 +99,9 @@ fn relocated_objects_e0714() {
 fn patched_code_e0714() {
     let patched = object(|module| {
         let entry = module.programs.iter_mut().find(|program| program.name == "nn_entry").unwrap();
-        let place = entry.code.iter_mut().rev().find_map(|insn| match insn {
-            Insn::Alu { src: Operand::Imm(value), .. } => Some(value),
-            _ => None,
+        let place = entry.code.iter_mut().rev().find_map(|insn| {
+            let Insn::Alu { src: Operand::Imm(value), .. } = insn else { return None };
+            Some(value)
         });
         *place.unwrap() ^= 1;
     });
@@ -136,11 +132,9 @@ fn patched_network_e0713() {
         let functions = patched.programs.iter_mut().chain(&mut patched.functions);
         let code =
             functions.filter(|function| verify::is_network(&function.name)).flat_map(|one| &mut one.code);
-        let shift = code.filter_map(|insn| match insn {
-            Insn::Alu { op, src: Operand::Imm(value), .. } => {
-                matches!(op, AluOp::Rsh | AluOp::Arsh).then_some(value)
-            }
-            _ => None,
+        let shift = code.filter_map(|insn| {
+            let Insn::Alu { op, src: Operand::Imm(value), .. } = insn else { return None };
+            matches!(op, AluOp::Rsh | AluOp::Arsh).then_some(value)
         });
         *shift.last().unwrap() ^= 1;
         let refused = refusal(&compile::object(&patched).unwrap());

@@ -78,11 +78,9 @@ fn metadata_that_does_not_hold_e0709() {
 /// Changes that the verifier of the kernel would take, by the code of their refusal.
 fn patches() -> [(&'static str, fn(&mut Module)); 4] {
     fn first(function: &mut Function, wanted: impl Fn(AluOp) -> bool) {
-        let place = function.code.iter_mut().find_map(|insn| match insn {
-            Insn::Alu { op, src: Operand::Imm(value), .. } if wanted(*op) && (1..16).contains(value) => {
-                Some(value)
-            }
-            _ => None,
+        let place = function.code.iter_mut().find_map(|insn| {
+            let Insn::Alu { op, src: Operand::Imm(value), .. } = insn else { return None };
+            (wanted(*op) && (1..16).contains(value)).then_some(value)
         });
         *place.unwrap() ^= 1;
     }

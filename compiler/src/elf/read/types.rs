@@ -189,32 +189,29 @@ impl<'data> Types<'data> {
 
     /// What a function of this name takes.
     pub(super) fn parameters(&self, function: &str) -> Option<Vec<Parameter>> {
-        let prototype = self.records.iter().find_map(|record| match record {
-            Record::Function { name, prototype } if self.string(*name) == Some(function) => Some(*prototype),
-            _ => None,
+        let prototype = self.records.iter().find_map(|record| {
+            let Record::Function { name, prototype } = record else { return None };
+            (self.string(*name) == Some(function)).then_some(*prototype)
         })?;
         let Record::Prototype { parameters } = self.get(prototype)? else { return None };
         parameters.iter().map(|id| self.parameter(*id)).collect()
     }
 
     fn parameter(&self, id: u32) -> Option<Parameter> {
-        match self.get(id)? {
-            Record::Int { bytes: 8, signed: false } => Some(Parameter::Scalar),
-            Record::Pointer { to } => match self.get(*to)? {
-                Record::Struct { name, .. } if CONTEXTS.contains(&self.string(*name)?) => {
-                    Some(Parameter::Context)
-                }
-                _ => None,
-            },
-            _ => None,
+        let record = self.get(id)?;
+        if matches!(record, Record::Int { bytes: 8, signed: false }) {
+            return Some(Parameter::Scalar);
         }
+        let Record::Pointer { to } = record else { return None };
+        let Record::Struct { name, .. } = self.get(*to)? else { return None };
+        CONTEXTS.contains(&self.string(*name)?).then_some(Parameter::Context)
     }
 
     /// The only variable of a section: its name and type.
     pub(super) fn variable_of(&self, section: &str) -> Option<(String, Type)> {
-        let variables = self.records.iter().find_map(|record| match record {
-            Record::Section { name, variables } if self.string(*name) == Some(section) => Some(variables),
-            _ => None,
+        let variables = self.records.iter().find_map(|record| {
+            let Record::Section { name, variables } = record else { return None };
+            (self.string(*name) == Some(section)).then_some(variables)
         })?;
         let [only] = variables.as_slice() else { return None };
         let Record::Variable { name, ty } = self.get(only.variable)? else { return None };
