@@ -281,7 +281,7 @@ pub struct FlipsArgs {
     /// Another seed looks at other inputs.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Inputs to look at, about.
+    /// Inputs to look at along the boundary, about, besides those on the way there.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub tries: u64,
     /// Boxes that the proof may divide the calibrated box into.

@@ -181,7 +181,7 @@ mod tests {
         let span = difference.span();
         assert!(span.low <= -1.25 && span.high >= -0.75, "{span:?}");
         assert!(span.high - span.low < 0.5 + 1e-12, "{span:?}");
-        assert_eq!((x.span().high - 5.0).abs() < 1e-12, true);
+        assert!((x.span().high - 5.0).abs() < 1e-12);
     }
 
     #[test]
