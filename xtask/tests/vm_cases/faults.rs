@@ -2,13 +2,15 @@
 //!
 //! The virtual machine runs what a faulty one would compute in place of the instruction under test.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a fault names the instructions that it touches")]
+
 use std::collections::BTreeMap;
 
 use nnbpf_compiler::bpf::asm::*;
 use nnbpf_compiler::bpf::parts::Parts;
 use nnbpf_compiler::bpf::table::{Row, Shape, rows};
 use nnbpf_compiler::bpf::{AluOp, AtomicOp, Cond, Imm64, Insn, Operand, Reg, Size, Width};
-use xtask::vm_cases::program::{ASIDE, Labels, Program, faithful, tested_rows};
+use xtask::vm_cases::program::{ASIDE, Labels, Meaning, Program, faithful, tested_rows};
 use xtask::vm_cases::values::Random;
 use xtask::vm_cases::{differences, in_kernel, in_machine};
 
@@ -40,7 +42,7 @@ fn references() -> Vec<Executed> {
 }
 
 /// Whether some case differs, or the machine stumbles.
-fn noticed(reference: &Executed, meaning: &dyn Fn(&Insn<Reg>, &mut Labels) -> Vec<Insn<Reg>>) -> bool {
+fn noticed(reference: &Executed, meaning: Meaning<'_>) -> bool {
     match in_machine(&reference.program, meaning) {
         Ok(machine) => !differences(&reference.program, &reference.kernel, &machine).is_empty(),
         Err(_) => true,
@@ -259,8 +261,7 @@ const FAULTS: &[(&str, Fault)] = &[
         (fetches(op) && op != AtomicOp::Xchg).then(|| vec![insn.clone(), ldx(size, src, base, offset)])
     }),
     ("fetching operations keep their source", |insn, _| {
-        let (.., src) = atomics(insn)?;
-        let (_, op, ..) = atomics(insn)?;
+        let (_, op, _, _, src) = atomics(insn)?;
         fetches(op)
             .then(|| vec![stx(Size::DW, Reg::FP, SAVE, src), insn.clone(), ldx(Size::DW, src, Reg::FP, SAVE)])
     }),

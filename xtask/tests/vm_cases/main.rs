@@ -1,5 +1,7 @@
 //! The virtual machine against the kernel, instruction by instruction: `cargo xtask vm-cases` compares more.
 
+#![cfg(test)]
+
 mod faults;
 
 use xtask::vm_cases::compare;

@@ -3,6 +3,8 @@
 //! Texts are made from decoded operands, so that equal texts mean equal registers, constants, offsets and widths.
 //! Each difference from our own notation stands here once.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "most instructions are written in one way everywhere")]
+
 use nnbpf_compiler::bpf::decode::Decoded;
 use nnbpf_compiler::bpf::table::{Shape, Source, row};
 use nnbpf_compiler::bpf::{AtomicOp, Reg, Size, Width};
