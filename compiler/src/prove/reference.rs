@@ -45,7 +45,8 @@ impl World<'_> {
 
     /// A value of an operation, in the interval that the plan and the next operation's premises leave it.
     pub(super) fn value(&mut self, op: usize, index: usize) -> Id {
-        let own = match self.network.ops.get(op) {
+        // What is known of outputs helps nobody, and a value of one bit would be taken for a flag.
+        let own = match self.network.ops.get(op).filter(|_| op + 1 < self.network.ops.len()) {
             Some(Op::Dense(dense)) => match dense.post {
                 Post::Relu { bits, .. } => Interval { low: 0, high: (1 << bits) - 1 },
                 Post::Signed { bits, .. } => signed(u32::from(bits)),
