@@ -27,3 +27,4 @@ mod objects;
 mod notation;
 mod llvm;
 mod xlated;
+mod xlated_rows;
