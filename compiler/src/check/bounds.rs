@@ -31,6 +31,15 @@ pub(crate) fn weighted_sum(weights: &[i64], bias: i64, inputs: &[Interval]) -> W
     })
 }
 
+/// What a lane has to hold of a row with these sums: them, and each of the row's numbers, without which a packed word
+/// could not be taken apart again.
+pub(crate) fn lane_need(weights: &[i64], bias: i64, sum: Wide) -> Wide {
+    weights.iter().chain([&bias]).fold(sum, |need, &number| Wide {
+        low: need.low.min(i128::from(number)),
+        high: need.high.max(i128::from(number)),
+    })
+}
+
 /// The interval of `clamp(x) * multiplier + offset`.
 pub(crate) fn quantiser_sum(one: &QuantiseOne) -> Wide {
     let multiplier = i128::from(one.multiplier);

@@ -5,7 +5,7 @@
 //! positive scales, so the next layer's columns absorb them.
 
 use super::rounding::{MOST, Moments, round_row};
-use crate::check::bounds::{Wide, lane_range, posted, weighted_sum};
+use crate::check::bounds::{Wide, lane_need, lane_range, posted, weighted_sum};
 use crate::ir::{Dense, Interval, Lanes, Post};
 
 /// Sums in a register of their own are kept below `2^53`, so that every integer of theirs is a double.
@@ -184,7 +184,7 @@ fn assemble(
         {
             let range = lane_range(layer.lanes.bits(index));
             let (row, bias, sum) = fit((weights, bias), scale, half, (layer, range), moments, common)?;
-            let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);
+            let overshoot = overshoot(lane_need(&row, bias, sum), range);
             worst = worst.max(overshoot);
             if overshoot <= 1.0 {
                 let acc = Interval { low: i64::try_from(sum.low).ok()?, high: i64::try_from(sum.high).ok()? };
@@ -207,6 +207,11 @@ fn assemble(
 
 type Row = (Vec<i64>, i64, Wide);
 
+/// How many times its range a lane would need.
+fn overshoot(need: Wide, range: Wide) -> f64 {
+    (need.high as f64 / range.high as f64).max(need.low as f64 / range.low as f64)
+}
+
 /// Rounds one neuron; unless the scale is shared, makes it coarser until the sum fits the lane.
 fn fit(
     (weights, bias): (&[f64], f64),
@@ -221,11 +226,11 @@ fn fit(
         let mut row = round_row(&targets, moments);
         let bias = row.pop()?.checked_add(half)?;
         let sum = weighted_sum(&row, bias, layer.inputs);
-        let overshoot = (sum.high as f64 / range.high as f64).max(sum.low as f64 / range.low as f64);
-        if common || (sum.low >= range.low && sum.high <= range.high) {
+        let need = lane_need(&row, bias, sum);
+        if common || (need.low >= range.low && need.high <= range.high) {
             return Some((row, bias, sum));
         }
-        *scale *= (overshoot * 1.0005).max(1.001);
+        *scale *= (overshoot(need, range) * 1.0005).max(1.001);
         if !scale.is_finite() {
             return None;
         }

@@ -23,11 +23,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::bounds;
 use crate::bpf::module::{Function, Module};
 use crate::bpf::{Insn, Reg};
 use crate::check::Checked;
 use crate::compile::{Named, Plan};
-use crate::diag::codes::object::{NOT_THE_NETWORK, OTHER_SOURCE};
+use crate::diag::codes::object::{CERTIFICATE_FALSE, NOT_THE_NETWORK, OTHER_SOURCE};
 use crate::diag::{Code, Diagnostic, Origin, Outcome};
 use crate::elf::read;
 use crate::ir::Network;
@@ -126,7 +127,7 @@ pub fn object(bytes: &[u8], file: &str, extent: Extent) -> Outcome<Verified> {
 ///
 /// # Errors
 ///
-/// As [`object`], but for what is wrong with the file.
+/// As [`object()`], but for what is wrong with the file.
 pub fn module(module: Module, metadata: Metadata, file: &str, extent: Extent) -> Outcome<Verified> {
     let network = network::of(&module, &metadata, file)?;
     let expected = match extent {
@@ -195,11 +196,11 @@ impl Verified {
 }
 
 /// Compares a verified object with a plan of the model that it is said to be compiled from, in the object's own plan
-/// ([`crate::quant::plan_of`]): the hash of the file, and every number of the network.
+/// ([`crate::quant::plan_of`]): the hash of the file, every number of the network, and the stated error.
 ///
 /// # Errors
 ///
-/// `E0717`; `model` is how the user named the model.
+/// `E0717`, `E0712` for a stated error that does not follow from the model; `model` is how the user named the model.
 pub fn same_model(verified: &Verified, plan: &Plan, model: &str) -> Outcome<()> {
     let metadata = &verified.metadata;
     let hash = metadata::hex(&plan.model.hash);
@@ -222,7 +223,15 @@ pub fn same_model(verified: &Verified, plan: &Plan, model: &str) -> Outcome<()> 
         let message = "in the object's plan the model compiles to other parameters than those in the object";
         return Err(other(message.to_owned()));
     }
-    Ok(())
+    match &metadata.certificate.error {
+        Some(claimed) if claimed.reason.is_none() => {
+            let derived = bounds::recheck(&plan.model, plan.network.get(), claimed);
+            derived.map_err(|reason| {
+                refused(&CERTIFICATE_FALSE, model, format!("the stated error does not hold: {reason}"))
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Compares the specification of an object with another text of it: what it says apart from the values of parameters

@@ -295,3 +295,22 @@ fn another_model_or_specification_e0717() {
     let constant = verify::object(&constants(|_| {}), "ids.o", Extent::Whole).unwrap();
     verify::same_model(&constant, &case("ids").plan, "ids.onnx").unwrap();
 }
+
+#[test]
+fn errors_that_are_stated_too_small_e0712() {
+    let stated = |factor: f64| {
+        let changed = object(|module| {
+            metadata(module, |value| {
+                for output in value["certificate"]["error"]["outputs"].as_array_mut().unwrap() {
+                    for bound in ["bound", "interval", "unsaturated"] {
+                        output[bound] = (output[bound].as_f64().unwrap() * factor).into();
+                    }
+                }
+            });
+        });
+        let verified = verify::object(&changed, "ids.o", Extent::Whole).unwrap();
+        verify::same_model(&verified, &case("ids").plan, "ids.onnx")
+    };
+    stated(1.0).unwrap();
+    assert_eq!(stated(0.99).unwrap_err().remove(0).code.id, "E0712");
+}

@@ -75,8 +75,11 @@ fn metadata_that_does_not_hold_e0709() {
     }
 }
 
-/// Changes that the verifier of the kernel would take, by the code of their refusal.
-fn patches() -> [(&'static str, fn(&mut Module)); 4] {
+/// A change, and the code of its refusal.
+type Patch = (&'static str, fn(&mut Module));
+
+/// Changes that the verifier of the kernel would take.
+fn patches() -> [Patch; 4] {
     fn first(function: &mut Function, wanted: impl Fn(AluOp) -> bool) {
         let place = function.code.iter_mut().find_map(|insn| {
             let Insn::Alu { op, src: Operand::Imm(value), .. } = insn else { return None };

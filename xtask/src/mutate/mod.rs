@@ -299,7 +299,7 @@ fn in_metadata(subject: &Subject, random: &mut Random) -> Option<(Kind, Fate)> {
         // The code is what it was: a number that nothing depends on.
         Ok(metadata) => match whole(subject.verified.module.clone(), metadata) {
             Fate::Escaped(_) => Fate::Equivalent,
-            fate => fate,
+            fate @ (Fate::Refused(_) | Fate::Equivalent) => fate,
         },
     };
     Some((Kind::Metadata, fate))

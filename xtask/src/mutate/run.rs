@@ -43,11 +43,12 @@ impl Reference {
         let computed = subject.verified.network.get();
         let scratch = Scratch::new(computed).map_err(|error| error.to_string())?;
         let at = |offset: i16| usize::try_from(offset).unwrap_or(0);
-        let mut parts = vec![at(nnbpf_compiler::lower::scratch::GENERATION)..at(scratch.feature(0))];
-        parts.extend((1..=network.decision.further.len()).map(|index| {
+        let outputs = at(nnbpf_compiler::lower::scratch::GENERATION)..at(scratch.feature(0));
+        let labels = (1..=network.decision.further.len()).map(|index| {
             let label = at(scratch.label(index));
             label..label + 4
-        }));
+        });
+        let parts = std::iter::once(outputs).chain(labels).collect();
         let second = second_slot(&subject.verified.metadata, computed);
         let mut reference =
             Self { module, rows: rows(network, seed), second, scratch, parts, answers: Vec::new() };

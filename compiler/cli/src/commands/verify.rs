@@ -136,6 +136,9 @@ fn as_text(verified: &Verified, args: &VerifyArgs) -> String {
         let name = files::name(model);
         let _ =
             writeln!(out, "model        {name} has the stated hash and compiles to these very parameters");
+        if metadata.certificate.error.as_ref().is_some_and(|error| error.reason.is_none()) {
+            let _ = writeln!(out, "error        the stated bound follows from the model again");
+        }
     }
     if let Some(spec) = &args.spec {
         let _ = writeln!(

@@ -8,7 +8,7 @@
 use super::chain::{Chain, elementwise};
 use super::exact::{Dyadic, multiples};
 use super::levels::Line;
-use crate::check::bounds::{lane_range, weighted_sum};
+use crate::check::bounds::{lane_need, lane_range, weighted_sum};
 use crate::check::{Checked, MOST_RAW, check};
 use crate::diag::Outcome;
 use crate::ir::{Dense, Interval, Lanes, Network, Op, OpOrigin, Post, Quantise, QuantiseOne, Table};
@@ -303,8 +303,9 @@ impl Author<'_> {
         let fits = |lanes: Lanes| {
             let rows = dense.weights.chunks(dense.columns.max(1)).zip(&dense.bias);
             rows.enumerate().all(|(index, (row, &bias))| {
-                let (sum, lane) = (weighted_sum(row, bias, values), lane_range(lanes.bits(index)));
-                sum.low >= lane.low && sum.high <= lane.high
+                let need = lane_need(row, bias, weighted_sum(row, bias, values));
+                let lane = lane_range(lanes.bits(index));
+                need.low >= lane.low && need.high <= lane.high
             })
         };
         dense.lanes = match self.like {
